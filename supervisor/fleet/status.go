@@ -1,0 +1,62 @@
+package fleet
+
+// Status is the document that the supervisor answers on its control socket to
+// role "status", and that `supervisor status --json` prints. Fields are added
+// to it, never changed.
+type Status struct {
+	State     string       `json:"state"`
+	PID       int          `json:"pid"`
+	Version   string       `json:"version"`
+	UptimeS   float64      `json:"uptime_s"`
+	Listeners []Listener   `json:"listeners"`
+	Slots     []SlotStatus `json:"slots"`
+	Healthd   ChildStatus  `json:"healthd"`
+	Migrator  string       `json:"migrator"`
+	Config    ConfigStatus `json:"config"`
+	Recycles  Recycles     `json:"recycles"`
+}
+
+// SlotStatus is one slot with its living generations, newest first.
+type SlotStatus struct {
+	Slot        int                `json:"slot"`
+	State       string             `json:"state"`
+	AdoptedBy   int                `json:"adopted_by,omitempty"`
+	Generations []GenerationStatus `json:"generations"`
+}
+
+// GenerationStatus is one process life.
+type GenerationStatus struct {
+	PID         int     `json:"pid"`
+	Generation  int     `json:"generation"`
+	State       string  `json:"state"`
+	Requests    uint64  `json:"requests"`
+	InFlight    int64   `json:"in_flight"`
+	Streams     int64   `json:"streams"`
+	Connections int64   `json:"connections"`
+	AgeS        float64 `json:"age_s"`
+	RSSBytes    uint64  `json:"rss_bytes"`
+	Panics      uint64  `json:"panics"`
+	Config      uint64  `json:"config"`
+	Version     string  `json:"version,omitempty"`
+	Adopted     bool    `json:"adopted,omitempty"` // taken over from an earlier supervisor
+}
+
+// ChildStatus is a process that is not a worker.
+type ChildStatus struct {
+	PID      int     `json:"pid"`
+	State    string  `json:"state"`
+	AgeS     float64 `json:"age_s"`
+	Restarts uint64  `json:"restarts"`
+}
+
+// ConfigStatus counts reloads.
+type ConfigStatus struct {
+	Applied  uint64 `json:"applied"`
+	Rejected uint64 `json:"rejected"`
+}
+
+// Recycles counts replaced generations since the appliance started.
+type Recycles struct {
+	Total    uint64            `json:"total"`
+	ByReason map[string]uint64 `json:"by_reason"`
+}

@@ -1,0 +1,260 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// Layout of the host table. It is one shared memory file; every field is a
+// naturally aligned machine word that is read and written atomically, in host
+// byte order. Within a layout version fields are only appended, in the room
+// that the reserved words leave.
+const (
+	tableMagic   = 0x3145_4c42_4154_4853 // "SHTABLE1"
+	TableVersion = 1
+
+	MaxSlots       = 256
+	MaxGenerations = 1024 // areas; the supervisor reuses those of the reaped
+	MaxCells       = 4096
+	MaxHolders     = 8192 // in one generation's holder area
+
+	pageSize   = 4096
+	slotSize   = 128
+	genSize    = 512
+	holderSize = 8
+
+	slotsAt   = pageSize
+	gensAt    = slotsAt + MaxSlots*slotSize
+	cellsAt   = gensAt + MaxGenerations*genSize
+	holdersAt = cellsAt + MaxCells*8
+	tableSize = holdersAt + MaxGenerations*MaxHolders*holderSize
+)
+
+// TableSize is the length of the host table in bytes. The file is sparse: a
+// page that nobody touched costs nothing.
+const TableSize = tableSize
+
+// State of the appliance, of a slot or of a generation. The numbers are part
+// of the layout.
+type State uint32
+
+// States. A slot is Ready while one of its generations is.
+const (
+	StateNone     State = iota
+	StateStarting       // launched, not READY yet
+	StateReady          // takes traffic
+	StateLame           // accepts nothing, finishes what it has
+	StateDead           // reaped, or hung and given up
+	StateFailed         // slot: cannot start, tried every 30 s; adopted by others
+	StateDraining       // appliance: told to stop, still serving
+	StateStopping       // appliance: workers are lame
+)
+
+var stateNames = [...]string{"none", "starting", "ready", "lame", "dead", "failed", "draining", "stopping"}
+
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return "unknown"
+}
+
+// Header is the first page: the appliance as a whole.
+type Header struct {
+	magic   uint64
+	version uint32
+	slots   uint32
+	size    uint64
+
+	State          atomic.Uint32 // State of the appliance, written by the supervisor
+	SupervisorPID  atomic.Uint32
+	Heartbeat      atomic.Int64  // Now of the supervisor's last turn of its loop
+	StartedAt      atomic.Int64  // unix nanoseconds
+	ConfigApplied  atomic.Uint64 // number of the newest configuration generation that a worker applied
+	ConfigRejected atomic.Uint64 // reloads refused since start
+	AuthEpoch      atomic.Uint64 // moved by every change of identity data
+
+	// Observations of the dependencies, written by whichever worker's turn it is.
+	ObserveNext   atomic.Int64  // Now before which nobody needs to look again; claimed by CAS
+	Database      atomic.Uint32 // Dependency
+	Redis         atomic.Uint32 // Dependency
+	Schema        atomic.Uint32 // applied schema version
+	SchemaWant    atomic.Uint32 // schema version that the newest worker needs
+	ObservedAt    atomic.Int64  // Now of the last completed observation
+	DatabaseUp    atomic.Uint32 // 1 once the database was seen connected since the table was made
+	NeedsDatabase atomic.Uint32 // 1 when readiness at first start depends on the database
+
+	MigratorState atomic.Uint32 // 0 not run, 1 running, 2 done, 3 waiting for the database
+	MigratorExit  atomic.Uint32
+}
+
+// Dependency is what was last seen of a database or Redis.
+type Dependency uint32
+
+// What a dependency looks like. Unknown means that nobody has looked yet.
+const (
+	DependencyUnknown Dependency = iota
+	DependencyAbsent             // not configured
+	DependencyConnected
+	DependencyDown
+	DependencyUnsupported // too old
+)
+
+// Slot is the page of one CPU position.
+type Slot struct {
+	State       atomic.Uint32
+	Generation  atomic.Uint32 // newest READY generation
+	AdoptedBy   atomic.Uint32 // generation that accepts here instead, 0 none
+	Offered     atomic.Uint32 // 1 while the owner leaves its queue to a neighbour
+	Restarts    atomic.Uint64
+	Recycles    atomic.Uint64
+	LastRecycle atomic.Int64
+	_           [slotSize - 40]byte
+}
+
+// Generation is the page of one process life. The owner writes all but Slot,
+// Number and the initial State.
+type Generation struct {
+	Number  atomic.Uint32 // 0: the area is free
+	Slot    atomic.Uint32
+	PID     atomic.Uint32
+	State   atomic.Uint32 // State
+	Started atomic.Int64  // Now
+	Ready   atomic.Int64  // Now when it became READY, 0 before
+	Beat    atomic.Int64  // Now of the last self-request that was answered
+	RSS     atomic.Uint64 // bytes
+	Panics  atomic.Uint64
+	Config  atomic.Uint64 // configuration generation in use
+	Cut     atomic.Uint64 // streams ended with an error event by a stop window
+	Failed  atomic.Uint64 // 1: asks to be recycled, see Reason
+	_       [48]byte
+
+	// The words below change with every connection or request; they have
+	// cache lines of their own.
+	Conns    atomic.Int64  // open client connections
+	Accepted atomic.Uint64 // connections accepted since start
+	_        [48]byte
+	Requests atomic.Uint64 // completed, health probes not counted
+	InFlight atomic.Int64
+	Streams  atomic.Int64 // of those in flight, answered as event streams
+	_        [40]byte
+	_        [genSize - 256]byte
+}
+
+// Table is a mapping of the host table.
+type Table struct {
+	mem []byte
+}
+
+// Now is CLOCK_MONOTONIC in nanoseconds: the only clock of the host table,
+// read alike in every process of the host.
+func Now() int64 {
+	var ts syscall.Timespec
+	_, _, _ = syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, 1, uintptr(unsafe.Pointer(&ts)), 0)
+	return ts.Nano()
+}
+
+// Since is the time between an instant of Now and the present.
+func Since(instant int64) time.Duration { return time.Duration(Now() - instant) }
+
+// NewTable sizes the empty file fd and writes the header of a table for slots
+// slots. The caller keeps fd.
+func NewTable(fd, slots int) (*Table, error) {
+	if slots < 1 || slots > MaxSlots {
+		return nil, fmt.Errorf("%d slots: between 1 and %d are possible", slots, MaxSlots)
+	}
+	if err := syscall.Ftruncate(fd, tableSize); err != nil {
+		return nil, fmt.Errorf("size host table: %w", err)
+	}
+	t, err := mapTable(fd, syscall.PROT_READ|syscall.PROT_WRITE)
+	if err != nil {
+		return nil, err
+	}
+	h := t.Header()
+	h.version, h.slots, h.size = TableVersion, uint32(slots), tableSize
+	h.StartedAt.Store(time.Now().UnixNano())
+	h.magic = tableMagic
+	return t, nil
+}
+
+// OpenTable maps a table that another process made. The caller may close fd.
+func OpenTable(fd int, readOnly bool) (*Table, error) {
+	prot := syscall.PROT_READ
+	if !readOnly {
+		prot |= syscall.PROT_WRITE
+	}
+	t, err := mapTable(fd, prot)
+	if err != nil {
+		return nil, err
+	}
+	h := t.Header()
+	if h.magic != tableMagic || h.version != TableVersion || h.size < tableSize {
+		_ = t.Close()
+		return nil, errors.New("not a host table of this release")
+	}
+	return t, nil
+}
+
+func mapTable(fd, prot int) (*Table, error) {
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("look at host table: %w", err)
+	}
+	if st.Size < tableSize {
+		return nil, fmt.Errorf("host table of %d bytes, %d expected", st.Size, tableSize)
+	}
+	mem, err := syscall.Mmap(fd, 0, tableSize, prot, syscall.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map host table: %w", err)
+	}
+	return &Table{mem: mem}, nil
+}
+
+// Close unmaps the table. No pointer into it may be used afterwards.
+func (t *Table) Close() error { return syscall.Munmap(t.mem) }
+
+// Slots is the number of slots that the table was made for.
+func (t *Table) Slots() int { return int(t.Header().slots) }
+
+// Header is the appliance's own page.
+func (t *Table) Header() *Header { return (*Header)(unsafe.Pointer(&t.mem[0])) }
+
+// Slot is the page of slot i.
+func (t *Table) Slot(i int) *Slot { return (*Slot)(unsafe.Pointer(&t.mem[slotsAt+i*slotSize])) }
+
+// Generation is area i, 0 ≤ i < MaxGenerations.
+func (t *Table) Generation(i int) *Generation {
+	return (*Generation)(unsafe.Pointer(&t.mem[gensAt+i*genSize]))
+}
+
+// Find returns the area of a generation, or -1.
+func (t *Table) Find(generation int) int {
+	for i := range MaxGenerations {
+		if t.Generation(i).Number.Load() == uint32(generation) {
+			return i
+		}
+	}
+	return -1
+}
+
+// Claim takes a free area for a generation. Only the supervisor (or a worker
+// that runs alone) calls it.
+func (t *Table) Claim(slot, generation int) (int, error) {
+	for i := range MaxGenerations {
+		g := t.Generation(i)
+		if g.Number.Load() != 0 {
+			continue
+		}
+		clear(t.mem[gensAt+i*genSize : gensAt+(i+1)*genSize])
+		g.Slot.Store(uint32(slot))
+		g.Started.Store(Now())
+		g.State.Store(uint32(StateStarting))
+		g.Number.Store(uint32(generation))
+		return i, nil
+	}
+	return -1, errors.New("host table: no free generation area")
+}
