@@ -1,0 +1,97 @@
+# Sluice. `make` lists every target. CI calls nothing but these.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -X sluice/internal/boot.Version=$(VERSION)
+STATIC   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w $(LDFLAGS)'
+PROGRAMS := supervisor proxy healthd migrator
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := .tools/golangci-lint-$(GOLANGCI_VERSION)
+# Packages with allocation counts: the race detector allocates, so they run again without it.
+ALLOC_DIRS = $(sort $(dir $(shell find . -name '*_alloc_test.go' -not -path './.*')))
+SERVICES   = mkdir -p .run && .ci/needs services && set -a && . .run/services.env && set +a
+SDK        := internal/e2e/sdk
+
+FUZZTIME    ?= 1m
+FUZZ_TOTAL  ?=
+FUZZ_INPUTS ?=
+ARGS        ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the four programs into bin/, static
+	@mkdir -p bin
+	$(STATIC) -o bin/ $(PROGRAMS:%=./%)
+
+.PHONY: run
+run: build ## build, then the whole appliance in the foreground on port 4000 (flags by ARGS=…)
+	@mkdir -p .run/state
+	SLUICE_PRESTOP_DELAY=0 exec bin/supervisor --state_dir .run/state $(ARGS)
+
+.PHONY: test
+test: ## everything but the appliance: unit, race, allocation and service tests; installs what they need
+	.ci/needs race
+	$(SERVICES) && $(GO) test -race -shuffle=on -timeout 15m ./...
+	$(SERVICES) && $(GO) test -shuffle=on -timeout 10m $(or $(ALLOC_DIRS),./internal/archtest)
+	@if [ -f $(SDK)/go.mod ]; then cd $(SDK) && $(GO) test -shuffle=on -timeout 10m ./...; fi
+
+.PHONY: check
+check: $(GOLANGCI) ## formatting, vet, linters, import table, generated files
+	$(GO) build -mod=readonly ./...
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./internal/e2e/...
+	$(GO) vet -tags sluicebad ./proxy/... ./supervisor/...
+	$(GOLANGCI) fmt --diff
+	$(GOLANGCI) run
+	$(GO) test -count=1 ./internal/archtest
+	$(GO) generate ./... && git diff --exit-code --stat -- docs
+	$(GO) mod verify
+
+$(GOLANGCI):
+	@mkdir -p .tools
+	GOBIN=$(CURDIR)/.tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv .tools/golangci-lint $@
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## gofumpt and import order, in place
+	$(GOLANGCI) fmt
+
+.PHONY: e2e
+e2e: ## the real programs under load, killed, recycled, stopped: short form (flags by ARGS=…)
+	.ci/needs race
+	$(SERVICES) && $(GO) test -tags e2e -count=1 -timeout 40m ./internal/e2e $(ARGS)
+
+.PHONY: soak
+soak: ## the same tests at full length, then ten million fuzz inputs
+	.ci/needs race
+	$(SERVICES) && $(GO) test -v -tags e2e -count=1 -timeout 6h ./internal/e2e $(ARGS) -full
+	$(MAKE) fuzz FUZZ_INPUTS=10000000
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (or FUZZ_TOTAL seconds or FUZZ_INPUTS inputs over all of them)
+	@FUZZTIME='$(FUZZTIME)' FUZZ_TOTAL='$(FUZZ_TOTAL)' FUZZ_INPUTS='$(FUZZ_INPUTS)' GO='$(GO)' .ci/fuzz
+
+.PHONY: bench
+bench: build ## one table beside nginx, HAProxy and a bare fasthttp proxy (flags by ARGS=…)
+	.ci/needs bench
+	$(GO) run ./benchmarks/compare $(ARGS)
+
+.PHONY: image
+image: build ## dist/sluice-VERSION-linux-ARCH.tar.gz with the four static programs
+	@mkdir -p dist
+	@name=sluice-$(VERSION)-linux-$$($(GO) env GOARCH); \
+	  tar -C bin --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$$(git log -1 --format=%ct 2>/dev/null || echo 0) \
+	    --transform "s,^,$$name/," -czf dist/$$name.tar.gz $(PROGRAMS); \
+	  (cd dist && sha256sum $$name.tar.gz | tee $$name.tar.gz.sha256)
+
+.PHONY: clean
+clean: ## what was built and what runs left behind
+	rm -rf bin dist .run .cache

@@ -1,0 +1,65 @@
+package archtest
+
+// mayImport is the map of the system: every package of the module, and the
+// packages of the module that it may import ("*" is all). A package that is
+// not listed fails the test, so a new package is always a visible decision;
+// ARCHITECTURE.md has the reasons. Tests may import test support besides.
+var mayImport = map[string]string{
+	// Programs.
+	"supervisor": "supervisor/fleet internal/boot internal/env",
+	"proxy":      "proxy/app internal/boot",
+	"healthd":    "supervisor/fleet internal/boot internal/env",
+	"migrator":   "migrator/migrate migrator/schema internal/boot internal/env internal/postgres supervisor/fleet",
+
+	// Contracts: owned by one program, readable by the others, std only.
+	"supervisor/fleet": "",
+	"migrator/schema":  "",
+
+	"migrator/migrate": "migrator/schema internal/postgres",
+
+	// The proxy, from the inside out.
+	"proxy/llm":      "",
+	"proxy/sse":      "",
+	"proxy/jsonscan": "proxy/llm",
+	"proxy/dialect":  "proxy/llm proxy/sse proxy/jsonscan",
+	"proxy/provider": "proxy/llm proxy/sse proxy/jsonscan",
+	"proxy/upstream": "proxy/llm",
+	"proxy/auth":     "proxy/llm",
+	"proxy/route":    "proxy/llm",
+	"proxy/gateway": "proxy/llm proxy/auth proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
+		"supervisor/fleet",
+	"proxy/server":  "proxy/gateway proxy/dialect proxy/llm proxy/auth supervisor/fleet",
+	"proxy/config":  "internal/env proxy/llm",
+	"proxy/observe": "supervisor/fleet migrator/schema internal/postgres",
+	"proxy/app":     "*",
+
+	// Plumbing: no word of LLMs in it.
+	"internal/boot":     "internal/env",
+	"internal/env":      "",
+	"internal/postgres": "",
+
+	// Test support.
+	"internal/archtest":        "",
+	"internal/fakeprovider":    "",
+	"internal/redistest":       "",
+	"internal/postgres/pgtest": "migrator/migrate internal/postgres",
+	"internal/e2e": "supervisor/fleet internal/fakeprovider internal/postgres/pgtest internal/redistest " +
+		"benchmarks/loadgen",
+
+	"benchmarks/loadgen":      "",
+	"benchmarks/fakeprovider": "internal/fakeprovider",
+	"benchmarks/bareproxy":    "",
+	"benchmarks/compare":      "benchmarks/loadgen internal/fakeprovider",
+}
+
+var (
+	programs = []string{"supervisor", "proxy", "healthd", "migrator"}
+
+	// stdOnly are the contracts and the model that all others speak.
+	stdOnly = []string{"supervisor/fleet", "migrator/schema", "proxy/llm"}
+
+	testSupport = []string{
+		"internal/archtest", "internal/e2e", "internal/fakeprovider",
+		"internal/postgres/pgtest", "internal/redistest",
+	}
+)
