@@ -184,6 +184,7 @@ func (s *sink) run() {
 		case <-due:
 		case <-s.closing:
 			s.flush(true)
+			s.flush(true) // what the first left no room to tell of
 			return
 		}
 		due = nil
