@@ -1,0 +1,35 @@
+// Package route decides which deployments may answer a request, and in which
+// order. A Table is built once per generation of the configuration and never
+// changed; only its retry budgets count.
+package route
+
+import "time"
+
+// Deployment is one place where a model is served.
+type Deployment struct {
+	Index     int    // its place in Config.Deployments
+	ID        string // model_info.id, or what StableID made
+	Group     string // model_name; may hold '*'
+	Provider  string // prefix of the provider
+	Model     string // the provider's name of the model; may hold '*'
+	ModelName string // with the provider's prefix: openai/gpt-4o
+	APIBase   string // as headers and metrics show it: no query, no credentials
+
+	Weight, RPM, TPM int64 // 0: not set
+	Order            int   // tier: lower ones first
+
+	Timeout       time.Duration // 0: the router's
+	StreamTimeout time.Duration // to the first event of a stream; 0: Timeout
+	Retries       int           // negative: the router's
+}
+
+// ModelInfo is one entry of the list of models.
+type ModelInfo struct {
+	ID       string
+	Created  int64 // unix seconds
+	OwnedBy  string
+	Wildcard bool // a pattern; listed only when asked for
+}
+
+// Created is what every model of LiteLLM's list says about its age.
+const modelCreated = 1677610602
