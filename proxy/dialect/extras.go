@@ -1,0 +1,40 @@
+package dialect
+
+// extra says what the gateway does with a field of its own in a body.
+type extra uint8
+
+const (
+	extraConsumed      extra = iota // taken out, without effect on the call
+	extraTimeout                    // seconds
+	extraStreamTimeout              // seconds to the first event
+	extraRetries
+	extraMock
+	extraCredential // the client's own credential or address: refused unless allowed
+)
+
+// extras are the fields of a chat request that are meant for the gateway and
+// never forwarded (LiteLLM's names).
+var extras = map[string]extra{
+	"metadata": extraConsumed, "litellm_metadata": extraConsumed, "tags": extraConsumed, "cache": extraConsumed,
+	"guardrails": extraConsumed, "fallbacks": extraConsumed, "context_window_fallbacks": extraConsumed,
+	"content_policy_fallbacks": extraConsumed, "disable_fallbacks": extraConsumed, "drop_params": extraConsumed,
+	"allowed_openai_params": extraConsumed, "additional_drop_params": extraConsumed, "priority": extraConsumed,
+	"no-log": extraConsumed, "litellm_request_debug": extraConsumed, "litellm_session_id": extraConsumed,
+	"litellm_trace_id": extraConsumed, "litellm_call_id": extraConsumed, "vector_store_ids": extraConsumed,
+	"prompt_id": extraConsumed, "prompt_variables": extraConsumed, "prompt_version": extraConsumed,
+	"secret_fields": extraConsumed, "proxy_server_request": extraConsumed, "fastest_response": extraConsumed,
+	"user_api_key": extraConsumed, "user_api_key_hash": extraConsumed, "user_api_key_alias": extraConsumed,
+	"user_api_key_user_id": extraConsumed, "user_api_key_team_id": extraConsumed, "user_api_key_team_alias": extraConsumed,
+	"user_api_key_org_id": extraConsumed, "user_api_key_metadata": extraConsumed, "user_api_key_end_user_id": extraConsumed,
+	"user_api_key_user_email": extraConsumed, "user_api_key_request_route": extraConsumed,
+
+	"mock_testing_fallbacks": extraConsumed, "mock_testing_context_window_fallbacks": extraConsumed,
+	"mock_testing_context_fallbacks": extraConsumed, "mock_testing_content_policy_fallbacks": extraConsumed,
+	"mock_testing_rate_limit_error": extraConsumed, "mock_timeout": extraConsumed, "mock_delay": extraConsumed,
+	"mock_response": extraMock,
+
+	"timeout": extraTimeout, "request_timeout": extraTimeout, "stream_timeout": extraStreamTimeout,
+	"num_retries": extraRetries, "max_retries": extraRetries,
+
+	"api_key": extraCredential, "api_base": extraCredential, "base_url": extraCredential, "user_config": extraCredential,
+}

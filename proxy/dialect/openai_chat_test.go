@@ -1,0 +1,113 @@
+package dialect
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/proxy/llm"
+)
+
+const hi = `"messages":[{"role":"user","content":"hi"}]`
+
+func decode(body, path string) (*llm.Request, *llm.Error) {
+	var req llm.Request
+	req.Reset()
+	var model []byte
+	if path != "" {
+		model = []byte(path)
+	}
+	return &req, OpenAIChat().Decode([]byte(body), model, &req)
+}
+
+func TestDecode(t *testing.T) {
+	req, err := decode(`{"model":"a\"b","stream":true,"stream_options":{"include_usage":true},"num_retries":3,"timeout":1.5,"mock_response":"m","tags":["x"],`+hi+`}`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(req.Model) != `a"b` || !req.Stream || !req.IncludeUsage || req.Retries != 3 || req.Timeout != 1500*time.Millisecond || string(req.Mock) != "m" {
+		t.Fatalf("got %+v", req)
+	}
+	ours := ""
+	for _, m := range req.Members {
+		if m.Ours {
+			ours += string(m.Name) + " "
+		}
+	}
+	if ours != "num_retries timeout mock_response tags " {
+		t.Fatalf("ours: %s", ours)
+	}
+	req, err = decode(`{`+hi+`,"model":"b"}`, "p")
+	if err != nil || string(req.Model) != "p" || !req.ModelValue.Present() || req.Retries != -1 {
+		t.Fatalf("got %+v, %v", req, err)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for _, c := range []struct{ name, body, typ, param, message string }{
+		{"no model", `{` + hi + `}`, "invalid_request_error", "", "no model is named"},
+		{"null model", `{"model":null,` + hi + `}`, "invalid_request_error", "", "no model is named"},
+		{"number model", `{"model":3,` + hi + `}`, "bad_request_error", "model", "'model' must be a string."},
+		{"no messages", `{"model":"a"}`, "invalid_request_error", "messages", "'messages'"},
+		{"null messages", `{"model":"a","messages":null}`, "invalid_request_error", "messages", "'messages'"},
+		{"text messages", `{"model":"a","messages":"hi"}`, "invalid_request_error", "messages", "must be an array, not a string"},
+		{"not an object", `[1,2]`, "invalid_request_error", "request_body", "a JSON object was expected"},
+		{"empty", ``, "invalid_request_error", "request_body", "Invalid JSON payload: unexpected end of data: line 1 column 1 (byte 0)"},
+		{"cut", `{"model":"mock","messages":[`, "invalid_request_error", "request_body", "line 1 column 29 (byte 28)"},
+		{"trailing comma", "{\"model\":\"mock\",\n" + hi + ",}", "invalid_request_error", "request_body", "line 2"},
+		{"duplicate", `{"model":"a","model":"b",` + hi + `}`, "invalid_request_error", "request_body", "twice"},
+		{"stream text", `{"model":"a","stream":"yes",` + hi + `}`, "invalid_request_error", "stream", "true or false"},
+		{"stream options", `{"model":"a","stream_options":1,` + hi + `}`, "invalid_request_error", "stream_options", "an object"},
+		{"duplicate usage", `{"model":"a","stream_options":{"include_usage":true,"include_usage":false},` + hi + `}`, "invalid_request_error", "request_body", "twice"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := decode(c.body, "")
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if err.HTTPStatus() != 400 || err.TypeName() != c.typ || err.Param != c.param || !strings.Contains(err.Message, c.message) {
+				t.Fatalf("got %d %s %s %q", err.HTTPStatus(), err.TypeName(), err.Param, err.Message)
+			}
+		})
+	}
+}
+
+func TestErrorShape(t *testing.T) {
+	for _, c := range []struct {
+		e    llm.Error
+		want string
+	}{
+		{llm.Error{Kind: llm.KindAuth, Param: "None", Message: "a\"\n"}, `{"error":{"message":"a\"\n","type":"auth_error","param":"None","code":"401"}}`},
+		{llm.Error{Kind: llm.KindRateLimit, Code: "slow_down", Message: "m"}, `{"error":{"message":"m","type":"throttling_error","param":null,"code":"slow_down"}}`},
+		{llm.Error{Kind: llm.KindNotFound, Detail: true, Message: "Not Found"}, `{"detail":"Not Found"}`},
+	} {
+		if got := string(OpenAIChat().Error(nil, &c.e)); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+		if got := string(OpenAIChat().StreamError(nil, &c.e)); got != "data: "+c.want+"\n\n" {
+			t.Errorf("event %q", got)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"model":"a","stream_options":{"include_usage":false},"num_retries":1e9,"timeout":-1,`+hi+`}`), false)
+	f.Add([]byte(`{"model":"\u0061","mock_response":"\n","api_base":"x",`+hi+`}`), true)
+	f.Fuzz(func(t *testing.T, b []byte, lenient bool) {
+		var req llm.Request
+		req.Reset()
+		req.Lenient = lenient
+		if err := OpenAIChat().Decode(b, nil, &req); err != nil {
+			if !json.Valid(OpenAIChat().Error(nil, err)) {
+				t.Fatal("the error is not JSON")
+			}
+			return
+		}
+		var want struct{ Model string }
+		var any map[string]json.RawMessage
+		if json.Unmarshal(b, &any) != nil || json.Unmarshal(any["model"], &want.Model) != nil || want.Model != string(req.Model) {
+			t.Fatalf("model %q, encoding/json has %q", req.Model, want.Model)
+		}
+	})
+}
