@@ -296,7 +296,8 @@ func odd(x *exchange) error {
 	case "split": // one JSON document over two data lines
 		all = bytes.ReplaceAll(all, []byte(`,"choices":`), []byte(",\ndata: \"choices\":"))
 	case "nospace":
-		all = bytes.ReplaceAll(all, []byte("data: "), []byte("data:"))
+		all = bytes.ReplaceAll(all[len("data: "):], []byte("\n\ndata: "), []byte("\n\ndata:"))
+		all = append([]byte("data:"), all...)
 	case "event":
 		all = bytes.ReplaceAll(all, []byte("data: {"), []byte("event: message\nid: 7\nretry: 10\ndata: {"))
 	case "longline":
