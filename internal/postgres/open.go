@@ -1,0 +1,127 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sys/unix"
+)
+
+// Options are what a program wants of its connections. A zero time means that
+// the server's own setting stays.
+type Options struct {
+	Application      string        // application_name, shown in pg_stat_activity
+	ConnectTimeout   time.Duration // 0: the URL's connect_timeout, or 5 s
+	StatementTimeout time.Duration // 0: the URL's socket_timeout, or the server's
+	LockTimeout      time.Duration
+}
+
+// Config is the driver's configuration for a source. The caller owns it.
+func (s *Source) Config(o Options) (*pgx.ConnConfig, error) {
+	c, err := pgx.ParseConfig(s.keywords())
+	if err != nil {
+		return nil, &configError{err: err}
+	}
+	c.ConnectTimeout = s.connectTimeout
+	if o.ConnectTimeout > 0 {
+		c.ConnectTimeout = o.ConnectTimeout
+	}
+	dialer := &net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3},
+		Control:         giveUpOnSilence,
+	}
+	c.DialFunc = dialer.DialContext
+	if o.Application != "" && s.settings["application_name"] == "" {
+		c.RuntimeParams["application_name"] = o.Application
+	}
+	statement := o.StatementTimeout
+	if statement == 0 {
+		statement = s.socketTimeout
+	}
+	if !s.Bouncer {
+		setMillis(c.RuntimeParams, "statement_timeout", statement)
+		setMillis(c.RuntimeParams, "lock_timeout", o.LockTimeout)
+	}
+	if s.statementCache >= 0 {
+		c.StatementCacheCapacity = s.statementCache
+	}
+	if s.Bouncer || s.statementCache == 0 {
+		withoutStatements(c)
+	}
+	return c, nil
+}
+
+func setMillis(params map[string]string, name string, d time.Duration) {
+	if d > 0 {
+		params[name] = strconv.FormatInt(d.Milliseconds(), 10)
+	}
+}
+
+// withoutStatements keeps no named prepared statements: behind a pooler in
+// transaction mode the next query may meet another server process.
+func withoutStatements(c *pgx.ConnConfig) {
+	c.DefaultQueryExecMode = pgx.QueryExecModeExec
+	c.StatementCacheCapacity, c.DescriptionCacheCapacity = 0, 0
+}
+
+// giveUpOnSilence lets the kernel end a connection whose peer has not
+// acknowledged anything for 5 s: a half-open connection is noticed while a
+// query waits.
+func giveUpOnSilence(network, _ string, c syscall.RawConn) error {
+	if !strings.HasPrefix(network, "tcp") {
+		return nil
+	}
+	var err error
+	if e := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 5000)
+	}); e != nil {
+		return e
+	}
+	return err
+}
+
+// Open makes one connection. The caller closes it. Where a pooler refuses our
+// session settings, it connects without them and without named statements;
+// the connection's Config says so.
+func Open(ctx context.Context, s *Source, o Options) (*pgx.Conn, error) {
+	c, err := s.Config(o)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, c)
+	if err != nil && refusesSettings(err) {
+		delete(c.RuntimeParams, "statement_timeout")
+		delete(c.RuntimeParams, "lock_timeout")
+		withoutStatements(c)
+		conn, err = pgx.ConnectConfig(ctx, c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", s, err)
+	}
+	return conn, nil
+}
+
+// refusesSettings recognises PgBouncer's answer to a startup parameter that it
+// does not track (08P01).
+func refusesSettings(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "08P01" && strings.Contains(pg.Message, "startup parameter")
+}
+
+// configError hides the driver's text, which repeats the connection string.
+type configError struct{ err error }
+
+func (e *configError) Error() string {
+	if inner := errors.Unwrap(e.err); inner != nil {
+		return "database settings: " + inner.Error()
+	}
+	return "database settings cannot be used together"
+}
