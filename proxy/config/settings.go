@@ -1,0 +1,217 @@
+package config
+
+import (
+	"strings"
+	"time"
+
+	"sluice/internal/env"
+)
+
+// LiteLLM is the section litellm_settings: how providers are called.
+type LiteLLM struct {
+	RequestTimeout           time.Duration `cfg:"request_timeout"`
+	NumRetries               *int          `cfg:"num_retries"`
+	SetVerbose               bool          `cfg:"set_verbose"`
+	JSONLogs                 bool          `cfg:"json_logs"`
+	DropParams               bool          `cfg:"drop_params"`
+	SSLCertificate           string        `cfg:"ssl_certificate"`
+	ForceIPv4                bool          `cfg:"force_ipv4"`
+	RequireAuthForMetrics    bool          `cfg:"require_auth_for_metrics_endpoint"`
+	PrometheusLatencyBuckets []float64     `cfg:"prometheus_latency_buckets"`
+
+	Verify       Verify            // of ssl_verify
+	ModelAliases map[string]string // of model_alias_map
+
+}
+
+// General is the section general_settings: the server, its keys, its database.
+type General struct {
+	MasterKey                  env.Secret    `cfg:"master_key"`   // "" where none is given: one is to be made
+	DatabaseURL                env.Secret    `cfg:"database_url"` // "" is SQLite
+	DatabasePoolLimit          int           `cfg:"database_connection_pool_limit"`
+	DatabaseTimeout            time.Duration `cfg:"database_connection_timeout,database_connection_pool_timeout"`
+	AllowRequestsOnDBDown      bool          `cfg:"allow_requests_on_db_unavailable"`
+	DisableSchemaUpdate        bool          `cfg:"disable_prisma_schema_update"`
+	AlwaysIncludeStreamUsage   bool          `cfg:"always_include_stream_usage"`
+	MaxRequestMB               float64       `cfg:"max_request_size_mb"`  // MiB; 0 is the server's default
+	MaxResponseMB              float64       `cfg:"max_response_size_mb"` // MiB; 0 is no bound of its own
+	KeyHeader                  string        `cfg:"litellm_key_header_name"`
+	UseXForwardedFor           bool          `cfg:"use_x_forwarded_for"`
+	ForwardClientHeaders       bool          `cfg:"forward_client_headers_to_llm_api"`
+	ForwardOpenAIOrg           bool          `cfg:"forward_openai_org_id"`
+	AllowClientSideCredentials bool          `cfg:"allow_client_side_credentials"`
+	AllowMockTestingParams     bool          `cfg:"dangerously_allow_mock_testing_request_params"`
+	CompletionModel            string        `cfg:"completion_model"` // forced model; "" for none
+	InferModelFromKeys         bool          `cfg:"infer_model_from_keys"`
+}
+
+// Router is the section router_settings: how a deployment is chosen.
+type Router struct {
+	NumRetries    *int          `cfg:"num_retries"`
+	RetryAfter    time.Duration `cfg:"retry_after"`
+	Timeout       time.Duration `cfg:"timeout"`        // 0 is not given
+	StreamTimeout time.Duration `cfg:"stream_timeout"` // 0 is not given
+	Strategy      string        `cfg:"routing_strategy"`
+	RedisHost     string        `cfg:"redis_host"`
+	RedisPort     int           `cfg:"redis_port"`
+	RedisUsername string        `cfg:"redis_username"`
+	RedisPassword env.Secret    `cfg:"redis_password"`
+	RedisDB       int           `cfg:"redis_db"`
+	RedisTLS      bool          `cfg:"redis_ssl"`
+	RedisURL      env.Secret    `cfg:"redis_url"`
+	IgnoreInvalid *bool         `cfg:"ignore_invalid_deployments"` // nil is not given
+
+	Aliases  []Alias // of model_group_alias
+	defaults *value
+}
+
+// Compat is the section compat: switches back to a behaviour that this product
+// changes on purpose.
+type Compat struct {
+	LenientJSON bool `cfg:"lenient_json"`
+}
+
+// Alias is a further name of a model.
+type Alias struct {
+	At     Pos
+	Name   string
+	Model  string
+	Hidden bool // not listed
+}
+
+// Verify says how a provider's certificate is checked. The zero value is the
+// usual check against the authorities of the system.
+type Verify struct {
+	Given  bool
+	Skip   bool
+	CAFile string
+}
+
+func verifyOf(v *value) Verify {
+	if v == nil || v.is == null || v.text == "" {
+		return Verify{}
+	}
+	if on, ok := asBool(v); ok {
+		return Verify{Given: true, Skip: !on}
+	}
+	return Verify{Given: true, CAFile: v.text}
+}
+
+// settings reads the sections that are not lists.
+func (f *File) settings(r *report, root *value) {
+	f.LiteLLM.RequestTimeout = 6000 * time.Second
+	f.General.DatabasePoolLimit, f.General.DatabaseTimeout = 10, time.Minute
+	f.Router.Strategy = "simple-shuffle"
+
+	v := root.get("litellm_settings")
+	section(r, "litellm_settings", v, litellmKeys(), &f.LiteLLM, nil)
+	f.LiteLLM.Verify = verifyOf(v.get("ssl_verify"))
+	f.LiteLLM.ModelAliases = textMap(r, "litellm_settings.model_alias_map", v.get("model_alias_map"))
+	section(r, "general_settings", root.get("general_settings"), generalKeys(), &f.General, nil)
+	v = root.get("router_settings")
+	section(r, "router_settings", v, routerKeys(), &f.Router, nil)
+	f.Router.defaults = v.get("default_litellm_params")
+	f.Router.Aliases = aliases(r, v.get("model_group_alias"))
+	section(r, "compat", root.get("compat"), compatKeys(), &f.Compat, nil)
+	if v.get("routing_strategy") != nil && f.Router.Strategy != "simple-shuffle" {
+		r.warnf(v.get("routing_strategy").at, "router_settings.routing_strategy", "%s is served as simple-shuffle in this release", quote(f.Router.Strategy))
+	}
+	f.checkGeneral(r, root.get("general_settings"))
+}
+
+func (f *File) checkGeneral(r *report, v *value) {
+	key := v.get("master_key")
+	if key != nil && key.scalar() {
+		checkMasterKey(r, key.at, "general_settings.master_key", f.General.MasterKey)
+	}
+	if name := f.General.KeyHeader; name != "" && !token(name) {
+		r.errorf(v.get("litellm_key_header_name").at, "general_settings.litellm_key_header_name", "a header name", "is %s", quote(name))
+	}
+	if u := v.get("database_url"); u != nil && u.scalar() && !databaseURL(u.text) {
+		r.errorf(u.at, "general_settings.database_url", "postgresql://user:password@host:port/database, or sqlite:PATH", "is no URL of a database")
+	}
+}
+
+func databaseURL(s string) bool {
+	scheme, rest, ok := strings.Cut(s, ":")
+	switch {
+	case s == "" || scheme == "sqlite" && rest != "":
+		return true
+	case scheme == "postgres", scheme == "postgresql", strings.HasPrefix(scheme, "postgresql+"):
+		return ok && strings.HasPrefix(rest, "//")
+	}
+	return false
+}
+
+// checkMasterKey refuses keys that no client could send.
+func checkMasterKey(r *report, at Pos, key string, secret env.Secret) {
+	const allowed = "a key that begins with sk-, without blanks"
+	text := secret.Reveal()
+	switch {
+	case text == "":
+	case !strings.HasPrefix(text, "sk-"):
+		r.errorf(at, key, allowed, "does not begin with sk-")
+	case len(text) < 4 || strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
+		r.errorf(at, key, allowed, "cannot be sent in a header, or is empty after sk-")
+	}
+}
+
+// token reports whether a text is a token of RFC 9110 section 5.6.2.
+func token(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !wordByte(c, true) && !strings.ContainsRune("!#$%&'*+-.^`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func textMap(r *report, path string, v *value) map[string]string {
+	if v == nil || v.is != mapping {
+		return nil
+	}
+	out := make(map[string]string, len(v.entries))
+	for _, e := range v.entries {
+		switch {
+		case e.value.is == null:
+		case e.value.scalar():
+			out[e.name] = e.value.text
+		default:
+			r.errorf(e.at, join(path, e.name), "text", "is %s", e.value.is)
+		}
+	}
+	return out
+}
+
+// aliases reads model_group_alias.
+func aliases(r *report, v *value) []Alias {
+	if v == nil || v.is != mapping {
+		return nil
+	}
+	var out []Alias
+	for _, e := range v.entries {
+		path := join("router_settings.model_group_alias", e.name)
+		a := Alias{At: e.at, Name: e.name}
+		switch {
+		case e.value.is == null:
+			continue
+		case e.value.scalar():
+			a.Model = e.value.text
+		case e.value.is == mapping:
+			var target struct {
+				Model  string `cfg:"model"`
+				Hidden bool   `cfg:"hidden"`
+			}
+			keys := []Key{{Name: "model", Kind: Text}, {Name: "hidden", Kind: Bool}}
+			section(r, path, e.value, keys, &target, nil)
+			a.Model, a.Hidden = target.Model, target.Hidden
+		}
+		if a.Model == "" {
+			r.errorf(e.at, path, "the name of a model, or {model: name, hidden: true}", "names no model")
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
+}
