@@ -1,0 +1,268 @@
+package server
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"sluice/proxy/gateway"
+	"sluice/proxy/llm"
+)
+
+// call is the server's side of one request, pooled. It holds the exchange.
+type call struct {
+	x       gateway.Exchange
+	g       Gateway // the generation of the configuration that it began with
+	entry   *entry
+	head    head
+	refusal *llm.Error // what admission said; nil means come in
+	allow   string     // for a 405
+
+	old        bool // HTTP/1.0
+	asked100   bool // the client itself waits for 100 Continue
+	counted    bool
+	identified bool // the exchange must be settled
+	length     int64
+	reserved   int64 // of the body allowance
+	body       []byte
+	param      []byte // decoded {model}
+	remote     []byte
+	stream     stream
+}
+
+// The value of the Expect header that headerReceived plants. Its spelling
+// remembers the protocol version.
+const (
+	planted   = "100-continue"
+	plantedIn = "100-CONTINUE" // the request was HTTP/1.0
+)
+
+var (
+	expectKey = []byte("Expect")
+	newValue  = []byte(planted)
+	oldValue  = []byte(plantedIn)
+)
+
+// headerReceived makes fasthttp ask expect before it reads a body byte. Left
+// alone it waits for up to 8 KiB of a body before the handler sees the headers,
+// so that a stranger could make it wait. The client's own Expect is read from
+// the raw header lines.
+func headerReceived(h *fasthttp.RequestHeader) (cfg fasthttp.RequestConfig) {
+	if h.ContentLength() <= 0 {
+		return cfg
+	}
+	if h.IsHTTP11() {
+		h.SetCanonical(expectKey, newValue)
+		return cfg
+	}
+	h.SetProtocol("HTTP/1.1")
+	h.SetCanonical(expectKey, oldValue)
+	return cfg
+}
+
+// expect admits a request whose body has a known length, before it is read.
+// fasthttp goes on with the body at 100 and answers and closes at anything
+// else.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) (status int) {
+	c := ctx.Conn().(*conn) //nolint:forcetypeassert,errorlint // every connection is ours
+	defer func() {
+		if r := recover(); r != nil {
+			status = s.contain(ctx, c, r)
+		}
+	}()
+	h := &ctx.Request.Header
+	old := string(h.PeekBytes(expectKey)) == plantedIn
+	if old {
+		h.SetProtocol("HTTP/1.0")
+	}
+	k := s.admit(ctx, c, old)
+	now := s.clock.coarse.Load()
+	if k.refusal != nil {
+		if k.refusal.Close || k.asked100 || k.length > keepUnread {
+			k.refusal = closing(k.refusal)
+			c.linger = true
+			s.refuse(ctx, c, k, k.refusal)
+			return ctx.Response.StatusCode()
+		}
+		c.become(phaseBody, now, refusedDrain)
+		c.swallow = true
+		return fasthttp.StatusContinue
+	}
+	c.swallow = !k.asked100
+	c.become(phaseBody, now, bodyBase+time.Duration(k.length)*time.Second/bodyRate)
+	return fasthttp.StatusContinue
+}
+
+// closing is e with the connection closed after it.
+func closing(e *llm.Error) *llm.Error {
+	if e.Close {
+		return e
+	}
+	d := *e
+	d.Close = true
+	return &d
+}
+
+// admit takes a request in by its headers alone: framing, path, who calls,
+// size. What it decides stands in the call that it returns.
+func (s *Server) admit(ctx *fasthttp.RequestCtx, c *conn, old bool) *call {
+	k := s.calls.Get().(*call) //nolint:forcetypeassert // the pool holds nothing else
+	c.call = k
+	t := time.Now()
+	k.x.Reset()
+	mintID(&k.x.ID, t)
+	k.x.Start = s.clock.at(t)
+	k.x.CallID = k.x.ID[:]
+	k.g = s.gateway.Load().Gateway
+	k.old = old || !ctx.Request.Header.IsHTTP11()
+	k.length = int64(ctx.Request.Header.ContentLength())
+	k.refusal = s.check(ctx, c, k)
+	if !c.private && (k.entry == nil || !k.entry.probe) {
+		k.counted = true
+		s.own.InFlight.Add(1)
+	}
+	return k
+}
+
+func (s *Server) check(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error {
+	h := &ctx.Request.Header
+	if e := k.head.scan(h.RawHeaders(), s.c.KeyHeader); e != nil {
+		return e
+	}
+	if v := string(h.Protocol()); v != "HTTP/1.1" && v != "HTTP/1.0" {
+		return brokenRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+	}
+	if e := s.expectation(k); e != nil {
+		return e
+	}
+	if len(k.head.callID) > 0 {
+		k.x.CallID = k.head.callID
+	}
+	path, e := pathOf(h.RequestURI())
+	if e != nil {
+		return e
+	}
+	if e := s.routed(k, h.Method(), path); e != nil {
+		return e
+	}
+	k.remote = append(k.remote[:0], c.client(&k.head)...)
+	k.x.Remote = k.remote
+	if e := s.identify(c, k); e != nil {
+		return e
+	}
+	if !k.entry.model {
+		return nil
+	}
+	return s.bodyWelcome(k)
+}
+
+// expectation refuses what the framing headers ask for and we do not do.
+func (s *Server) expectation(k *call) *llm.Error {
+	if len(k.head.expect) > 0 && !k.old {
+		if !equalFold(k.head.expect, planted) {
+			return &llm.Error{Kind: llm.KindBadRequest, Status: 417, Type: "invalid_request_error",
+				Message: "The only expectation that is met is 100-continue.", Close: true}
+		}
+		k.asked100 = true
+	}
+	if len(k.head.coding) > 0 && !equalFold(k.head.coding, "identity") {
+		return &llm.Error{Kind: llm.KindBadRequest, Status: 415, Type: "invalid_request_error",
+			Message: "Compressed request bodies are not accepted."}
+	}
+	return nil
+}
+
+// routed finds the entry and the model of the path.
+func (s *Server) routed(k *call, method, path []byte) *llm.Error {
+	if k.head.wantMethod != nil && k.head.origin != nil && string(method) == "OPTIONS" {
+		k.entry = &preflight
+		return nil
+	}
+	if !knownMethod(method) {
+		return wrongMethod()
+	}
+	p, param := s.routes.find(path)
+	if p == nil {
+		return notFound()
+	}
+	if k.entry = p.method(method); k.entry == nil {
+		k.allow = p.allow
+		return wrongMethod()
+	}
+	k.x.Route = k.entry.path
+	k.x.Dialect = k.entry.speak
+	if param == nil {
+		return nil
+	}
+	var ok bool
+	if k.param, ok = unescape(k.param[:0], param); !ok {
+		k.entry = nil
+		return notFound()
+	}
+	k.x.PathModel = k.param
+	return nil
+}
+
+func knownMethod(m []byte) bool {
+	switch string(m) {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return true
+	}
+	return false
+}
+
+// identify asks the gateway who calls. Routes on the private socket ask for no
+// key where the entry is a probe.
+func (s *Server) identify(c *conn, k *call) *llm.Error {
+	open := k.entry.public
+	if s.c.MetricsAuth && !c.private && bytes.HasPrefix([]byte(k.entry.path), []byte("/metrics")) {
+		open = false
+	}
+	if open {
+		return nil
+	}
+	if k.g == nil {
+		return &llm.Error{Kind: llm.KindUnavailable, Message: "The gateway is starting.", RetryAfter: time.Second}
+	}
+	if k.head.malformed {
+		return &llm.Error{Kind: llm.KindAuth, Type: "auth_error", Param: "None",
+			Message: "Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix."}
+	}
+	k.x.Asked = k.head.asked
+	k.identified = k.entry.model // settled from here on, refused or not
+	return k.g.Identify(&k.x, k.head.key)
+}
+
+// bodyWelcome decides on a body before a byte of it is read.
+func (s *Server) bodyWelcome(k *call) *llm.Error {
+	if e := mediaTypeOK(k.head.mediaType); e != nil {
+		return e
+	}
+	if k.length > s.c.MaxBody {
+		return s.tooLarge(k.length)
+	}
+	if k.length > 0 {
+		return s.reserve(k, k.length)
+	}
+	return nil
+}
+
+// mediaTypeOK refuses a body that names another format than JSON. One that
+// names none is read as JSON.
+func mediaTypeOK(v []byte) *llm.Error {
+	t, _, _ := bytes.Cut(v, []byte(";"))
+	t = trimOWS(t)
+	if len(t) == 0 || equalFold(t, "application/json") {
+		return nil
+	}
+	main, sub, _ := bytes.Cut(t, []byte("/"))
+	other := equalFold(main, "multipart") || equalFold(main, "image") || equalFold(main, "audio") ||
+		equalFold(main, "video") || equalFold(main, "text") && !equalFold(sub, "json") ||
+		equalFold(t, "application/x-www-form-urlencoded") || equalFold(t, "application/xml")
+	if !other {
+		return nil
+	}
+	return &llm.Error{Kind: llm.KindBadRequest, Type: "invalid_request_error", Param: "request_body",
+		Message: "The request body must be JSON: send it with Content-Type: application/json."}
+}

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/supervisor/fleet"
+)
+
+// Hashing alone loads 4 slots with 16 connections 1.5 : 1, so a worker with
+// more connections than the least loaded one leaves its queue to that one for a
+// moment.
+const (
+	offerTime   = time.Millisecond
+	offerPause  = 50 * time.Millisecond // after offerTries offers that nobody took
+	offerTries  = 3
+	leastExcess = 2
+)
+
+// load knows where the READY generation of each slot counts its connections.
+// It belongs to one goroutine.
+type load struct {
+	refs   []ref
+	paused time.Time
+	vain   int
+	to     int // the slot that heavy found the least loaded
+}
+
+type ref struct {
+	generation uint32
+	area       *fleet.Generation
+}
+
+// conns is the open connections of a slot's READY generation.
+func (d *load) conns(t *fleet.Table, slot int) (int64, bool) {
+	if d.refs == nil {
+		d.refs = make([]ref, t.Slots())
+	}
+	r := &d.refs[slot]
+	g := t.Slot(slot).Generation.Load()
+	if g == 0 {
+		return 0, false
+	}
+	if r.generation != g || r.area == nil || r.area.Number.Load() != g {
+		i := t.Find(int(g))
+		if i < 0 {
+			return 0, false
+		}
+		*r = ref{generation: g, area: t.Generation(i)}
+	}
+	if fleet.State(r.area.State.Load()) != fleet.StateReady {
+		return 0, false
+	}
+	return r.area.Conns.Load(), true
+}
+
+// heavy reports whether this worker has so many more connections than the least
+// loaded READY neighbour that the next one should be that neighbour's.
+func (d *load) heavy(s *Server) bool {
+	t := s.c.Table
+	if t.Slots() < 2 {
+		return false
+	}
+	mine := s.own.Conns.Load()
+	if mine < leastExcess || !d.paused.IsZero() && time.Since(d.paused) < offerPause {
+		return false
+	}
+	least, found := int64(0), false
+	for i := range t.Slots() {
+		if i == s.c.Slot {
+			continue
+		}
+		if n, ok := d.conns(t, i); ok && (!found || n < least) {
+			least, found, d.to = n, true, i
+		}
+	}
+	return found && mine-least >= max(leastExcess, least/8)
+}
+
+// offer leaves the queue to the least loaded neighbour for offerTime and then
+// accepts what is still there; EAGAIN means that it was taken.
+func (lp *loop) offer() (int, syscall.Sockaddr, error) {
+	s := lp.s
+	slot := s.c.Table.Slot(max(lp.l.about.Slot, 0))
+	slot.Offered.Store(1)
+	s.accept.ring(lp.load.to)
+	time.Sleep(offerTime)
+	slot.Offered.Store(0)
+	fd, from, err := syscall.Accept4(lp.l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+	d := &lp.load
+	switch {
+	case err != nil:
+		d.vain = 0
+	case d.vain+1 >= offerTries:
+		d.vain, d.paused = 0, time.Now()
+	default:
+		d.vain++
+	}
+	return fd, from, err
+}
+
+// queued reports whether a connection waits on a listener.
+func queued(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0
+}
+
+func (a *acceptors) ring(slot int) {
+	a.shared.RLock()
+	fd, ok := a.bells[slot]
+	a.shared.RUnlock()
+	if ok {
+		one := [8]byte{1}
+		_, _ = syscall.Write(fd, one[:])
+	}
+}
+
+// answerBell starts the goroutine that hears the own doorbell; it ends when the
+// worker stops accepting. mu is held.
+func (a *acceptors) answerBell() {
+	a.shared.RLock()
+	fd, ok := a.bells[a.s.c.Slot]
+	a.shared.RUnlock()
+	if !ok || a.ringing != nil || a.closed {
+		return
+	}
+	f, err := pollable(fd, "doorbell")
+	if err != nil {
+		a.s.log.Error("doorbell", errAttr(err))
+		return
+	}
+	a.ringing = f
+	a.running.Add(1)
+	go func() {
+		defer a.running.Done()
+		var count [8]byte
+		var d load
+		for {
+			if _, err := f.Read(count[:]); err != nil {
+				if errors.Is(err, syscall.EAGAIN) {
+					continue
+				}
+				return
+			}
+			a.take(&d)
+		}
+	}()
+}
+
+// take accepts on the listeners of slots that are offered, as long as that
+// leaves this worker no heavier than the one that offers.
+func (a *acceptors) take(d *load) {
+	s := a.s
+	for _, l := range a.listeners() {
+		slot := l.about.Slot
+		if slot < 0 || slot == s.c.Slot || slot >= s.c.Table.Slots() {
+			continue
+		}
+		for s.c.Table.Slot(slot).Offered.Load() == 1 && !s.lame.Load() {
+			if theirs, ok := d.conns(s.c.Table, slot); ok && s.own.Conns.Load()+leastExcess > theirs {
+				break
+			}
+			fd, from, err := syscall.Accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+			if err != nil {
+				break
+			}
+			s.welcome(l, fd, from)
+		}
+	}
+}
+
+func errAttr(err error) slog.Attr { return slog.String("error", err.Error()) }

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"errors"
+	"io"
+
+	"github.com/valyala/fasthttp"
+
+	"sluice/proxy/gateway"
+	"sluice/proxy/llm"
+)
+
+// stream is the body of a streamed answer as fasthttp reads it. It is part of
+// its call; fasthttp closes it after the last byte or a failed write, and that
+// settles the exchange.
+type stream struct {
+	s    *Server
+	c    *conn
+	k    *call
+	in   gateway.Stream
+	head []byte // the header for an HTTP/1.0 client
+}
+
+// errWritten tells fasthttp that there is nothing left to write.
+var errWritten = errors.New("stream was written")
+
+func (s *Server) startStream(ctx *fasthttp.RequestCtx, c *conn, k *call, in gateway.Stream) {
+	st := &k.stream
+	*st = stream{s: s, c: c, k: k, in: in, head: st.head[:0]}
+	s.own.Streams.Add(1)
+	if k.old {
+		ctx.SetConnectionClose()
+		st.head = append(st.head, ctx.Response.Header.Header()...)
+	}
+	s.bad.during(ctx, st)
+	ctx.Response.ImmediateHeaderFlush = !k.old
+	ctx.SetBodyStream(st, -1)
+}
+
+// Read passes on what the gateway's stream gives. Anything but io.EOF makes
+// fasthttp leave the terminating chunk out and close.
+func (st *stream) Read(p []byte) (n int, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			st.s.panicked(r)
+			st.k.x.Err = &llm.Error{Kind: llm.KindInternal, Message: "Internal server error."}
+			n = copy(p, st.k.entry.speak.StreamError(nil, st.k.x.Err))
+			err = nil
+			st.in = broken{st.in}
+		}
+	}()
+	n, err = st.in.Read(p)
+	if n > 0 && err != nil && !errors.Is(err, io.EOF) {
+		st.in, err = broken{st.in}, nil // the bytes first, then the break
+	}
+	return n, err
+}
+
+// broken is a stream that has failed.
+type broken struct{ gateway.Stream }
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// SupportsBodyWriteTo asks fasthttp for WriteTo where the client speaks
+// HTTP/1.0 and cannot read chunks.
+func (st *stream) SupportsBodyWriteTo() bool { return len(st.head) > 0 }
+
+// WriteTo writes header and events for an HTTP/1.0 client: the end of the
+// connection is the end of the body. It never returns nil, so that fasthttp
+// drops the chunked header that it holds.
+func (st *stream) WriteTo(io.Writer) (int64, error) {
+	if _, err := st.c.Write(st.head); err != nil {
+		return 0, err
+	}
+	var total int64
+	var buf [4096]byte
+	for {
+		n, err := st.Read(buf[:])
+		if n > 0 {
+			if _, err := st.c.Write(buf[:n]); err != nil {
+				return total, err
+			}
+			total += int64(n)
+		}
+		if errors.Is(err, io.EOF) {
+			return total, errWritten
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// Close ends the stream and settles the exchange.
+func (st *stream) Close() error {
+	s, c, k := st.s, st.c, st.k
+	if k == nil {
+		return nil
+	}
+	st.k = nil
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(r)
+		}
+	}()
+	_ = st.in.Close()
+	c.watch(nil)
+	s.own.Streams.Add(-1)
+	st.in = nil
+	s.end(c, k)
+	return nil
+}

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+// certificates is the pair of the TLS listeners. It is read anew on demand and
+// swapped only when it is sound.
+type certificates struct {
+	certFile, keyFile string
+	pair              atomic.Pointer[tls.Certificate]
+}
+
+func (t *certificates) reload() error {
+	pair, err := tls.LoadX509KeyPair(t.certFile, t.keyFile)
+	if err != nil {
+		return fmt.Errorf("load certificate %s: %w", t.certFile, err)
+	}
+	t.pair.Store(&pair)
+	return nil
+}
+
+func (t *certificates) config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return t.pair.Load(), nil
+		},
+	}
+}
+
+// ReloadTLS reads the certificate files again. On an error the old pair stays.
+func (s *Server) ReloadTLS() error {
+	if s.certs == nil {
+		return nil
+	}
+	return s.certs.reload()
+}
+
+// SetTicketKeys replaces the session ticket keys; the first one encrypts. All
+// workers of a host are given the same, so that sessions resume anywhere.
+func (s *Server) SetTicketKeys(keys [][32]byte) error {
+	if s.tls == nil || len(keys) == 0 {
+		return errors.New("session ticket keys: no TLS listener, or no key")
+	}
+	s.tls.SetSessionTicketKeys(keys)
+	return nil
+}
