@@ -14,7 +14,7 @@ import (
 // shown returns a value as a problem may show it: its kind where it is a
 // secret, or came from the environment and so may be one.
 func shown(k Key, v *value) string {
-	if !v.scalar() || k.secret() || v.fromEnv {
+	if !v.scalar() || k.secret() || v.fromEnv || strings.HasPrefix(v.text, "sk-") {
 		return v.is.String()
 	}
 	return quote(v.text)

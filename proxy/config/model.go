@@ -224,10 +224,10 @@ func (d *Deployment) params(r *report, path string, v *value) {
 			r.add(Note, e.at, join(path, e.name), "has no effect in this release", "")
 			return
 		}
-		if near := nearest(e.name, names(keys)); near != "" && len(e.name) > 3 {
-			r.unknown(e.at, path, e.name, names(keys))
-		}
-		if e.value.is != null {
+		misspelt(r, path, e, names(keys))
+		// What looks like a misplaced secret is not sent in a body; names such
+		// as min_tokens only look so.
+		if e.value.is != null && !env.SecretName(strings.ReplaceAll(e.name, "token", "")) {
 			p.Defaults = append(p.Defaults, Field{e.name, e.value.appendJSON(nil)})
 		}
 	})
@@ -261,6 +261,15 @@ func (d *Deployment) params(r *report, path string, v *value) {
 	p.APIBase = strings.TrimSpace(p.APIBase)
 	if base != nil && base.scalar() && p.APIBase != "" {
 		checkURL(r, base.at, join(path, "api_base"), p.APIBase)
+	}
+}
+
+// misspelt warns of a parameter that is one letter away from a known one. Other
+// names that are not known are the provider's own business.
+func misspelt(r *report, path string, e entry, known []string) {
+	near := nearest(e.name, known)
+	if len(e.name) > 5 && near != "" && distance(e.name, near, len(e.name)) == 1 {
+		r.unknown(e.at, path, e.name, known)
 	}
 }
 
