@@ -1,0 +1,71 @@
+package app
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"sluice/supervisor/fleet"
+)
+
+// selfTimeout bounds one request of the worker to itself.
+const selfTimeout = time.Second
+
+var selfRequest = []byte("GET /health/liveliness HTTP/1.1\r\nHost: self\r\nConnection: close\r\n\r\n")
+
+// askSelf passes one request through the worker's own server, over its private
+// socket: over TCP the kernel would pick a neighbour.
+func askSelf(socket string) error {
+	c, err := net.DialTimeout("unix", socket, selfTimeout)
+	if err != nil {
+		return fmt.Errorf("dial self: %w", err)
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.SetDeadline(time.Now().Add(selfTimeout)); err != nil {
+		return err
+	}
+	if _, err := c.Write(selfRequest); err != nil {
+		return fmt.Errorf("ask self: %w", err)
+	}
+	status, err := bufio.NewReaderSize(c, 512).ReadSlice('\n')
+	if err != nil {
+		return fmt.Errorf("hear from self: %w", err)
+	}
+	if !bytes.HasPrefix(status, []byte("HTTP/1.1 200 ")) {
+		return errors.New("asked itself and got " + string(bytes.TrimSpace(status)))
+	}
+	return nil
+}
+
+// beat proves once that the worker answers and says so in the host table.
+func (w *worker) beat() {
+	if err := askSelf(w.socket); err != nil {
+		w.log.Warn("request to self failed", errAttr(err))
+		return
+	}
+	g := w.table.Generation(w.area)
+	g.RSS.Store(residentBytes())
+	g.Beat.Store(fleet.Now())
+}
+
+// residentBytes is the resident set of this process, 0 when it cannot be read.
+func residentBytes() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(b)
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(string(fields[1]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}

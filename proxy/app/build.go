@@ -1,0 +1,330 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"sluice/internal/boot"
+	"sluice/proxy/auth"
+	"sluice/proxy/config"
+	"sluice/proxy/gateway"
+	"sluice/proxy/provider"
+	"sluice/proxy/route"
+	"sluice/proxy/server"
+	"sluice/proxy/upstream"
+	"sluice/supervisor/fleet"
+)
+
+// build turns the configuration into what serves it.
+func (w *worker) build() error {
+	file, err := load(w.source, w.log.Logger)
+	if err != nil {
+		return err
+	}
+	w.setLog(file)
+	if err := w.findMasterKey(file); err != nil {
+		return boot.Exit(fleet.ExitConfig, err)
+	}
+	w.metrics = gateway.NewMetrics(file.LiteLLM.PrometheusLatencyBuckets)
+	w.pools = upstream.NewPools(poolSettings(file))
+	if w.observing, err = w.observe(file); err != nil {
+		return err
+	}
+	g, err := w.gateway(file)
+	if err != nil {
+		return boot.Exit(fleet.ExitConfig, err)
+	}
+	if w.server, err = server.New(w.serverConfig(file), g); err != nil {
+		return boot.Exit(fleet.ExitConfig, err)
+	}
+	w.use(file)
+	return nil
+}
+
+// apply puts a configuration that was read again in force.
+func (w *worker) apply(file *config.File) error {
+	g, err := w.gateway(file)
+	if err != nil {
+		return err
+	}
+	w.server.Swap(g)
+	w.setLog(file)
+	w.use(file)
+	return nil
+}
+
+// use notes the configuration that is in force now.
+func (w *worker) use(file *config.File) {
+	w.config, w.applied = file, w.applied+1
+	applied := &w.table.Header().ConfigApplied
+	for old := applied.Load(); old < w.applied && !applied.CompareAndSwap(old, w.applied); old = applied.Load() {
+	}
+}
+
+func (w *worker) setLog(file *config.File) {
+	w.log.SetLevel(file.Server.LogLevel)
+	w.log.SetJSON(file.Server.JSONLogs)
+}
+
+// findMasterKey takes the stored key, or makes one, where none is configured.
+func (w *worker) findMasterKey(file *config.File) error {
+	if file.General.MasterKey != "" {
+		return nil
+	}
+	key, made, err := storedMasterKey(w.dir)
+	if err != nil {
+		return err
+	}
+	w.masterKey, w.madeKey = key, made
+	return nil
+}
+
+func (w *worker) gateway(file *config.File) (*gateway.Gateway, error) {
+	master := file.General.MasterKey
+	if master == "" {
+		master = w.masterKey
+	}
+	limits, err := timeLimits(file)
+	if err != nil {
+		return nil, err
+	}
+	g, warnings, err := gateway.New(gateway.Config{
+		Generation: w.applied + 1,
+		Keys:       auth.New(auth.Config{MasterKey: master.Reveal()}),
+		Models:     models(file),
+		Aliases:    aliases(file),
+		Rewrite:    file.LiteLLM.ModelAliases,
+		Force:      file.General.CompletionModel,
+		Retries:    retries(file),
+		Limits:     limits,
+
+		AlwaysUsage: file.General.AlwaysIncludeStreamUsage,
+		AllowMock:   file.General.AllowMockTestingParams,
+		Lenient:     file.Compat.LenientJSON,
+
+		Agent:   "sluice/" + boot.Version,
+		Lookup:  file.Environ.Get,
+		Pools:   w.pools,
+		Metrics: w.metrics,
+		Log:     w.log,
+	})
+	for _, warning := range warnings {
+		w.once(warning)
+	}
+	return g, err
+}
+
+// once says what every worker would say alike: the first slot does.
+func (w *worker) once(warning string) {
+	if w.slot == 0 {
+		w.log.Warn("configuration", slog.String("problem", warning))
+	}
+}
+
+func timeLimits(file *config.File) (gateway.Limits, error) {
+	l := gateway.Limits{
+		Request: file.LiteLLM.RequestTimeout, Timeout: file.Router.Timeout,
+		Stream: file.Router.StreamTimeout, Duration: file.Server.MaxStream,
+	}
+	if file.General.MaxResponseMB > 0 {
+		l.Answer = int(file.General.MaxResponseMB * (1 << 20))
+	}
+	if l.Request < 0 || l.Timeout < 0 {
+		return l, errors.New("a timeout is negative")
+	}
+	return l, nil
+}
+
+func retries(file *config.File) int {
+	for _, n := range []*int{file.Router.NumRetries, file.LiteLLM.NumRetries} {
+		if n != nil {
+			return *n
+		}
+	}
+	return 2
+}
+
+func aliases(file *config.File) map[string]route.Alias {
+	out := make(map[string]route.Alias, len(file.Router.Aliases))
+	for _, a := range file.Router.Aliases {
+		out[a.Name] = route.Alias{Model: a.Model, Hidden: a.Hidden}
+	}
+	return out
+}
+
+// models are the deployments that this release can serve; deploymentProblems
+// has named the others.
+func models(file *config.File) []gateway.Model {
+	var out []gateway.Model
+	for _, d := range file.Models {
+		m := model(file, d)
+		if servable(m.Params, file) == nil {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func servable(p provider.Params, file *config.File) error {
+	if p.Model == "*" && p.Provider == "" {
+		return nil // stands for every provider with a key
+	}
+	_, err := provider.Bind(p, file.Environ.Get)
+	return err
+}
+
+// deploymentProblems lists the deployments that no provider of this release
+// serves. They are left out, unless ignore_invalid_deployments is false.
+func deploymentProblems(file *config.File) config.Problems {
+	var out config.Problems
+	for i, d := range file.Models {
+		err := servable(model(file, d).Params, file)
+		if err == nil {
+			continue
+		}
+		p := config.Problem{
+			At: d.At, Severity: config.Error, Text: err.Error(),
+			Key: fmt.Sprintf("model_list[%d].litellm_params.model", i),
+		}
+		if file.LeaveOutUnknown() {
+			p.Severity, p.Text = config.Warning, p.Text+"; the deployment is left out"
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func model(file *config.File, d *config.Deployment) gateway.Model {
+	p := &d.Params
+	m := gateway.Model{
+		Name: d.Name, ID: d.ID, RPM: p.RPM, TPM: p.TPM, Retries: -1,
+		Timeout: p.Timeout, StreamTimeout: p.StreamTimeout,
+		Upstream: upstreamOptions(file, d),
+		Params: provider.Params{
+			Model: p.Model, Provider: p.Provider, APIKey: p.APIKey.Reveal(), APIBase: p.APIBase,
+			APIVersion: p.APIVersion, Organization: p.Organization, Drop: p.DropAlso, Mock: p.MockResponse,
+		},
+	}
+	if p.Weight != nil {
+		m.Weight = int64(*p.Weight * 1000) // fractions count
+	}
+	if p.Order != nil {
+		m.Order = *p.Order
+	}
+	for _, n := range []*int{p.NumRetries, p.MaxRetries} {
+		if n != nil && m.Retries < 0 {
+			m.Retries = *n
+		}
+	}
+	for _, h := range p.ExtraHeaders {
+		m.Params.Headers = append(m.Params.Headers, provider.Header{Name: h.Name, Value: h.Value.Reveal()})
+	}
+	for _, f := range p.Defaults {
+		m.Params.Defaults = append(m.Params.Defaults, provider.Param{Name: f.Name, JSON: f.JSON})
+	}
+	for _, f := range p.ExtraBody {
+		m.Params.Extra = append(m.Params.Extra, provider.Param{Name: f.Name, JSON: f.JSON})
+	}
+	return m
+}
+
+func upstreamOptions(file *config.File, d *config.Deployment) upstream.Options {
+	p, verify := &d.Params, file.VerifyOf(d)
+	o := upstream.Options{
+		Proxy: p.Proxy.Reveal(), InsecureSkipVerify: verify.Skip, CAFile: verify.CAFile,
+		CertFile: p.SSLCertificate, KeyFile: p.SSLKey, ServerName: p.ServerName,
+		ForceIPv4: file.LiteLLM.ForceIPv4, UnixSocket: p.UnixSocket,
+	}
+	if o.CertFile == "" {
+		o.CertFile = file.LiteLLM.SSLCertificate
+	}
+	if p.ForceIPv4 != nil {
+		o.ForceIPv4 = *p.ForceIPv4
+	}
+	return o
+}
+
+func poolSettings(file *config.File) upstream.Settings {
+	either := func(names ...string) string {
+		for _, name := range names {
+			if v := file.Environ.Get(name); v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	return upstream.Settings{
+		HTTPProxy:  either("http_proxy", "HTTP_PROXY"),
+		HTTPSProxy: either("https_proxy", "HTTPS_PROXY"),
+		NoProxy:    either("no_proxy", "NO_PROXY"),
+	}
+}
+
+func (w *worker) serverConfig(file *config.File) server.Config {
+	c := server.Config{
+		Version: boot.Version, RootPath: file.Server.RootPath,
+		MaxBody:       int64(file.General.MaxRequestMB * (1 << 20)),
+		BodyAllowance: bodyAllowance(file),
+		KeepAlive:     file.Server.KeepAlive, KeyHeader: file.General.KeyHeader,
+		CORSOrigins: file.Server.CORSOrigins, MetricsAuth: file.LiteLLM.RequireAuthForMetrics,
+		CertFile: file.Server.TLSCert, KeyFile: file.Server.TLSKey,
+		Metrics: w.writeMetrics, Counted: w.counted, Panicked: w.panicked,
+		Log: w.log.Logger, Table: w.table, Area: w.area, Slot: w.slot,
+	}
+	if w.link != nil {
+		c.HealthSocket = w.dir.Health()
+	}
+	return c
+}
+
+// bodyAllowance is a quarter of the worker's memory limit, or the server's
+// default where it has none.
+func bodyAllowance(file *config.File) int64 {
+	n, ok := memoryLimit(file.Environ.Get("GOMEMLIMIT"))
+	if !ok {
+		return 0
+	}
+	return n / 4
+}
+
+// url is where a client on this machine reaches the worker.
+func (w *worker) url() string {
+	scheme, host := "http", w.config.Server.Host
+	if w.config.Server.TLSCert != "" {
+		scheme = "https"
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(w.config.Server.Port))
+}
+
+// firstModel is a model to try.
+func (w *worker) firstModel() string {
+	if len(w.config.Models) == 0 {
+		return "demo"
+	}
+	return w.config.Models[0].Name
+}
+
+// leaveMetrics writes what the worker counted to where healthd finds it.
+func (w *worker) leaveMetrics() error {
+	if w.link == nil {
+		return nil
+	}
+	path := w.dir.Metrics(w.slot, w.number)
+	f, err := os.CreateTemp(filepath.Dir(path), ".metrics-")
+	if err != nil {
+		return err
+	}
+	w.writeMetrics(f)
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,88 @@
+package app
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sluice/internal/env"
+	"sluice/supervisor/fleet"
+)
+
+// storedMasterKey is the key of an appliance that was given none: read from
+// the state directory, or made there. made tells the one worker of the host
+// that made it, so that it is shown once.
+func storedMasterKey(dir fleet.Dir) (key env.Secret, made bool, err error) {
+	path := dir.MasterKey()
+	for range 2 {
+		switch b, err := os.ReadFile(path); {
+		case err == nil:
+			key := strings.TrimSpace(string(b))
+			if !strings.HasPrefix(key, "sk-") {
+				return "", false, fmt.Errorf("%s holds no key that starts with sk-: remove the file to have one made, or set LITELLM_MASTER_KEY", path)
+			}
+			return env.Secret(key), false, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", false, fmt.Errorf("read master key: %w", err)
+		}
+		switch key, err := makeMasterKey(path); {
+		case err == nil:
+			return key, true, nil
+		case !errors.Is(err, fs.ErrExist):
+			return "", false, fmt.Errorf("store master key: %w", err)
+		}
+	}
+	return "", false, fmt.Errorf("%s appears and vanishes", path)
+}
+
+// makeMasterKey writes a new key beside path and links it into place, so that
+// a reader sees all of it or nothing, and one of several writers wins.
+func makeMasterKey(path string) (env.Secret, error) {
+	var random [32]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return "", err
+	}
+	key := "sk-" + base64.RawURLEncoding.EncodeToString(random[:])
+	f, err := os.CreateTemp(filepath.Dir(path), ".master_key-") // mode 0600
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = f.WriteString(key + "\n")
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Link(f.Name(), path)
+	}
+	if err != nil {
+		return "", err
+	}
+	return env.Secret(key), nil
+}
+
+// welcome shows a master key that was just made, once, with a call to try.
+func welcome(w io.Writer, key env.Secret, path, url, model string) {
+	_, _ = fmt.Fprintf(w, `
+No master key was configured, so one was made. It is stored in %s (mode 0600)
+and shown only this once:
+
+  %s
+
+Try it:
+
+  curl %s/v1/chat/completions -H 'Authorization: Bearer %s' \
+    -H 'Content-Type: application/json' \
+    -d '{"model": "%s", "messages": [{"role": "user", "content": "Hello"}]}'
+
+`, path, key.Reveal(), url, key.Reveal(), model)
+}

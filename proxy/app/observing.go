@@ -1,0 +1,88 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"sluice/internal/boot"
+	"sluice/internal/postgres"
+	"sluice/proxy/config"
+	"sluice/proxy/observe"
+	"sluice/supervisor/fleet"
+)
+
+// observing is the worker's part in watching the dependencies.
+type observing struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (o *observing) stop() {
+	o.cancel()
+	o.done.Wait()
+}
+
+// observe waits for the schema, unless the database is away, and then watches
+// the dependencies until it is stopped.
+func (w *worker) observe(file *config.File) (*observing, error) {
+	c, err := w.dependencies(file)
+	if err != nil {
+		return nil, boot.Exit(fleet.ExitConfig, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	o := &observing{cancel: cancel}
+	observer := observe.New(w.table, c, w.log.Logger)
+	if w.link != nil { // alone there is no migrator to wait for
+		if err := observer.WaitSchema(ctx); err != nil && !errors.Is(err, observe.ErrAway) {
+			cancel()
+			return nil, boot.Exit(fleet.ExitTryAgain, err)
+		} else if err != nil {
+			w.log.Warn("serving without the database", errAttr(err))
+		}
+	}
+	o.done.Go(func() { observer.Run(ctx) })
+	return o, nil
+}
+
+func (w *worker) dependencies(file *config.File) (observe.Config, error) {
+	c := observe.Config{NeedsDatabase: !file.General.AllowRequestsOnDBDown}
+	if url := file.General.DatabaseURL.Reveal(); url != "" {
+		source, err := postgres.ParseURL(url)
+		if err != nil {
+			return c, err
+		}
+		c.Postgres = source
+	} else if source, ok, err := postgres.FromParts(file.Environ.Get); err != nil {
+		return c, err
+	} else if ok {
+		c.Postgres = source
+	} else if w.link != nil {
+		c.SQLite = w.dir.SQLite()
+	}
+	if r := &file.Router; r.RedisHost != "" {
+		c.Redis = observe.Redis{
+			Address:  net.JoinHostPort(r.RedisHost, strconv.Itoa(r.RedisPort)),
+			Username: r.RedisUsername, Password: r.RedisPassword.Reveal(),
+		}
+		if r.RedisTLS {
+			c.Redis.TLS = &tls.Config{ServerName: r.RedisHost, MinVersion: tls.VersionTLS12}
+		}
+	}
+	return c, nil
+}
+
+// writeMetrics writes what this process counts, in Prometheus' text format.
+func (w *worker) writeMetrics(to io.Writer) {
+	w.metrics.Write(to)
+	metrics.WriteProcessMetrics(to)
+	own := metrics.NewSet()
+	own.NewGauge("sluice_log_dropped_lines", func() float64 { return float64(w.log.Dropped()) })
+	own.WritePrometheus(to)
+}

@@ -1,0 +1,42 @@
+package app
+
+import (
+	"log/slog"
+	"time"
+
+	"sluice/supervisor/fleet"
+)
+
+// reload reads the configuration again and puts it in force for the requests
+// to come. A bad one changes nothing and is said why.
+func (w *worker) reload() {
+	began := time.Now()
+	if err := w.tryReload(); err != nil {
+		w.table.Header().ConfigRejected.Add(1)
+		w.log.Error("reload refused, the configuration in use stays", errAttr(err))
+		w.tell(fleet.Message{Kind: fleet.KindRefused, Reason: err.Error()})
+		return
+	}
+	w.log.Info("configuration reloaded", slog.Uint64("number", w.applied), slog.Duration("took", time.Since(began)))
+	w.tell(fleet.Message{Kind: fleet.KindApplied, Config: w.applied})
+}
+
+func (w *worker) tryReload() error {
+	file, err := load(w.source, w.log.Logger)
+	if err != nil {
+		return err
+	}
+	if err := w.server.ReloadTLS(); err != nil {
+		return err
+	}
+	return w.apply(file)
+}
+
+func (w *worker) tell(m fleet.Message) {
+	if w.link == nil {
+		return
+	}
+	if err := w.link.conn.Send(m, -1); err != nil {
+		w.log.Warn("supervisor not reached", errAttr(err))
+	}
+}
