@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"sluice/proxy/auth"
+	"sluice/proxy/jsonscan"
 	"sluice/proxy/llm"
 	"sluice/proxy/route"
+	"sluice/proxy/upstream"
 )
 
 // Cause says why an exchange is cut short from outside.
@@ -18,6 +20,14 @@ const (
 	CauseClientGone       // the client hung up
 	CauseStopping         // the worker's stop window is over
 )
+
+// Error makes a cause the reason of a cancelled provider call.
+func (c Cause) Error() string {
+	if c == CauseStopping {
+		return "the worker is stopping"
+	}
+	return "the client is gone"
+}
 
 // Timeouts are what a client asked for in headers; 0 means not asked.
 type Timeouts struct {
@@ -34,7 +44,7 @@ type Dialect interface {
 // Exchange is one request from admission to settlement. The server pools it:
 // it fills the first block, calls Identify, fills Body, decodes Request, calls
 // Do, writes the Answer and calls Settle exactly once. Only Cancel may be
-// called from another goroutine.
+// called from another goroutine. It must not be copied.
 type Exchange struct {
 	ID      [36]byte // UUIDv7 as text
 	CallID  []byte   // the client's x-litellm-call-id, or ID
@@ -60,17 +70,111 @@ type Exchange struct {
 	FirstByte     int64 // fleet.Now when the provider's first byte was there; 0 if never
 	UpstreamNanos int64 // time spent waiting for providers
 	Err           *llm.Error
+	// Header is what the answer carries beside its standard headers, with an
+	// error too. It lives until Settle.
+	Header []llm.Field
 
-	cause atomic.Uint32
+	g        *Gateway
+	plan     route.Plan
+	deadline int64 // on fleet.Now's scale
+	handle   upstream.Handle
+	call     upstream.Call
+	open     *upstream.Response // the last call's; closing it again does nothing
+	answer   Answer
+	pump     pump
+	object   jsonscan.Object // of answers
+	whole    []byte          // a whole answer's bytes
+	edits    []llm.Edit
+	pieces   [][]byte // of the provider's request
+	parts    [][]byte // of the client's answer
+	scratch  []byte   // names and header values
+	model    []byte   // the name the client asked for, as JSON
+	began    int64    // of the running or last call
+	cause    atomic.Uint32
+	wake     chan struct{} // ends a wait between attempts
 }
+
+// maxKept bounds the memory that a pooled exchange holds on to, in bytes.
+const maxKept = 64 << 10
 
 // Reset makes the exchange ready for the next request. Memory is kept.
 func (x *Exchange) Reset() {
 	x.Request.Reset()
+	x.handle.Reset()
+	x.plan.Reset()
+	x.pump.reset()
+	x.CallID, x.Route, x.Remote, x.Start, x.Dialect = nil, "", nil, 0, nil
+	x.Caller, x.PathModel, x.Body, x.Asked = auth.Identity{}, nil, nil, Timeouts{}
+	x.Model, x.Deployment, x.Attempts, x.Usage, x.Status = "", nil, 0, llm.Usage{}, 0
+	x.Streamed, x.FirstByte, x.UpstreamNanos, x.Err = false, 0, 0, nil
+	x.Header, x.edits, x.pieces, x.parts = x.Header[:0], x.edits[:0], x.pieces[:0], x.parts[:0]
+	x.g, x.deadline, x.model, x.began, x.open = nil, 0, nil, 0, nil
+	if cap(x.whole) > maxKept {
+		x.whole = nil
+	}
+	if cap(x.scratch) > maxKept {
+		x.scratch = nil
+	}
+	x.scratch = x.scratch[:0]
 	x.cause.Store(0)
+	if x.wake == nil {
+		x.wake = make(chan struct{}, 1)
+	}
+	select {
+	case <-x.wake:
+	default:
+	}
 }
 
 // Cancel cuts the exchange short: a provider call that is under way ends within
 // milliseconds. The first cause counts. It may be called from any goroutine
 // between Reset and the return of Settle.
-func (x *Exchange) Cancel(c Cause) { x.cause.CompareAndSwap(0, uint32(c)) }
+func (x *Exchange) Cancel(c Cause) {
+	if !x.cause.CompareAndSwap(0, uint32(c)) {
+		return
+	}
+	x.handle.Cancel(c)
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+// fail remembers how the exchange ended.
+func (x *Exchange) fail(err *llm.Error) *llm.Error {
+	x.Err, x.Status = err, err.HTTPStatus()
+	return err
+}
+
+// canceled is the error of an exchange that was cut short; nil if it was not.
+func (x *Exchange) canceled() *llm.Error {
+	switch Cause(x.cause.Load()) {
+	case CauseClientGone:
+		return &llm.Error{Kind: llm.KindClientGone, Message: "The client closed the connection.", Close: true}
+	case CauseStopping:
+		return &llm.Error{
+			Kind: llm.KindUnavailable, RetryAfter: time.Second, Close: true,
+			Message: "The gateway is stopping; send the request again.",
+		}
+	default:
+		return nil
+	}
+}
+
+// asked is the time that the client wants to wait, 0 if it does not say. A
+// header wins over the body.
+func (x *Exchange) asked() time.Duration {
+	if x.Asked.Total > 0 {
+		return x.Asked.Total
+	}
+	return x.Request.Timeout
+}
+
+// keep appends to the scratch and returns the copy. Earlier ones stay valid.
+func (x *Exchange) keep(parts ...[]byte) []byte {
+	from := len(x.scratch)
+	for _, p := range parts {
+		x.scratch = append(x.scratch, p...)
+	}
+	return x.scratch[from:len(x.scratch):len(x.scratch)]
+}

@@ -3,6 +3,8 @@
 package gateway
 
 import (
+	"time"
+
 	"sluice/proxy/auth"
 	"sluice/proxy/llm"
 	"sluice/proxy/route"
@@ -11,10 +13,18 @@ import (
 // Gateway is one generation of the configuration. It is immutable and safe for
 // concurrent use; a reload makes a new one.
 type Gateway struct {
-	generation uint64
-	keys       *auth.Keys
-	routes     *route.Table
-	lenient    bool
+	generation  uint64
+	keys        *auth.Keys
+	routes      *route.Table
+	bindings    []*binding // by route.Deployment.Index
+	limits      Limits
+	lenient     bool
+	alwaysUsage bool
+	allowMock   bool
+	metrics     *Metrics
+	log         Log
+	now         func() int64
+	rand        func(n uint64) uint64
 }
 
 // Generation is the number of the configuration.
@@ -27,8 +37,10 @@ func (g *Gateway) Models() []route.ModelInfo { return g.routes.Models() }
 func (g *Gateway) Model(name []byte) (route.ModelInfo, bool) { return g.routes.Model(name) }
 
 // Identify says who calls, by the credential that the server found in the
-// headers; nil if there is none. It is called before the body is read.
+// headers; nil if there is none. It is called before the body is read, and from
+// it on the exchange must be settled.
 func (g *Gateway) Identify(x *Exchange, key []byte) *llm.Error {
+	x.g = g
 	x.Request.Lenient = g.lenient
 	caller, err := g.keys.Identify(key)
 	x.Caller = caller
@@ -36,10 +48,71 @@ func (g *Gateway) Identify(x *Exchange, key []byte) *llm.Error {
 }
 
 // Do takes an exchange from the client's request to an answer that is ready to
-// be written. The caller calls x.Settle exactly once, whatever Do returns.
+// be written. Its body is the order of things; read it top to bottom. The
+// caller calls x.Settle exactly once, whatever Do returns.
 func (g *Gateway) Do(x *Exchange) (*Answer, *llm.Error) {
-	return nil, &llm.Error{Kind: llm.KindNotFound, Message: "no deployment serves this model"}
+	x.g = g
+	if err := g.permit(x); err != nil {
+		return nil, x.fail(err)
+	}
+	if err := g.plan(x); err != nil {
+		return nil, x.fail(err)
+	}
+	a, err := g.attempts(x)
+	if err != nil {
+		return nil, x.fail(err)
+	}
+	return a, nil
 }
 
-// Settle ends the exchange. It is called exactly once, whatever happened.
-func (x *Exchange) Settle() {}
+// permit says whether the caller may make this call at all.
+func (g *Gateway) permit(x *Exchange) *llm.Error {
+	if x.Caller.Role == auth.RoleNone {
+		return &llm.Error{
+			Kind: llm.KindAuth, Type: "auth_error", Param: "None",
+			Message: "Authentication Error, this key has no role that may call models.",
+		}
+	}
+	if x.Request.Credential != "" {
+		return &llm.Error{
+			Kind: llm.KindAuth, Type: "auth_error", Param: "None",
+			Message: "Authentication Error, Rejected Request: " + x.Request.Credential +
+				" is not allowed in request body: this gateway calls providers with its own credentials only.",
+		}
+	}
+	if !g.allowMock {
+		x.Request.Mock = nil
+	}
+	return nil
+}
+
+// plan finds the deployments that may answer.
+func (g *Gateway) plan(x *Exchange) *llm.Error {
+	if !g.routes.Plan(x.Request.Model, &x.plan) {
+		return &llm.Error{
+			Kind: llm.KindBadRequest, Code: "model_not_found",
+			Message: x.Route + ": Invalid model name passed in model=" + printable(x.Request.Model) +
+				". Call `/v1/models` to view available models for your key.",
+		}
+	}
+	x.plan.Group.Count()
+	x.Model = x.plan.Group.Name
+	x.deadline = x.Start + int64(g.limits.Request)
+	if asked := x.asked(); asked > g.limits.Request {
+		x.deadline = x.Start + int64(min(asked, maxAsked))
+	}
+	return nil
+}
+
+// maxAsked bounds what a client may ask for in seconds.
+const maxAsked = time.Hour
+
+// printable is a name from a client as an error may repeat it.
+func printable(name []byte) string {
+	const most = 200
+	s := string(name[:min(len(name), most)])
+	if len(name) > most {
+		s += "…"
+	}
+	return s
+}

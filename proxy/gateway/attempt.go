@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"time"
+
+	"sluice/proxy/jsonscan"
+	"sluice/proxy/llm"
+	"sluice/proxy/provider"
+	"sluice/proxy/route"
+	"sluice/proxy/upstream"
+)
+
+// attempts tries the plan's deployments until one answers. A call is repeated
+// only while nothing has gone to the client (rule R2).
+func (g *Gateway) attempts(x *Exchange) (*Answer, *llm.Error) {
+	retries := x.plan.Retries
+	if x.Request.Retries >= 0 {
+		retries = min(x.Request.Retries, 10)
+	}
+	for i := 0; ; i++ {
+		d := x.plan.Deployments[i%len(x.plan.Deployments)]
+		x.Deployment = d
+		a, err := g.try(x, d)
+		if err == nil {
+			return a, nil
+		}
+		if gone := x.canceled(); gone != nil {
+			return nil, gone
+		}
+		g.metrics.attemptFailed(x, err)
+		if i >= retries || !retryable(err) || x.g.now() >= x.deadline || !x.plan.Group.Retry() {
+			return nil, err
+		}
+		if gone := x.pause(i, len(x.plan.Deployments), err.RetryAfter); gone != nil {
+			return nil, gone
+		}
+	}
+}
+
+// retryable says whether another try may help.
+func retryable(err *llm.Error) bool {
+	switch err.Kind {
+	case llm.KindConnection, llm.KindTimeout, llm.KindRateLimit, llm.KindUpstream, llm.KindProtocol:
+		return true
+	default:
+		return err.Status == 409
+	}
+}
+
+// Waiting between tries of the same deployment.
+const (
+	pauseFirst = 500 * time.Millisecond
+	pauseMost  = 8 * time.Second
+	pauseAsked = 10 * time.Second // the longest Retry-After that is waited for
+)
+
+// pause waits before try i+1. While another deployment has not been tried, it
+// does not.
+func (x *Exchange) pause(i, deployments int, asked time.Duration) *llm.Error {
+	if i+1 < deployments {
+		return nil
+	}
+	wait := min(pauseFirst<<min(i, 5), pauseMost)
+	wait = wait/4 + time.Duration(x.g.rand(uint64(wait)*3/4))
+	if asked > 0 {
+		wait = min(asked, pauseAsked)
+	}
+	wait = min(wait, time.Duration(max(x.deadline-x.g.now(), 0)))
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-x.wake:
+		return x.canceled()
+	}
+}
+
+// try makes one call to one deployment, up to an answer that can be written.
+func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
+	b := g.bindings[d.Index]
+	t := b.target
+	x.Header, x.scratch = x.Header[:0], x.scratch[:0]
+	if t.Missing != "" {
+		return nil, &llm.Error{
+			Kind: llm.KindAuth, Status: 401, Type: "authentication_error",
+			Message: "litellm.AuthenticationError: model group '" + d.Group + "' cannot be called: the gateway has no key for its provider.",
+			Err:     errMissing(t.Missing),
+		}
+	}
+	x.Attempts++
+	x.began = g.now()
+	model, name := x.names(b, d)
+	mock := t.Mock
+	if x.Request.Mock != nil {
+		mock = provider.NewMock(string(x.Request.Mock))
+	}
+	if mock != nil {
+		return g.mocked(x, b, name, mock, model)
+	}
+	x.edits = t.Pass(&x.Request, model, x.edits[:0])
+	jsonscan.Sort(x.edits)
+	x.pieces = jsonscan.Splice(x.pieces[:0], x.Body, x.edits)
+	x.call = upstream.Call{Head: b.head, Body: x.pieces, Timeouts: g.timeouts(x, d)}
+	resp, err := b.endpoint.Do(&x.call, &x.handle)
+	if err != nil {
+		x.UpstreamNanos += g.now() - x.began
+		return nil, x.broke(err)
+	}
+	x.open = resp
+	return g.received(x, b, name, resp)
+}
+
+// names gives the provider's name of the model, as JSON and with its prefix.
+func (x *Exchange) names(b *binding, d *route.Deployment) (model, name []byte) {
+	if x.model = x.Request.ModelValue.Of(x.Body); len(x.PathModel) > 0 || !x.Request.ModelValue.Present() {
+		from := len(x.scratch)
+		x.scratch = jsonscan.AppendString(x.scratch, x.Request.Model)
+		x.model = x.scratch[from:len(x.scratch):len(x.scratch)]
+	}
+	if b.model != nil {
+		return b.model, b.name
+	}
+	from := len(x.scratch)
+	x.scratch = x.plan.AppendModel(x.scratch, d)
+	plain := x.scratch[from:len(x.scratch):len(x.scratch)]
+	from = len(x.scratch)
+	x.scratch = jsonscan.AppendString(x.scratch, plain)
+	model = x.scratch[from:len(x.scratch):len(x.scratch)]
+	from = len(x.scratch)
+	x.scratch = x.plan.AppendModelName(x.scratch, d)
+	return model, x.scratch[from:len(x.scratch):len(x.scratch)]
+}
+
+// timeouts bounds the phases of one call: what the client asked for, else the
+// deployment's, else the router's; never more than what is left of the
+// exchange. A stream is bounded to its first event, then between bytes, and as
+// a whole.
+func (g *Gateway) timeouts(x *Exchange, d *route.Deployment) upstream.Timeouts {
+	l := &g.limits
+	left := time.Duration(max(x.deadline-x.began, int64(time.Millisecond)))
+	total := x.asked()
+	if total <= 0 {
+		total = d.Timeout
+	}
+	if total <= 0 {
+		total = l.Timeout
+	}
+	total = min(total, left)
+	u := upstream.Timeouts{Connect: min(l.Connect, total), TLS: min(l.TLS, total), Total: total}
+	if !x.Request.Stream {
+		return u
+	}
+	u.FirstByte = x.firstByte(d, total)
+	u.Idle, u.Total = l.Idle, l.Duration
+	return u
+}
+
+// firstByte is the time to the first event of a stream.
+func (x *Exchange) firstByte(d *route.Deployment, total time.Duration) time.Duration {
+	for _, t := range [...]time.Duration{x.Asked.Stream, x.Request.StreamTimeout} {
+		if t > 0 {
+			return min(t, maxAsked)
+		}
+	}
+	switch {
+	case x.asked() > 0:
+		return total
+	case d.StreamTimeout > 0:
+		return min(d.StreamTimeout, total)
+	case d.Timeout > 0:
+		return total
+	default:
+		return min(x.g.limits.Stream, total)
+	}
+}
+
+// received takes an answer whose header is there.
+func (g *Gateway) received(x *Exchange, b *binding, name []byte, resp *upstream.Response) (*Answer, *llm.Error) {
+	now := g.now()
+	if x.FirstByte == 0 {
+		x.FirstByte = now
+	}
+	x.providerHeaders(resp)
+	if resp.Status != 200 {
+		return nil, g.refused(x, b, resp)
+	}
+	if x.Request.Stream && isStream(resp) {
+		return g.stream(x, b, name, resp)
+	}
+	body, err := resp.ReadAll(x.whole[:0], g.limits.Answer)
+	resp.Close()
+	x.UpstreamNanos += g.now() - x.began
+	if err != nil {
+		return nil, x.broke(err)
+	}
+	x.whole = body
+	if x.Request.Stream {
+		return nil, x.notStream(b)
+	}
+	return g.finish(x, b, name)
+}
+
+// mocked answers in place of a provider, through the same pump and splice.
+func (g *Gateway) mocked(x *Exchange, b *binding, name []byte, m *provider.Mock, model []byte) (*Answer, *llm.Error) {
+	if err := m.Fail(); err != nil {
+		return nil, err
+	}
+	x.FirstByte = g.now()
+	x.whole = m.Append(x.whole[:0], &x.Request, model, x.ID[:], time.Now().Unix())
+	if x.Request.Stream {
+		return g.stream(x, b, name, &replay{b: x.whole})
+	}
+	return g.finish(x, b, name)
+}

@@ -1,0 +1,105 @@
+package gateway
+
+import (
+	"bytes"
+	"strconv"
+
+	"sluice/proxy/llm"
+	"sluice/proxy/upstream"
+)
+
+// Names of answer headers; call id and version are the server's.
+var (
+	headModelID   = []byte("x-litellm-model-id")
+	headGroup     = []byte("x-litellm-model-group")
+	headModelName = []byte("x-litellm-model-name")
+	headBase      = []byte("x-litellm-model-api-base")
+	headRetries   = []byte("x-litellm-attempted-retries")
+	headFallbacks = []byte("x-litellm-attempted-fallbacks")
+	headDuration  = []byte("x-litellm-response-duration-ms")
+	headOverhead  = []byte("x-litellm-overhead-duration-ms")
+
+	providerPrefix = []byte("llm_provider-")
+	rateLimit      = []byte("x-ratelimit-")
+	zero           = []byte("0")
+)
+
+// Bounds of what is passed on of a provider's headers.
+const (
+	maxProviderHeaders = 64
+	maxProviderBytes   = 16 << 10
+)
+
+// hidden are headers of a provider that are about its connection with us or
+// would act on the client.
+var hidden = [][]byte{
+	[]byte("connection"), []byte("keep-alive"), []byte("set-cookie"), []byte("set-cookie2"), []byte("proxy-authenticate"),
+	[]byte("proxy-connection"), []byte("trailer"), []byte("upgrade"), []byte("www-authenticate"), []byte("alt-svc"),
+	[]byte("strict-transport-security"), []byte("public-key-pins"),
+}
+
+// providerHeaders takes over what the provider said beside its answer: each
+// line with a prefix, its rate limits plain too.
+func (x *Exchange) providerHeaders(resp *upstream.Response) {
+	lines := 0
+	resp.EachHeader(func(name, value []byte) {
+		if lines++; lines > maxProviderHeaders || len(x.scratch) > maxProviderBytes {
+			return
+		}
+		from := len(x.scratch)
+		x.scratch = append(x.scratch, providerPrefix...)
+		for _, c := range name {
+			if c-'A' < 26 {
+				c |= 0x20
+			}
+			x.scratch = append(x.scratch, c)
+		}
+		full := x.scratch[from:len(x.scratch):len(x.scratch)]
+		plain := full[len(providerPrefix):]
+		for _, h := range hidden {
+			if bytes.Equal(plain, h) {
+				x.scratch = x.scratch[:from]
+				return
+			}
+		}
+		v := x.keep(value)
+		x.Header = append(x.Header, llm.Field{Name: full, Value: v})
+		if bytes.HasPrefix(plain, rateLimit) {
+			x.Header = append(x.Header, llm.Field{Name: plain, Value: v})
+		}
+	})
+}
+
+// answerHeaders adds which deployment answered, and how long it took.
+func (x *Exchange) answerHeaders(b *binding, name []byte) {
+	x.add(headModelID, b.id)
+	x.add(headGroup, b.group)
+	x.add(headModelName, name)
+	if len(b.base) > 0 {
+		x.add(headBase, b.base)
+	}
+	x.addInt(headRetries, int64(x.Attempts-1))
+	x.add(headFallbacks, zero)
+	total := x.g.now() - x.Start
+	x.addMillis(headDuration, total)
+	x.addMillis(headOverhead, max(total-x.UpstreamNanos, 0))
+}
+
+func (x *Exchange) add(name, value []byte) {
+	x.Header = append(x.Header, llm.Field{Name: name, Value: value})
+}
+
+func (x *Exchange) addInt(name []byte, n int64) {
+	from := len(x.scratch)
+	x.scratch = strconv.AppendInt(x.scratch, n, 10)
+	x.add(name, x.scratch[from:len(x.scratch):len(x.scratch)])
+}
+
+// addMillis writes nanoseconds as milliseconds with three places.
+func (x *Exchange) addMillis(name []byte, nanos int64) {
+	from := len(x.scratch)
+	micros := nanos / 1000
+	x.scratch = strconv.AppendInt(x.scratch, micros/1000, 10)
+	x.scratch = append(x.scratch, '.', byte('0'+micros/100%10), byte('0'+micros/10%10), byte('0'+micros%10))
+	x.add(name, x.scratch[from:len(x.scratch):len(x.scratch)])
+}

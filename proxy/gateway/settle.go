@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"log/slog"
+	"unsafe"
+
+	"sluice/proxy/llm"
+)
+
+// Settle ends the exchange: metrics and the one line of the log. It is called
+// exactly once, whatever happened, by whoever wrote the last byte.
+func (x *Exchange) Settle() {
+	g := x.g
+	if g == nil {
+		return
+	}
+	x.g = nil
+	if x.open != nil { // left open only after a panic
+		x.open.Close()
+	}
+	if x.Err == nil && Cause(x.cause.Load()) == CauseClientGone && x.Status == 0 {
+		x.Err = &llm.Error{Kind: llm.KindClientGone}
+	}
+	if x.Err != nil && !x.Streamed {
+		x.Status = x.Err.HTTPStatus()
+	}
+	now := g.now()
+	if x.Streamed && x.began > 0 {
+		x.UpstreamNanos = now - x.began
+	}
+	g.metrics.settled(x, now)
+	if g.log != nil {
+		x.logLine(g.log, now)
+	}
+}
+
+// Lines of the log. An exchange that failed through our or a provider's fault
+// is a warning; a client's mistake is not.
+const (
+	lineDone   = "request"
+	lineFailed = "request failed"
+)
+
+func (x *Exchange) logLine(log Log, now int64) {
+	var room [18]slog.Attr
+	attrs := append(room[:0],
+		slog.String("id", view(x.ID[:])), slog.String("route", x.Route), slog.Int("status", x.Status),
+		slog.String("model", x.Model), slog.Float64("duration_ms", millis(now-x.Start)),
+	)
+	if d := x.Deployment; d != nil {
+		attrs = append(attrs, slog.String("deployment", d.ID), slog.String("provider", d.Provider), slog.Int("attempts", x.Attempts),
+			slog.Float64("upstream_ms", millis(x.UpstreamNanos)))
+	}
+	if x.FirstByte > 0 {
+		attrs = append(attrs, slog.Float64("first_byte_ms", millis(x.FirstByte-x.Start)))
+	}
+	attrs = append(attrs, slog.Bool("stream", x.Streamed), slog.Int64("input_tokens", x.Usage.Input), slog.Int64("output_tokens", x.Usage.Output))
+	if len(x.Remote) > 0 {
+		attrs = append(attrs, slog.String("client", view(x.Remote)))
+	}
+	level, line := slog.LevelInfo, lineDone
+	if e := x.Err; e != nil {
+		line = lineFailed
+		if e.HTTPStatus() >= 500 || e.Kind == llm.KindTimeout || e.Kind == llm.KindAuth && x.Attempts > 0 {
+			level = slog.LevelWarn
+		}
+		attrs = append(attrs, slog.String("error_kind", e.Kind.String()), slog.String("error_code", e.CodeText()))
+		if e.Err != nil {
+			attrs = append(attrs, slog.String("cause", e.Err.Error()))
+		}
+	}
+	log.Emit(level, line, attrs)
+}
+
+func millis(nanos int64) float64 { return float64(nanos/1000) / 1000 }
+
+// view is b as a string for the time of a call that keeps nothing.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

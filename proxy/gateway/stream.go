@@ -1,0 +1,293 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"sluice/proxy/jsonscan"
+	"sluice/proxy/llm"
+	"sluice/proxy/provider"
+	"sluice/proxy/sse"
+	"sluice/proxy/upstream"
+)
+
+// source is where a stream's bytes come from: a provider's answer, or a mock.
+type source interface {
+	Read(p []byte) (int, error)
+	Close()
+}
+
+// pump is the stream of an exchange: it reads the provider's bytes, looks at
+// each whole event and passes it on. It runs in the goroutine of whoever reads
+// it. Its stages are fixed: usage, the model's name, the usage chunk that
+// nobody asked for. An event that is built like the first one is not parsed.
+type pump struct {
+	x      *Exchange
+	target *provider.Target
+	src    source
+
+	in   []byte // in[r:w] was read and not looked at
+	r, w int
+	seen int    // bytes of in[r:w] that hold no whole event
+	out  []byte // out[o:] is to be given to the reader
+	o    int
+
+	// The model member of the first event: where it stood, what it was, and
+	// what it becomes.
+	at      int
+	pattern []byte
+	becomes []byte
+
+	withhold bool // usage chunks
+	started  bool // an event with data has passed
+	done     bool // the terminal event has passed
+	broken   bool // an error event has been produced
+	joined   []byte
+}
+
+var _ Stream = (*pump)(nil)
+
+// Sizes of the pump's buffers, in bytes.
+const (
+	pumpRead    = 4 << 10
+	pumpComment = 64 << 10 // comments that may wait for the first event
+)
+
+func (p *pump) reset() {
+	in, out, pattern, becomes, joined := p.in, p.out[:0], p.pattern[:0], p.becomes[:0], p.joined[:0]
+	if cap(in)+cap(out)+cap(joined) > maxKept {
+		in, out, joined = nil, nil, nil
+	}
+	*p = pump{in: in, out: out, pattern: pattern, becomes: becomes, joined: joined}
+}
+
+// stream answers with a stream once its first event is there: until then a
+// failure is an ordinary answer, and another deployment may be tried.
+func (g *Gateway) stream(x *Exchange, b *binding, name []byte, src source) (*Answer, *llm.Error) {
+	p := &x.pump
+	p.reset()
+	p.x, p.target, p.src = x, b.target, src
+	p.withhold = !x.Request.IncludeUsage && !g.alwaysUsage
+	for !p.started && !p.done && len(p.out) < pumpComment {
+		if err := p.turn(); err != nil {
+			if p.started {
+				p.end(err)
+				break
+			}
+			src.Close()
+			x.UpstreamNanos += g.now() - x.began
+			return nil, err
+		}
+	}
+	x.UpstreamNanos += g.now() - x.began
+	x.Streamed, x.Status = true, 200
+	x.answerHeaders(b, name)
+	x.answer = Answer{Status: 200, ContentType: "text/event-stream; charset=utf-8", Header: x.Header, Stream: p}
+	return &x.answer, nil
+}
+
+// Read implements Stream.
+func (p *pump) Read(dst []byte) (int, error) {
+	for {
+		if p.o < len(p.out) {
+			n := copy(dst, p.out[p.o:])
+			p.o += n
+			return n, nil
+		}
+		p.out, p.o = p.out[:0], 0
+		switch {
+		case p.done:
+			return 0, io.EOF
+		case p.broken:
+			return 0, io.ErrUnexpectedEOF
+		}
+		if err := p.turn(); err != nil {
+			p.end(err)
+		}
+	}
+}
+
+// Close implements Stream.
+func (p *pump) Close() error {
+	if p.src == nil {
+		return nil
+	}
+	p.src.Close()
+	p.src = nil
+	if !p.done && !p.broken && p.x.Err == nil {
+		// The reader gave up before the end: the client is gone, or too slow.
+		err := p.x.canceled()
+		if err == nil {
+			err = &llm.Error{Kind: llm.KindClientGone, Message: "The client did not read the stream to its end."}
+		}
+		p.x.Err = err
+	}
+	return nil
+}
+
+// end produces the error event that ends the stream.
+func (p *pump) end(err *llm.Error) {
+	p.x.Err, p.broken = err, true
+	p.out = p.x.Dialect.StreamError(p.out, err)
+	p.src.Close()
+}
+
+// turn reads once and takes all events that the read completed.
+func (p *pump) turn() *llm.Error {
+	p.room()
+	n, err := p.src.Read(p.in[p.w:])
+	p.w += n
+	if e := p.events(); e != nil || p.done {
+		return e
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, io.EOF):
+		return p.x.broke(err)
+	default:
+		return p.x.cutShort()
+	}
+}
+
+// room makes space for a read. A whole event must fit.
+func (p *pump) room() {
+	switch {
+	case p.in == nil:
+		p.in = make([]byte, pumpRead)
+	case p.r == p.w:
+		p.r, p.w = 0, 0
+	case p.w == len(p.in) && p.r > 0:
+		p.w = copy(p.in, p.in[p.r:p.w])
+		p.r = 0
+	case p.w == len(p.in):
+		grown := make([]byte, 2*len(p.in))
+		copy(grown, p.in[:p.w])
+		p.in = grown
+	}
+}
+
+// events takes the whole events that are there.
+func (p *pump) events() *llm.Error {
+	for p.r < p.w {
+		b := p.in[p.r:p.w]
+		ev, ok := sse.Next(b, p.seen)
+		if !ok {
+			if p.seen = len(b); len(b) > sse.MaxEvent {
+				return p.x.protocol("an event of the stream is longer than 1 MiB", nil)
+			}
+			return nil
+		}
+		p.seen = 0
+		p.r += ev.Len
+		if e := p.event(b[:ev.Len], ev); e != nil || p.done {
+			return e
+		}
+	}
+	return nil
+}
+
+var (
+	doneData  = []byte("[DONE]")
+	usageName = []byte(`"usage"`)
+	colonNull = []byte(":null")
+	spaceNull = []byte(": null")
+)
+
+// hasUsage says whether an event may report usage. Many providers send a null
+// with every event.
+func hasUsage(data []byte) bool {
+	i := bytes.Index(data, usageName)
+	if i < 0 {
+		return false
+	}
+	rest := data[i+len(usageName):]
+	return !bytes.HasPrefix(rest, colonNull) && !bytes.HasPrefix(rest, spaceNull)
+}
+
+// event passes one event on.
+func (p *pump) event(b []byte, ev sse.Event) *llm.Error {
+	if ev.Lines == 0 { // a comment, or fields that carry nothing
+		p.out = append(p.out, b...)
+		return nil
+	}
+	if ev.Lines > 1 {
+		// JSON over several lines: a line feed between tokens means nothing.
+		p.joined = sse.AppendData(append(p.joined[:0], "data: "...), b)
+		for i := range p.joined {
+			if p.joined[i] == '\n' {
+				p.joined[i] = ' '
+			}
+		}
+		ev = sse.Event{Data: llm.Span{From: len("data: "), To: len(p.joined)}, Lines: 1}
+		p.joined = append(p.joined, "\n\n"...)
+		b = p.joined
+	}
+	data := ev.Data.Of(b)
+	if n := p.at + len(p.pattern); len(p.pattern) > 0 && len(data) > n &&
+		bytes.Equal(data[p.at:n], p.pattern) && !hasUsage(data) {
+		at := ev.Data.From + p.at
+		p.out = append(append(append(p.out, b[:at]...), p.becomes...), b[at+len(p.pattern):]...)
+		return nil
+	}
+	if bytes.Equal(bytes.TrimRight(data, " "), doneData) {
+		p.started, p.done = true, true
+		p.out = append(p.out, b...)
+		return nil
+	}
+	return p.parse(b, ev, data)
+}
+
+// parse is the long way: errors, usage, an event of another build.
+func (p *pump) parse(b []byte, ev sse.Event, data []byte) *llm.Error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		p.out = append(p.out, b...)
+		return nil
+	}
+	o := &p.x.object
+	if err := o.Scan(data); err != nil {
+		return p.x.protocol("an event of the stream is not a JSON object", err)
+	}
+	if f, bad := p.target.ErrorIn(o, data); bad {
+		return p.x.failure(f, 0)
+	}
+	p.started = true
+	if u := o.Find("usage"); u != nil && u.Kind == llm.JSONObject {
+		readUsage(u.Value.Of(data), &p.x.Usage)
+		if p.withhold && noChoices(o, data) {
+			return nil
+		}
+	}
+	m := o.Find("model")
+	if m == nil || m.Kind != llm.JSONString {
+		p.out = append(p.out, b...)
+		return nil
+	}
+	if len(p.pattern) == 0 {
+		p.at = m.Key.From
+		p.pattern = append(p.pattern[:0], data[m.Key.From:m.Value.To]...)
+		p.becomes = append(append(p.becomes[:0], data[m.Key.From:m.Value.From]...), p.x.model...)
+	}
+	at := ev.Data.From
+	p.out = append(append(append(p.out, b[:at+m.Value.From]...), p.x.model...), b[at+m.Value.To:]...)
+	return nil
+}
+
+// noChoices says whether an event carries nothing but its usage.
+func noChoices(o *jsonscan.Object, data []byte) bool {
+	c := o.Find("choices")
+	if c == nil || c.Kind != llm.JSONArray {
+		return true
+	}
+	inside := c.Value.Of(data)
+	return len(bytes.TrimSpace(inside[1:len(inside)-1])) == 0
+}
+
+// isStream says whether an answer's content type is that of an event stream.
+func isStream(resp *upstream.Response) bool {
+	ct := resp.Header("Content-Type")
+	return len(ct) == 0 || bytes.HasPrefix(ct, eventStream)
+}
+
+var eventStream = []byte("text/event-stream")
