@@ -26,6 +26,7 @@ func TestBombs(t *testing.T) {
 		"deep":     strings.Repeat("[", 5000),
 		"deep map": strings.Repeat("{a: ", 500) + strings.Repeat("}", 500),
 		"self":     "a: &a\n  b: *a\n",
+		"texts":    "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a, ", 200) + "*a]\n",
 		"wide":     strings.Repeat("k: 1\n", 20000),
 	} {
 		start := time.Now()
@@ -59,7 +60,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
 		file, problems := loadText(t, text, environ("A=x", "A_SECRET=never-shown"))
-		if took := time.Since(start); took > 10*time.Second {
+		if took := time.Since(start); took > time.Second {
 			t.Errorf("took %v", took)
 		}
 		if (file == nil) != problems.Failed() {

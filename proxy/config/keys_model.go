@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 func topKeys() []Key {
 	return []Key{
@@ -60,7 +63,11 @@ const requestParams = `temperature top_p n max_tokens max_completion_tokens max_
 	audio prediction web_search_options prompt_cache_key prompt_cache_retention safety_identifier suffix echo best_of
 	dimensions encoding_format quality size style voice top_k min_p repetition_penalty thinking`
 
-func paramKeys() []Key {
+// paramKeys is the table of litellm_params: made once, because every deployment
+// asks for it.
+var paramKeys = sync.OnceValue(newParamKeys)
+
+func newParamKeys() []Key {
 	keys := []Key{
 		{Name: "model", Kind: Text, Doc: "provider prefix and the provider's name of the model, as in `openai/gpt-4o`"},
 		{Name: "api_key", Kind: Secret, Default: "the provider's variable", Doc: "key of the provider"},

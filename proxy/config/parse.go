@@ -20,6 +20,7 @@ const (
 	maxInclude = 16       // how deep they do
 	maxDepth   = 64       // of maps and lists within each other
 	maxValues  = 500_000  // values after aliases have been expanded
+	maxText    = 64 << 20 // bytes of texts after aliases and variables have been expanded
 )
 
 // parser turns files into one tree.
@@ -28,6 +29,7 @@ type parser struct {
 	read   func(path string) ([]byte, error)
 	sub    *substituter
 	values int
+	bytes  int
 	files  []string
 	depth  int
 	chain  []string // files being read, each including the next
@@ -107,8 +109,9 @@ func (p *parser) syntax(path string, err error) {
 func (p *parser) value(file, path string, n *yaml.Node) *value {
 	at := Pos{file, n.Line}
 	p.values++
-	if p.values > maxValues || p.depth > maxDepth {
-		p.report.errorf(Pos{File: file}, "", fmt.Sprintf("%d values, %d within each other", maxValues, maxDepth), "too many values; aliases count each time")
+	p.bytes += len(n.Value)
+	if p.values > maxValues || p.depth > maxDepth || p.bytes > maxText {
+		p.report.errorf(Pos{File: file}, "", fmt.Sprintf("%d values, %d within each other, %d MiB of text", maxValues, maxDepth, maxText>>20), "too many values; aliases count each time")
 		return &value{at: at}
 	}
 	p.depth++
@@ -221,6 +224,7 @@ func (p *parser) scalar(at Pos, path string, n *yaml.Node) *value {
 		}
 	}
 	p.sub.apply(v, path)
+	p.bytes += len(v.text)
 	return v
 }
 

@@ -58,7 +58,7 @@ func (s *substituter) expand(v *value, path string) string {
 	rest := v.text
 	for {
 		i := strings.Index(rest, "${")
-		if i < 0 {
+		if i < 0 || out.Len() > maxFile {
 			out.WriteString(rest)
 			return out.String()
 		}
