@@ -145,7 +145,7 @@ func (a *Appliance) Start() {
 		a.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(a.Bin, "supervisor"), a.args()...)
+	cmd := exec.CommandContext(context.Background(), filepath.Join(a.Bin, "supervisor"), a.args()...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = a.environ(), log, log
 	cmd.Dir = filepath.Dir(a.Dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

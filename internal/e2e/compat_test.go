@@ -46,8 +46,15 @@ var compatToCome string
 // one fake provider.
 func compatConfig(p *fakeprovider.Provider) string {
 	models := [][2]string{
-		{"broken-500", "s500"}, {"broken-401", "s401"}, {"broken-429", "s429,retry=7"}, {"broken-400", "s400"},
-		{"broken-ctx", "ctx"}, {"slow", "slow,for=5s"}, {"garbage", "html200"}, {"stream", ""}, {"cut", "cut,at=300"},
+		{"broken-500", "s500"},
+		{"broken-401", "s401"},
+		{"broken-429", "s429,retry=7"},
+		{"broken-400", "s400"},
+		{"broken-ctx", "ctx"},
+		{"slow", "slow,for=5s"},
+		{"garbage", "html200"},
+		{"stream", ""},
+		{"cut", "cut,at=300"},
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `model_list:

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -118,7 +119,8 @@ func freePort(t testing.TB) int {
 	start := rand.IntN(last - first)
 	for i := range last - first {
 		port := first + (start+i)%(last-first)
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		var lc net.ListenConfig
+		l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err != nil {
 			continue
 		}
