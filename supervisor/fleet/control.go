@@ -35,6 +35,7 @@ const (
 	KindLame     Kind = "lame"     // accept nothing more, finish; Window in ns, 0 for no end
 	KindCut      Kind = "cut"      // end what is left within Window ns, with an error event
 	KindReload   Kind = "reload"   // read the configuration again
+	KindStatus   Kind = "status"   // to role status: one descriptor, a memory file with the Status as JSON
 )
 
 // Listener describes one listening socket of one slot.

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// handle is a process by descriptor: its number cannot be taken over by
+// another process while we look.
+type handle struct {
+	file *os.File
+}
+
+// openHandle opens a living process or a zombie.
+func openHandle(pid int) (*handle, error) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	return &handle{file: os.NewFile(uintptr(fd), "pidfd")}, nil
+}
+
+// wait returns when the process has ended or the handle is closed. It blocks
+// the goroutine, not a thread.
+func (h *handle) wait() {
+	raw, err := h.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(p, 0)
+		return err == nil && n > 0
+	})
+}
+
+func (h *handle) signal(sig syscall.Signal) error {
+	raw, err := h.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	if err := raw.Control(func(fd uintptr) {
+		sent = unix.PidfdSendSignal(int(fd), unix.Signal(sig), nil, 0)
+	}); err != nil {
+		return err
+	}
+	return sent
+}
+
+func (h *handle) close() { _ = h.file.Close() }
+
+// startTicks is the start time of a process in clock ticks since boot, 0 when
+// there is none of this number: together with the number it is an identity.
+func startTicks(pid int) uint64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// The second field is the name in parentheses and may hold anything.
+	at := bytes.LastIndexByte(b, ')')
+	if at < 0 {
+		return 0
+	}
+	fields := bytes.Fields(b[at+1:])
+	if len(fields) < 20 || fields[0][0] == 'Z' {
+		return 0
+	}
+	ticks, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return ticks
+}
+
+// memfd makes a memory file with the given content, offset 0, close-on-exec.
+func memfd(name string, content []byte) (int, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("make memory file %s: %w", name, err)
+	}
+	for off := 0; off < len(content); {
+		n, err := unix.Pwrite(fd, content[off:], int64(off))
+		if err != nil {
+			_ = syscall.Close(fd)
+			return -1, fmt.Errorf("write memory file %s: %w", name, err)
+		}
+		off += n
+	}
+	return fd, nil
+}
+
+// setCloexec sets or clears close-on-exec.
+func setCloexec(fd int, on bool) error {
+	flags := 0
+	if on {
+		flags = unix.FD_CLOEXEC
+	}
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, flags)
+	return err
+}
+
+// lower gives a worker a lower claim on the CPU and makes it the first to be
+// killed for memory. The engine puts each child into a group of its own; by
+// group the call reaches every thread of it.
+func lower(pid int) error {
+	if err := unix.Setpriority(unix.PRIO_PGRP, pid, workerNice); err != nil {
+		return fmt.Errorf("lower priority of %d: %w", pid, err)
+	}
+	score := "/proc/" + strconv.Itoa(pid) + "/oom_score_adj"
+	if err := os.WriteFile(score, []byte("500"), 0); err != nil {
+		return fmt.Errorf("raise memory score of %d: %w", pid, err)
+	}
+	return nil
+}
+
+// workerNice is where workers stand towards healthd, which has 0: probes are
+// answered when every core is busy.
+const workerNice = 5

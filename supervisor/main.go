@@ -1,0 +1,119 @@
+// Command supervisor runs the appliance: it owns the listening sockets and the
+// host table, runs the migrator, starts and recycles the workers, keeps the
+// health daemon alive and stops everything in order.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/internal/boot"
+	"sluice/internal/env"
+	"sluice/supervisor/fleet"
+)
+
+func main() { boot.Main("supervisor", run) }
+
+// run parses the arguments and does what they ask for.
+func run(p *boot.Process) error {
+	for i, arg := range p.Args {
+		if arg == "-v" {
+			p.Args[i] = "--version"
+		}
+	}
+	var c cli
+	ctx, done, err := p.Parse(&c, "Run the Sluice appliance: workers, health daemon, migrator.")
+	if err != nil || done {
+		return err
+	}
+	environ := p.Environ.With(c.environ())
+	if strings.HasPrefix(ctx.Command(), "status") {
+		return showStatus(p, stateDir(environ, machine{root: os.Geteuid() == 0}), c.Status.JSON)
+	}
+	plan, err := newPlan(environ, lookAround())
+	if err != nil {
+		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
+	}
+	level, ok := boot.ParseLevel(environ.Get("LITELLM_LOG"))
+	if !ok {
+		level = slog.LevelInfo
+	}
+	lines, err := environ.Bool("JSON_LOGS", false)
+	if err != nil {
+		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
+	}
+	log := boot.NewLogger(p.Stderr, boot.LogOptions{Program: p.Program, JSON: lines, Level: min(level, slog.LevelInfo)})
+	defer log.Close()
+	for _, flag := range c.idle() {
+		log.Warn("flag has no meaning here", slog.String("flag", flag))
+	}
+	return supervise(p, plan, environ, log.Logger)
+}
+
+// showStatus asks the running supervisor and prints what it says.
+func showStatus(p *boot.Process, dir fleet.Dir, asJSON bool) error {
+	status, err := askStatus(dir)
+	if err != nil {
+		return fmt.Errorf("ask the supervisor of %s: %w", dir, err)
+	}
+	if asJSON {
+		out := json.NewEncoder(p.Stdout)
+		out.SetIndent("", "  ")
+		return out.Encode(status)
+	}
+	return writeTable(p.Stdout, status)
+}
+
+// askStatus fetches the status document over the control socket.
+func askStatus(dir fleet.Dir) (*fleet.Status, error) {
+	conn, err := fleet.Dial(dir.Control())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.Send(fleet.Message{Kind: fleet.KindHello, Role: "status", PID: os.Getpid()}, -1); err != nil {
+		return nil, err
+	}
+	m, fd, err := conn.Receive()
+	if err != nil {
+		return nil, err
+	}
+	if fd < 0 || m.Kind != fleet.KindStatus {
+		return nil, fmt.Errorf("unexpected answer %q", m.Kind)
+	}
+	f := os.NewFile(uintptr(fd), "status")
+	defer func() { _ = f.Close() }()
+	// The descriptor shares its offset with nobody who reads.
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, 16<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	var status fleet.Status
+	if err := json.Unmarshal(text, &status); err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	return &status, nil
+}
+
+func isTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
+}
+
+// childEnviron is what a worker gets in memory: the environment of the
+// appliance with the flags merged in.
+func childEnviron(e *env.Environ, p *plan) *env.Environ {
+	vars := map[string]string{
+		"SLUICE_SLOTS":    strconv.Itoa(p.slots),
+		fleet.EnvStateDir: string(p.stateDir),
+		envInherited:      "",
+	}
+	return e.With(vars)
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// reapAfter is how long a dead child is left to whoever started it. The engine
+// and os/exec wait in the kernel and take theirs within microseconds, so what
+// is still there after that is nobody's: an orphan that fell to process 1, or
+// a child of the program that we were before an exec.
+const reapAfter = 200 * time.Millisecond
+
+// reap clears away dead children that nobody waits for. It looks with WNOWAIT
+// first, so that no exit status is taken from the engine.
+func (a *appliance) reap() {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	if err != nil || info.Signo == 0 {
+		return
+	}
+	before := zombies()
+	time.Sleep(reapAfter)
+	for pid, start := range zombies() {
+		if before[pid] != start {
+			continue
+		}
+		var status unix.WaitStatus
+		if got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil); err == nil && got == pid {
+			a.log.Debug("reaped", slog.Int("pid", pid), slog.Int("status", int(status)))
+		}
+	}
+}
+
+// zombies lists our dead children with their start times.
+func zombies() map[int]string {
+	out := map[int]string{}
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil {
+			continue
+		}
+		for _, text := range strings.Fields(string(b)) {
+			stat, err := os.ReadFile("/proc/" + text + "/stat")
+			if err != nil {
+				continue
+			}
+			_, rest, _ := strings.Cut(string(stat), ") ")
+			fields := strings.Fields(rest)
+			if pid, err := strconv.Atoi(text); err == nil && len(fields) > 19 && fields[0] == "Z" {
+				out[pid] = fields[19]
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"sluice/internal/boot"
+	"sluice/internal/env"
+	"sluice/supervisor/fleet"
+)
+
+// envInherited names the descriptor of an inheritance, after an exec.
+const envInherited = "SLUICE_INHERITED_FD"
+
+// inheritance is what a supervisor leaves to itself when it executes itself
+// anew: numbers of descriptors that stay open.
+type inheritance struct {
+	Table    int                `json:"table"`
+	Lock     int                `json:"lock"`
+	Log      int                `json:"log"`
+	Bells    map[int]int        `json:"bells"`
+	Sockets  []inheritedSocket  `json:"sockets"`
+	Recycles map[string]uint64  `json:"recycles"`
+	Config   fleet.ConfigStatus `json:"config"`
+}
+
+type inheritedSocket struct {
+	fleet.Listener
+	FD int `json:"fd"`
+}
+
+// inheritState reads what an earlier self left; nothing is the usual case.
+func inheritState(e *env.Environ) (inheritance, error) {
+	var past inheritance
+	text := e.Get(envInherited)
+	if text == "" {
+		return past, nil
+	}
+	fd, err := strconv.Atoi(text)
+	if err != nil || fd < 3 {
+		return past, fmt.Errorf("%s=%s: a descriptor is needed", envInherited, text)
+	}
+	b, err := readMemfd(fd)
+	if err != nil {
+		return past, fmt.Errorf("read what the supervisor left: %w", err)
+	}
+	if err := json.Unmarshal(b, &past); err != nil {
+		return past, fmt.Errorf("read what the supervisor left: %w", err)
+	}
+	return past, nil
+}
+
+// upgradeStep executes the supervisor's binary on disk, when that was asked
+// for and no child is half started. On success it does not return: the new
+// program finds the children as orphans, replaces healthd and then the workers.
+func (a *appliance) upgradeStep() {
+	if !a.upgrade || a.stop.phase != stopNone {
+		return
+	}
+	for _, g := range a.gens {
+		if g.state == fleet.StateStarting {
+			return
+		}
+	}
+	a.upgrade = false
+	a.notify.reloading(a.now())
+	if err := a.become(); err != nil {
+		a.log.Error("binary on disk cannot be executed, going on with the old one", slog.String("error", err.Error()))
+		a.notify.send("READY=1")
+	}
+}
+
+func (a *appliance) become() error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own binary: %w", err)
+	}
+	self = strings.TrimSuffix(self, " (deleted)")
+	// A binary that cannot even tell its version would be the end of us.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, self, "--version").CombinedOutput(); err != nil {
+		return fmt.Errorf("try %s --version: %w: %.200s", self, err, out)
+	}
+	a.writeProcesses()
+	past := inheritance{
+		Table: a.tableFD, Lock: a.lockFD, Log: a.logFD, Bells: a.bells,
+		Recycles: a.recycles, Config: a.config,
+	}
+	keep := []int{a.tableFD, a.lockFD}
+	for _, fd := range a.bells {
+		keep = append(keep, fd)
+	}
+	for _, s := range a.sockets {
+		past.Sockets = append(past.Sockets, inheritedSocket{s.Listener, s.fd})
+		keep = append(keep, s.fd)
+	}
+	b, err := json.Marshal(past)
+	if err != nil {
+		return fmt.Errorf("write down what is held: %w", err)
+	}
+	state, err := memfd("inheritance", b)
+	if err != nil {
+		return err
+	}
+	secrets, err := memfd("environ", a.environ.With(map[string]string{envInherited: strconv.Itoa(state)}).Bytes())
+	if err != nil {
+		return err
+	}
+	keep = append(keep, state, secrets)
+	// No child may be forked while the descriptors have no close-on-exec.
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	for _, fd := range keep {
+		if err := setCloexec(fd, false); err != nil {
+			return fmt.Errorf("keep descriptor: %w", err)
+		}
+	}
+	environ := append(a.environ.Scrubbed(),
+		fleet.EnvEnvironFD+"="+strconv.Itoa(secrets), envInherited+"="+strconv.Itoa(state))
+	a.log.Info("executing itself anew", slog.String("binary", self), slog.String("from", boot.Version))
+	time.Sleep(20 * time.Millisecond) // for the log to be written
+	err = syscall.Exec(self, append([]string{os.Args[0]}, os.Args[1:]...), environ)
+	for _, fd := range keep {
+		_ = setCloexec(fd, true)
+	}
+	_ = syscall.Close(state)
+	_ = syscall.Close(secrets)
+	return fmt.Errorf("execute %s: %w", self, err)
+}
