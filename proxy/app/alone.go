@@ -42,6 +42,7 @@ func runAlone(p *boot.Process, flags config.Flags, stateDir string) error {
 		return boot.Exit(fleet.ExitConfig, err)
 	}
 	table.Header().State.Store(uint32(fleet.StateReady))
+	table.Slot(0).State.Store(uint32(fleet.StateReady))
 	w.ready()
 	if w.madeKey {
 		welcome(p.Stderr, w.masterKey, dir.MasterKey(), w.url(), w.firstModel())

@@ -52,7 +52,7 @@ func (w *worker) observe(file *config.File) (*observing, error) {
 }
 
 func (w *worker) dependencies(file *config.File) (observe.Config, error) {
-	c := observe.Config{NeedsDatabase: !file.General.AllowRequestsOnDBDown}
+	var c observe.Config
 	if url := file.General.DatabaseURL.Reveal(); url != "" {
 		source, err := postgres.ParseURL(url)
 		if err != nil {
@@ -66,6 +66,7 @@ func (w *worker) dependencies(file *config.File) (observe.Config, error) {
 	} else if w.link != nil {
 		c.SQLite = w.dir.SQLite()
 	}
+	c.NeedsDatabase = c.Postgres != nil && !file.General.AllowRequestsOnDBDown
 	if r := &file.Router; r.RedisHost != "" {
 		c.Redis = observe.Redis{
 			Address:  net.JoinHostPort(r.RedisHost, strconv.Itoa(r.RedisPort)),
