@@ -40,6 +40,7 @@ type pump struct {
 	becomes []byte
 
 	withhold bool // usage chunks
+	begun    bool // the first bytes were looked at
 	started  bool // an event with data has passed
 	done     bool // the terminal event has passed
 	broken   bool // an error event has been produced
@@ -168,8 +169,27 @@ func (p *pump) room() {
 	}
 }
 
+// begin passes over a byte order mark at the start of the stream; false means
+// that more bytes are needed to tell.
+func (p *pump) begin() bool {
+	b := p.in[p.r:p.w]
+	if n := min(len(b), len(orderMark)); string(b[:n]) == orderMark[:n] {
+		if n < len(orderMark) {
+			return false
+		}
+		p.r += n
+	}
+	p.begun = true
+	return true
+}
+
+const orderMark = "\xef\xbb\xbf"
+
 // events takes the whole events that are there.
 func (p *pump) events() *llm.Error {
+	if !p.begun && !p.begin() {
+		return nil
+	}
 	for p.r < p.w {
 		b := p.in[p.r:p.w]
 		ev, ok := sse.Next(b, p.seen)

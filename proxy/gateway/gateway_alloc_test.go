@@ -1,0 +1,193 @@
+//go:build !race
+
+package gateway
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"sluice/proxy/auth"
+	"sluice/proxy/jsonscan"
+	"sluice/proxy/provider"
+)
+
+// loop is a provider's stream that never ends: n events and then again.
+type loop struct {
+	b  []byte
+	at int
+}
+
+func (l *loop) Read(p []byte) (int, error) {
+	n := copy(p, l.b[l.at:])
+	if l.at += n; l.at == len(l.b) {
+		l.at = 0
+	}
+	return n, nil
+}
+func (*loop) Close() {}
+
+func chunk(i int) string {
+	return `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini-2024-07-18",` +
+		`"service_tier":"default","system_fingerprint":"fp_1","choices":[{"index":0,"delta":{"content":"` + strings.Repeat("w", 5+i%7) +
+		`"},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n"
+}
+
+func newPump(t testing.TB, perRead int) (*Exchange, *pump) {
+	t.Helper()
+	target, err := provider.Bind(provider.Params{Model: "openai/gpt-4o-mini", APIKey: "k"}, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &Exchange{}
+	x.Reset()
+	x.Dialect, x.model = speaker{}, []byte(`"mine"`)
+	var b strings.Builder
+	for i := range perRead {
+		b.WriteString(chunk(i))
+	}
+	p := &x.pump
+	p.x, p.target, p.src, p.withhold = x, target, &loop{b: []byte(b.String())}, true
+	return x, p
+}
+
+func TestPumpAllocatesNothing(t *testing.T) {
+	_, p := newPump(t, 4)
+	buf := make([]byte, 8<<10)
+	for range 20 {
+		if _, err := p.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := testing.AllocsPerRun(1000, func() {
+		if _, err := p.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Fatalf("%v allocations", n)
+	}
+}
+
+// TestLaneAllocates: scan, identify, plan, edit and splice of a request.
+func TestLaneAllocates(t *testing.T) {
+	b := newBench(t, nil, "mine=ok")
+	x := b.exchange(t, request("mine", "u", true, false))
+	if n := testing.AllocsPerRun(1000, func() {
+		if b.Identify(x, []byte(master)) != nil || x.object.Scan(x.Body) != nil {
+			t.Fatal("refused")
+		}
+		if b.plan(x) != nil {
+			t.Fatal("no plan")
+		}
+		d := x.plan.Deployments[0]
+		model, _ := x.names(b.bindings[d.Index], d)
+		x.edits = b.bindings[d.Index].target.Pass(&x.Request, model, x.edits[:0])
+		jsonscan.Sort(x.edits)
+		x.pieces = jsonscan.Splice(x.pieces[:0], x.Body, x.edits)
+	}); n > 1 { // the key's bytes, made here
+		t.Fatalf("%v allocations", n)
+	}
+	if len(x.pieces) < 3 || x.Caller.Role != auth.RoleAdmin {
+		t.Fatal("nothing was done")
+	}
+}
+
+// TestExchangeAllocates counts a whole exchange over a real connection, the
+// provider's side of which runs in this process too.
+func TestExchangeAllocates(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Log = nil }, "mine=ok")
+	x := b.exchange(t, request("mine", "u", false, false))
+	once := func() {
+		body := x.Body
+		x.Reset()
+		x.Dialect, x.Start, x.Route = speaker{}, b.now(), "/v1/chat/completions"
+		_ = b.Identify(x, []byte(master))
+		x.Body = body
+		decode(t, x)
+		if _, e := b.Do(x); e != nil {
+			t.Fatal(e)
+		}
+		x.Settle()
+	}
+	for range 50 {
+		once()
+	}
+	n := testing.AllocsPerRun(500, once)
+	t.Logf("%v allocations an exchange, the fake provider's included", n)
+	if n > 12 {
+		t.Fatalf("%v allocations", n)
+	}
+}
+
+func BenchmarkPump(b *testing.B) {
+	_, p := newPump(b, 1)
+	buf := make([]byte, 8<<10)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.Read(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkExchange(b *testing.B) {
+	t := newBench(b, func(c *Config) { c.Log = nil }, "mine=ok")
+	x := t.exchange(b, request("mine", "u", false, false))
+	body := x.Body
+	b.ReportAllocs()
+	for b.Loop() {
+		x.Reset()
+		x.Dialect, x.Start, x.Route, x.Body = speaker{}, t.now(), "/v1/chat/completions", body
+		_ = t.Identify(x, []byte(master))
+		decode(b, x)
+		if _, e := t.Do(x); e != nil {
+			b.Fatal(e)
+		}
+		x.Settle()
+	}
+}
+
+// FuzzPump gives the pump any bytes in pieces of any size: it ends, with
+// [DONE] on success alone, and never passes what is not whole events.
+func FuzzPump(f *testing.F) {
+	f.Add([]byte(chunk(0)+chunk(1)+"data: [DONE]\n\n"), 7)
+	f.Add([]byte("\xef\xbb\xbf: x\r\n\r\ndata: {\r\ndata: }\r\n\r\n"), 3)
+	f.Fuzz(func(t *testing.T, b []byte, piece int) {
+		x, p := newPump(t, 1)
+		x.g = &Gateway{now: func() int64 { return 0 }}
+		p.src = &pieces{b: b, n: 1 + (piece&0xff)%64}
+		buf := make([]byte, 64)
+		total := 0
+		for {
+			n, err := p.Read(buf)
+			total += n
+			if total > 20*len(b)+4096 {
+				t.Fatal("grows")
+			}
+			if err == nil {
+				continue
+			}
+			if errors.Is(err, io.EOF) != p.done || p.done == p.broken || (x.Err == nil) != p.done {
+				t.Fatalf("%v, done %v, broken %v, error %v", err, p.done, p.broken, x.Err)
+			}
+			return
+		}
+	})
+}
+
+type pieces struct {
+	b []byte
+	n int
+}
+
+func (p *pieces) Read(dst []byte) (int, error) {
+	if len(p.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(dst, p.b[:min(p.n, len(p.b))])
+	p.b = p.b[n:]
+	return n, nil
+}
+func (*pieces) Close() {}
+
