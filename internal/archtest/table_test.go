@@ -19,7 +19,7 @@ var mayImport = map[string]string{
 
 	// The proxy, from the inside out.
 	"proxy/llm":      "",
-	"proxy/sse":      "",
+	"proxy/sse":      "proxy/llm",
 	"proxy/jsonscan": "proxy/llm",
 	"proxy/dialect":  "proxy/llm proxy/sse proxy/jsonscan",
 	"proxy/provider": "proxy/llm proxy/sse proxy/jsonscan",
@@ -28,7 +28,7 @@ var mayImport = map[string]string{
 	"proxy/route":    "proxy/llm",
 	"proxy/gateway": "proxy/llm proxy/auth proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
 		"supervisor/fleet",
-	"proxy/server":  "proxy/gateway proxy/dialect proxy/llm proxy/auth supervisor/fleet",
+	"proxy/server":  "proxy/gateway proxy/dialect proxy/llm proxy/auth proxy/route supervisor/fleet",
 	"proxy/config":  "internal/env proxy/llm",
 	"proxy/observe": "supervisor/fleet migrator/schema internal/postgres",
 	"proxy/app":     "*",
@@ -41,8 +41,8 @@ var mayImport = map[string]string{
 	// Test support.
 	"internal/archtest":        "",
 	"internal/fakeprovider":    "",
-	"internal/redistest":       "",
-	"internal/postgres/pgtest": "migrator/migrate internal/postgres",
+	"internal/redistest":       "internal/env",
+	"internal/postgres/pgtest": "migrator/migrate internal/postgres internal/env",
 	"internal/e2e": "supervisor/fleet internal/fakeprovider internal/postgres/pgtest internal/redistest " +
 		"benchmarks/loadgen",
 
