@@ -4,6 +4,8 @@ package server
 
 import (
 	"os"
+	"sync"
+	"syscall"
 
 	"github.com/valyala/fasthttp"
 
@@ -14,9 +16,63 @@ import (
 // SLUICE_TEST_BAD names it: shutdown-drain closes idle connections at once, as
 // fasthttp's Shutdown does; own-listener is a worker that binds its own
 // listener and closes it when it stops. X-Sluice-Panic asks for a panic.
-type badness struct{ name string }
+type badness struct {
+	name string
+	own  *ownListeners
+}
 
-func readBadness() badness { return badness{os.Getenv("SLUICE_TEST_BAD")} } //nolint:forbidigo // test builds only
+// ownListeners are those that a known-bad worker binds itself.
+type ownListeners struct {
+	mu  sync.Mutex // guards all
+	all []*listener
+}
+
+func readBadness() badness {
+	return badness{name: os.Getenv("SLUICE_TEST_BAD"), own: &ownListeners{}} //nolint:forbidigo // test builds only
+}
+
+// adopted binds a listener of the worker's own beside those in custody.
+func (b badness) adopted(s *Server) {
+	b.own.mu.Lock()
+	defer b.own.mu.Unlock()
+	if b.name != "own-listener" || len(b.own.all) > 0 {
+		return
+	}
+	for _, l := range s.accept.listeners() {
+		if l.about.Slot != s.c.Slot || l.about.Network != "tcp" {
+			continue
+		}
+		fd, err := Bind("tcp", l.about.Address)
+		if err != nil {
+			s.log.Error("own listener", errAttr(err))
+			continue
+		}
+		o := &listener{about: l.about, fd: fd, trusted: l.trusted}
+		s.accept.mu.Lock()
+		err = s.accept.start(o)
+		s.accept.mu.Unlock()
+		if err != nil {
+			s.log.Error("own listener", errAttr(err))
+		}
+		b.own.all = append(b.own.all, o)
+	}
+}
+
+// lame closes what adopted bound, with what is queued on it.
+func (b badness) lame(s *Server) {
+	b.own.mu.Lock()
+	defer b.own.mu.Unlock()
+	for _, o := range b.own.all {
+		s.accept.mu.Lock()
+		if lp := s.accept.loops[o]; lp != nil {
+			lp.stop()
+			delete(s.accept.loops, o)
+		}
+		s.accept.mu.Unlock()
+		_ = syscall.Close(o.fd)
+	}
+	b.own.all = nil
+}
 
 func (b badness) shutdown() bool { return b.name == "shutdown-drain" }
 

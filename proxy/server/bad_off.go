@@ -11,4 +11,6 @@ type badness struct{}
 func readBadness() badness                           { return badness{} }
 func (badness) before(*fasthttp.RequestHeader)       {}
 func (badness) during(*fasthttp.RequestCtx, *stream) {}
+func (badness) adopted(*Server)                      {}
+func (badness) lame(*Server)                         {}
 func (badness) shutdown() bool                       { return false }

@@ -13,6 +13,7 @@ import (
 func (s *Server) Lame(window time.Duration) {
 	s.lame.Store(true)
 	s.accept.only(nil)
+	s.bad.lame(s)
 	if s.bad.shutdown() {
 		s.conns.each(func(c *conn) {
 			if c.phase.Load() == phaseIdle {

@@ -19,7 +19,7 @@ func (s *Server) sweep() {
 	defer s.sweeping.Done()
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	odd := false
+	turn := 0
 	for {
 		select {
 		case <-s.stop:
@@ -28,8 +28,8 @@ func (s *Server) sweep() {
 		}
 		now := s.clock.now()
 		s.clock.coarse.Store(now)
-		odd = !odd
-		s.conns.each(func(c *conn) { s.look(c, now, odd) })
+		turn ^= 1 // each connection is peeked at every other time
+		s.conns.each(func(c *conn) { s.look(c, now, c.index&1 == turn) })
 	}
 }
 

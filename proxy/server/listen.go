@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -100,16 +99,23 @@ func newListener(about fleet.Listener, fd int) (*listener, error) {
 	return l, nil
 }
 
-// Doorbell takes over the eventfd of a slot: the own one wakes this worker to
-// accept what a neighbour offers, the others are rung.
+// Doorbell duplicates the eventfd of a slot: the own one wakes this worker to
+// accept what a neighbour offers, the others are rung. fd stays the caller's.
 func (s *Server) Doorbell(slot, fd int) error {
-	if err := syscall.SetNonblock(fd, true); err != nil {
+	d, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = syscall.SetNonblock(d, true)
+	}
+	if err != nil {
 		return fmt.Errorf("doorbell of slot %d: %w", slot, err)
 	}
 	a := &s.accept
 	a.shared.Lock()
 	defer a.shared.Unlock()
-	a.bells[slot] = fd
+	if old, ok := a.bells[slot]; ok {
+		_ = syscall.Close(old)
+	}
+	a.bells[slot] = d
 	return nil
 }
 
@@ -118,6 +124,7 @@ func (s *Server) Doorbell(slot, fd int) error {
 func (s *Server) Adopt(slots []int) {
 	if !s.lame.Load() {
 		s.accept.only(append([]int{s.c.Slot}, slots...))
+		s.bad.adopted(s)
 	}
 }
 
@@ -337,26 +344,18 @@ func Bind(network, address string) (int, error) {
 		_ = os.Remove(address)
 		sa = &unix.SockaddrUnix{Name: address}
 	} else {
-		host, portText, err := net.SplitHostPort(address)
+		a, err := net.ResolveTCPAddr("tcp", address)
 		if err != nil {
 			return -1, fmt.Errorf("address %s: %w", address, err)
 		}
-		port, err := strconv.ParseUint(portText, 10, 16)
-		if err != nil {
-			return -1, fmt.Errorf("port of %s: %w", address, err)
+		ip, _ := netip.AddrFromSlice(a.IP)
+		if !ip.IsValid() { // no host: every IPv4 address
+			ip = netip.IPv4Unspecified()
 		}
-		if host == "" {
-			host = "0.0.0.0"
-		}
-		ip, err := netip.ParseAddr(host)
-		if err != nil {
-			return -1, fmt.Errorf("address %s: %w", address, err)
-		}
-		if family = unix.AF_INET6; ip.Is4() {
-			family = unix.AF_INET
-			sa = &unix.SockaddrInet4{Port: int(port), Addr: ip.As4()}
+		if ip = ip.Unmap(); ip.Is4() {
+			family, sa = unix.AF_INET, &unix.SockaddrInet4{Port: a.Port, Addr: ip.As4()}
 		} else {
-			sa = &unix.SockaddrInet6{Port: int(port), Addr: ip.As16()}
+			family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: a.Port, Addr: ip.As16()}
 		}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)

@@ -66,6 +66,9 @@ func (s *Server) reply(ctx *fasthttp.RequestCtx, k *call, e *llm.Error) {
 	speak := dialect.OpenAIChat()
 	if k != nil {
 		s.standard(ctx, k)
+		for i := range k.x.Header {
+			r.Header.SetCanonical(k.x.Header[i].Name, k.x.Header[i].Value)
+		}
 		if k.allow != "" {
 			r.Header.SetCanonical(keyAllow, []byte(k.allow))
 		}

@@ -34,7 +34,7 @@ const (
 	bodyRate     = 8 << 10 // bytes a second that a body must come with
 	readerStall  = 60 * time.Second
 	readerRate   = 1 << 10 // bytes a second that a reader must take
-	parkAfter    = 2 * time.Second
+	parkAfter    = 500 * time.Millisecond
 	lingerTime   = 2 * time.Second
 	refusedDrain = time.Second
 )

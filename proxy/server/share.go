@@ -16,8 +16,9 @@ import (
 // moment.
 const (
 	offerTime   = time.Millisecond
-	offerPause  = 50 * time.Millisecond // after offerTries offers that nobody took
-	offerTries  = 3
+	offerTries  = 3                     // for one connection
+	offerVain   = 5                     // connections in a row that nobody took
+	offerPause  = 50 * time.Millisecond // after so many
 	leastExcess = 2
 )
 
@@ -81,26 +82,26 @@ func (d *load) heavy(s *Server) bool {
 	return found && mine-least >= max(leastExcess, least/8)
 }
 
-// offer leaves the queue to the least loaded neighbour for offerTime and then
-// accepts what is still there; EAGAIN means that it was taken.
+// offer leaves the queue to the least loaded neighbour for offerTime, a few
+// times as long as there is one, and then accepts what is still there; EAGAIN
+// means that it was taken.
 func (lp *loop) offer() (int, syscall.Sockaddr, error) {
-	s := lp.s
+	s, d := lp.s, &lp.load
 	slot := s.c.Table.Slot(max(lp.l.about.Slot, 0))
-	slot.Offered.Store(1)
-	s.accept.ring(lp.load.to)
-	time.Sleep(offerTime)
-	slot.Offered.Store(0)
-	fd, from, err := syscall.Accept4(lp.l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
-	d := &lp.load
-	switch {
-	case err != nil:
-		d.vain = 0
-	case d.vain+1 >= offerTries:
-		d.vain, d.paused = 0, time.Now()
-	default:
-		d.vain++
+	for try := 0; try == 0 || try < offerTries && d.heavy(s); try++ {
+		slot.Offered.Store(1)
+		s.accept.ring(d.to)
+		time.Sleep(offerTime)
+		slot.Offered.Store(0)
+		if !queued(lp.l.fd) {
+			d.vain = 0
+			return -1, nil, syscall.EAGAIN
+		}
 	}
-	return fd, from, err
+	if d.vain++; d.vain >= offerVain {
+		d.vain, d.paused = 0, time.Now()
+	}
+	return syscall.Accept4(lp.l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 }
 
 // queued reports whether a connection waits on a listener.

@@ -52,8 +52,7 @@ func TestConnectionsAreShared(t *testing.T) {
 				if err := s.Listen(fleet.Listener{Name: "main", Slot: j, Network: "tcp"}, fd); err != nil {
 					t.Fatal(err)
 				}
-				bell, _ := unix.Dup(bells[j])
-				if err := s.Doorbell(j, bell); err != nil {
+				if err := s.Doorbell(j, bells[j]); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -24,6 +24,8 @@ type stream struct {
 // errWritten tells fasthttp that there is nothing left to write.
 var errWritten = errors.New("stream was written")
 
+// startStream answers with a stream. The gateway has its first event in hand,
+// so the header waits for it and both leave in one write.
 func (s *Server) startStream(ctx *fasthttp.RequestCtx, c *conn, k *call, in gateway.Stream) {
 	st := &k.stream
 	*st = stream{s: s, c: c, k: k, in: in, head: st.head[:0]}
@@ -33,7 +35,6 @@ func (s *Server) startStream(ctx *fasthttp.RequestCtx, c *conn, k *call, in gate
 		st.head = append(st.head, ctx.Response.Header.Header()...)
 	}
 	s.bad.during(ctx, st)
-	ctx.Response.ImmediateHeaderFlush = !k.old
 	ctx.SetBodyStream(st, -1)
 }
 
