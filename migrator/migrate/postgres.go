@@ -2,8 +2,6 @@ package migrate
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -143,6 +141,9 @@ func tryPostgres(ctx context.Context, src *postgres.Source, o Options, deadline 
 	if err != nil || state.Pending() == 0 && !state.unrecorded {
 		return state, err
 	}
+	if err := lock(ctx, conn, o, deadline); err != nil {
+		return state, err
+	}
 	dir, files, err := postgresFiles()
 	if err != nil {
 		return state, err
@@ -150,8 +151,7 @@ func tryPostgres(ctx context.Context, src *postgres.Source, o Options, deadline 
 	db := stdlib.OpenDB(*conn.Config())
 	defer func() { _ = db.Close() }()
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, dir,
-		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithAllowOutofOrder(true),
-		goose.WithSessionLocker(&locker{id: o.LockID, deadline: deadline, log: o.Log}))
+		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return state, fmt.Errorf("read migrations: %w", err)
 	}
@@ -167,32 +167,27 @@ func tryPostgres(ctx context.Context, src *postgres.Source, o Options, deadline 
 	return readPostgres(ctx, conn)
 }
 
-// locker is goose's session lock with a deadline of ours, a progress line, and
-// the schema made under the lock: CREATE SCHEMA IF NOT EXISTS fails when two
-// sessions run it at once.
-type locker struct {
-	id       int64
-	deadline time.Time
-	log      *slog.Logger
-}
-
-// SessionLock waits for the advisory lock until the deadline.
-func (l *locker) SessionLock(ctx context.Context, conn *sql.Conn) error {
+// lock takes the advisory lock for the session and makes the schema under it:
+// CREATE SCHEMA IF NOT EXISTS fails when two sessions run it at once. It is not
+// given to goose, which looks for pending files, and makes its version table,
+// before it would take it. The lock ends with the session, also when this
+// process is killed.
+func lock(ctx context.Context, conn *pgx.Conn, o Options, deadline time.Time) error {
 	start, told := time.Now(), false
 	for {
 		var locked bool
-		if err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", l.id).Scan(&locked); err != nil {
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", o.LockID).Scan(&locked); err != nil {
 			return fmt.Errorf("take the migration lock: %w", err)
 		}
 		if locked {
-			return l.makeSchema(ctx, conn)
+			return makeSchema(ctx, conn)
 		}
-		if time.Now().After(l.deadline) {
+		if time.Now().After(deadline) {
 			return fmt.Errorf("%w, waited %s", errBusy, time.Since(start).Round(time.Second))
 		}
 		if !told {
 			told = true
-			l.log.Info("another migrator is at work, waiting")
+			o.Log.Info("another migrator is at work, waiting")
 		}
 		if err := pause(ctx, 50*time.Millisecond+rand.N(150*time.Millisecond)); err != nil {
 			return err
@@ -200,23 +195,16 @@ func (l *locker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	}
 }
 
-func (l *locker) makeSchema(ctx context.Context, conn *sql.Conn) error {
+// makeSchema asks first: IF NOT EXISTS needs the right to create even where the
+// schema exists.
+func makeSchema(ctx context.Context, conn *pgx.Conn) error {
 	var exists bool
-	err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", schema.Name).Scan(&exists)
+	err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", schema.Name).Scan(&exists)
 	if err == nil && !exists {
-		_, err = conn.ExecContext(ctx, "CREATE SCHEMA IF NOT EXISTS "+schema.Name)
+		_, err = conn.Exec(ctx, "CREATE SCHEMA "+schema.Name)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("make schema %s: %w", schema.Name, err), l.SessionUnlock(ctx, conn))
-	}
-	return nil
-}
-
-// SessionUnlock gives the lock back. A broken connection has given it back
-// already.
-func (l *locker) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", l.id); err != nil && !postgres.Classify(err).Broken() {
-		return fmt.Errorf("give back the migration lock: %w", err)
+		return fmt.Errorf("make schema %s: %w", schema.Name, err)
 	}
 	return nil
 }

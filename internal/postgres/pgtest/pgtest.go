@@ -30,8 +30,13 @@ var shared = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	kept = s
 	return s.URL("postgres"), nil
 })
+
+// kept holds on to the shared cluster: its keeper ends it when the pipe is
+// closed, which the garbage collector would do.
+var kept *Server
 
 // Database makes an empty database for one test and returns its URL. It is
 // dropped when the test ends.

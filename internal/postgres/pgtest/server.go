@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -30,6 +31,8 @@ type Server struct {
 	bin   string
 	login *syscall.Credential // nil: as we are
 	pid   int
+
+	keeper io.Closer // held open for the life of the process
 }
 
 // New starts a cluster for one test and removes it afterwards.
@@ -59,12 +62,14 @@ func startShared() (*Server, error) {
 		s.remove()
 		return nil, err
 	}
-	keeper := exec.Command("/bin/sh", "-c", `cat >/dev/null; kill -QUIT "$1"; while kill -0 "$1" 2>/dev/null; do sleep 0.05; done; rm -rf "$2"`,
+	keeper := exec.Command("/bin/sh", "-c", `cat >/dev/null; kill -QUIT "$1"; for i in $(seq 200); do grep -q "^State:.[^Z]" /proc/$1/status 2>/dev/null || break; sleep 0.05; done; rm -rf "$2"`,
 		"sh", strconv.Itoa(s.pid), s.Dir)
 	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if _, err := keeper.StdinPipe(); err != nil {
+	pipe, err := keeper.StdinPipe()
+	if err != nil {
 		return nil, err
 	}
+	s.keeper = pipe
 	if err := keeper.Start(); err != nil {
 		s.remove()
 		return nil, fmt.Errorf("start the keeper of the cluster: %w", err)
@@ -168,7 +173,9 @@ func (s *Server) remove() {
 
 func (s *Server) wait() {
 	for range 400 {
-		if errors.Is(syscall.Kill(s.pid, 0), syscall.ESRCH) {
+		// Gone, or a zombie where nobody reaps orphans.
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
+		if err != nil || strings.Contains(string(status), "State:\tZ") {
 			break
 		}
 		time.Sleep(25 * time.Millisecond)
