@@ -69,7 +69,7 @@ func Main(program string, run func(p *Process) error) {
 	if p.Environ.Err() == nil {
 		err = run(p)
 	}
-	os.Exit(Report(p, err))
+	os.Exit(Report(p, err)) //nolint:revive // the one place that ends the process, as the programs' main does nothing but call it
 }
 
 // Report prints an error as Main does and returns the exit code that it means.

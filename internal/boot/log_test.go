@@ -29,16 +29,16 @@ func records(t *testing.T, text string) []map[string]any {
 	return out
 }
 
-type nilStringer struct{}
+type panickyError struct{}
 
-func (n *nilStringer) Error() string { return fmt.Sprint(*n) }
+func (n *panickyError) Error() string { return fmt.Sprint(*n) }
 
 func TestLogJSON(t *testing.T) {
 	var buf bytes.Buffer
 	l := NewLogger(&buf, LogOptions{Program: "proxy", JSON: true, Attrs: []slog.Attr{slog.Int("slot", 3)}})
 	l.With(slog.String("a", "b\"\n\x00\xff…\x7f")).WithGroup("g").Warn("it \"broke\"",
 		slog.Any("err", errors.New("boom")), slog.Any("key", env.Secret("sk-hidden")), slog.Float64("nan", 0/zero),
-		slog.Duration("took", 1500*time.Millisecond), slog.Group("in", slog.Bool("ok", true)), slog.Any("nil", (*nilStringer)(nil)))
+		slog.Duration("took", 1500*time.Millisecond), slog.Group("in", slog.Bool("ok", true)), slog.Any("nil", (*panickyError)(nil)))
 	l.Debug("not written")
 	l.SetLevel(slog.LevelDebug)
 	l.Emit(slog.LevelDebug, "written", []slog.Attr{slog.Uint64("n", 7)})
@@ -51,7 +51,7 @@ func TestLogJSON(t *testing.T) {
 	}
 	want := map[string]any{
 		"message": `it "broke"`, "level": "WARNING", "program": "proxy", "slot": 3.0, "a": "b\"\n\x00\ufffd…\x7f",
-		"g.err": "boom", "g.key": "…", "g.nan": "NaN", "g.took": 1.5, "g.in.ok": true, "g.nil": "*boot.nilStringer",
+		"g.err": "boom", "g.key": "…", "g.nan": "NaN", "g.took": 1.5, "g.in.ok": true, "g.nil": "*boot.panickyError",
 	}
 	for key, value := range want {
 		if got[0][key] != value {

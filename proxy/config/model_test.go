@@ -123,6 +123,19 @@ model_list:
 	}
 }
 
+// TestRecordedIdentity checks it against what LiteLLM's proxy was seen to give
+// for the same deployment.
+func TestRecordedIdentity(t *testing.T) {
+	f, problems := Load(Source{Flags: Flags{Config: "testdata/good/recorded.yaml"}, Environ: environ("UP_KEY=x")})
+	if f == nil {
+		t.Fatal(problems)
+	}
+	const want = "53faf957caed96f2a9b9b0695e663b47a69c568bb1ba843053891e0e52e6ea62"
+	if d := f.Models[1]; d.Name != "mock" || d.ID != want {
+		t.Errorf("%s has the id %s, want %s", d.Name, d.ID, want)
+	}
+}
+
 func TestIgnoreInvalidDeployments(t *testing.T) {
 	const models = "model_list: [{model_name: a, litellm_params: {model: openai/a, timeout: x}}, {model_name: b, litellm_params: {model: openai/b}}]\n"
 	if f, _ := loadText(t, models, environ()); f != nil {

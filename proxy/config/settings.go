@@ -21,7 +21,6 @@ type LiteLLM struct {
 
 	Verify       Verify            // of ssl_verify
 	ModelAliases map[string]string // of model_alias_map
-
 }
 
 // General is the section general_settings: the server, its keys, its database.
