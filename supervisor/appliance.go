@@ -175,7 +175,7 @@ func (a *appliance) ownEnvironment(e *env.Environ, inherited int) (int, error) {
 	}
 	for name, value := range map[string]string{
 		fleet.EnvControl: a.plan.stateDir.Control(), fleet.EnvStateDir: string(a.plan.stateDir),
-		"SLUICE_LOG_FD": strconv.Itoa(fd),
+		fleet.EnvLogFD: strconv.Itoa(fd),
 	} {
 		if err := os.Setenv(name, value); err != nil {
 			return -1, fmt.Errorf("set environment: %w", err)
