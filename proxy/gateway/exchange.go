@@ -82,8 +82,9 @@ type Exchange struct {
 	open     *upstream.Response // the last call's; closing it again does nothing
 	answer   Answer
 	pump     pump
-	object   jsonscan.Object // of answers
-	whole    []byte          // a whole answer's bytes
+	object   jsonscan.Object    // of answers
+	inner    [2]jsonscan.Object // of usage in them
+	whole    []byte             // a whole answer's bytes
 	edits    []llm.Edit
 	pieces   [][]byte // of the provider's request
 	parts    [][]byte // of the client's answer

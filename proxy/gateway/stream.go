@@ -274,7 +274,7 @@ func (p *pump) parse(b []byte, ev sse.Event, data []byte) *llm.Error {
 	}
 	p.started = true
 	if u := o.Find("usage"); u != nil && u.Kind == llm.JSONObject {
-		readUsage(u.Value.Of(data), &p.x.Usage)
+		p.x.readUsage(u.Value.Of(data))
 		if p.withhold && noChoices(o, data) {
 			return nil
 		}

@@ -18,7 +18,7 @@ func (g *Gateway) finish(x *Exchange, b *binding, name []byte) (*Answer, *llm.Er
 		return nil, x.failure(f, 0)
 	}
 	if u := o.Find("usage"); u != nil && u.Kind == llm.JSONObject {
-		readUsage(u.Value.Of(x.whole), &x.Usage)
+		x.readUsage(u.Value.Of(x.whole))
 	}
 	x.edits = x.edits[:0]
 	if m := o.Find("model"); m != nil && m.Kind == llm.JSONString {
@@ -33,13 +33,13 @@ func (g *Gateway) finish(x *Exchange, b *binding, name []byte) (*Answer, *llm.Er
 
 // readUsage reads an OpenAI usage object. What is missing stays 0; what cannot
 // be is brought into range.
-func readUsage(b []byte, u *llm.Usage) {
-	var room [16]llm.Member
-	o := jsonscan.Object{Members: room[:0], Lenient: true}
+func (x *Exchange) readUsage(b []byte) {
+	o := &x.inner[0]
+	o.Lenient = true
 	if o.Scan(b) != nil {
 		return
 	}
-	*u = llm.Usage{Reported: true}
+	u := llm.Usage{Reported: true}
 	for i := range o.Members {
 		m := &o.Members[i]
 		value := m.Value.Of(b)
@@ -51,14 +51,13 @@ func readUsage(b []byte, u *llm.Usage) {
 		case "total_tokens":
 			u.Total = count(m, value)
 		case "prompt_tokens_details":
-			u.CachedIn = detail(m, value, "cached_tokens")
+			u.CachedIn = x.detail(m, value, "cached_tokens")
 		case "completion_tokens_details":
-			u.Reasoning = detail(m, value, "reasoning_tokens")
+			u.Reasoning = x.detail(m, value, "reasoning_tokens")
 		}
 	}
-	if u.Total < u.Input+u.Output {
-		u.Total = u.Input + u.Output
-	}
+	u.Total = max(u.Total, u.Input+u.Output)
+	x.Usage = u
 }
 
 func count(m *llm.Member, value []byte) int64 {
@@ -68,13 +67,11 @@ func count(m *llm.Member, value []byte) int64 {
 	return jsonscan.Count(value)
 }
 
-func detail(m *llm.Member, value []byte, name string) int64 {
-	if m.Kind != llm.JSONObject {
-		return 0
-	}
-	var room [8]llm.Member
-	o := jsonscan.Object{Members: room[:0], Lenient: true}
-	if o.Scan(value) != nil {
+// detail reads one count of an object inside the usage object.
+func (x *Exchange) detail(m *llm.Member, value []byte, name string) int64 {
+	o := &x.inner[1]
+	o.Lenient = true
+	if m.Kind != llm.JSONObject || o.Scan(value) != nil {
 		return 0
 	}
 	d := o.Find(name)
