@@ -218,6 +218,8 @@ func (s *Server) Kill(tb testing.TB) {
 	s.signalAll(syscall.SIGKILL)
 	s.wait()
 	_ = os.Remove(filepath.Join(s.data(), "postmaster.pid"))
+	socket := filepath.Join(s.Dir, ".s.PGSQL."+strconv.Itoa(s.Port))
+	_, _ = os.Remove(socket), os.Remove(socket+".lock")
 }
 
 // Stall stops all processes of the server (SIGSTOP): connections stay open and
