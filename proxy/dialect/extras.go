@@ -23,14 +23,7 @@ var extras = map[string]extra{
 	"litellm_trace_id": extraConsumed, "litellm_call_id": extraConsumed, "vector_store_ids": extraConsumed,
 	"prompt_id": extraConsumed, "prompt_variables": extraConsumed, "prompt_version": extraConsumed,
 	"secret_fields": extraConsumed, "proxy_server_request": extraConsumed, "fastest_response": extraConsumed,
-	"user_api_key": extraConsumed, "user_api_key_hash": extraConsumed, "user_api_key_alias": extraConsumed,
-	"user_api_key_user_id": extraConsumed, "user_api_key_team_id": extraConsumed, "user_api_key_team_alias": extraConsumed,
-	"user_api_key_org_id": extraConsumed, "user_api_key_metadata": extraConsumed, "user_api_key_end_user_id": extraConsumed,
-	"user_api_key_user_email": extraConsumed, "user_api_key_request_route": extraConsumed,
-
-	"mock_testing_fallbacks": extraConsumed, "mock_testing_context_window_fallbacks": extraConsumed,
-	"mock_testing_context_fallbacks": extraConsumed, "mock_testing_content_policy_fallbacks": extraConsumed,
-	"mock_testing_rate_limit_error": extraConsumed, "mock_timeout": extraConsumed, "mock_delay": extraConsumed,
+	"mock_timeout": extraConsumed, "mock_delay": extraConsumed,
 	"mock_response": extraMock,
 
 	"timeout": extraTimeout, "request_timeout": extraTimeout, "stream_timeout": extraStreamTimeout,
@@ -38,3 +31,9 @@ var extras = map[string]extra{
 
 	"api_key": extraCredential, "api_base": extraCredential, "base_url": extraCredential, "user_config": extraCredential,
 }
+
+// Whole families of names that are the gateway's too.
+var (
+	reserved = []byte("user_api_key")
+	mocking  = []byte("mock_testing_")
+)

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -125,7 +126,7 @@ func readStreamOptions(m *llm.Member, req *llm.Request) *llm.Error {
 // readExtra marks what is meant for the gateway, and reads what has an effect.
 func readExtra(m *llm.Member, req *llm.Request) {
 	x, ok := extras[string(m.Name)]
-	if !ok {
+	if !ok && !bytes.HasPrefix(m.Name, reserved) && !bytes.HasPrefix(m.Name, mocking) {
 		return
 	}
 	m.Ours = true

@@ -110,7 +110,7 @@ func Bind(p Params, lookup Lookup) (*Target, error) {
 	}
 	t.Headers = append(t.Headers, p.Headers...)
 	for _, h := range t.Headers {
-		if !headerName(h.Name) || strings.ContainsAny(h.Value, "\r\n\x00") {
+		if !headerName(h.Name) || slices.Contains(framing, strings.ToLower(h.Name)) || strings.ContainsAny(h.Value, "\r\n\x00") {
 			return nil, fmt.Errorf("model %q: header %q cannot be sent", p.Model, h.Name)
 		}
 	}
@@ -119,6 +119,9 @@ func Bind(p Params, lookup Lookup) (*Target, error) {
 	}
 	return t, nil
 }
+
+// framing are the header lines that belong to the connection.
+var framing = []string{"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect"}
 
 func headerName(s string) bool {
 	for _, c := range []byte(s) {
