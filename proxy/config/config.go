@@ -78,6 +78,7 @@ func Load(src Source) (*File, Problems) {
 		f.server(r, &src.Flags)
 		f.unconfigured(src)
 		f.checkAliases(r)
+		f.checkMigrator(r, src.Environ)
 	}
 	problems := r.sorted()
 	if problems.Failed() {
@@ -288,6 +289,22 @@ func (f *File) unconfigured(src Source) {
 
 // demoText is what the model of an unconfigured gateway says.
 const demoText = "Hello from Sluice. This answer was made without a provider: set OPENAI_API_KEY or write a config.yaml to reach a real one."
+
+// checkMigrator warns of a database that the migrator will not find: it has the
+// environment of the process, not this file nor .env.
+func (f *File) checkMigrator(r *report, process *env.Environ) {
+	if f.General.DatabaseURL == "" {
+		return
+	}
+	if url, err := process.Secret("DATABASE_URL"); err != nil || url != "" || process.Get("DIRECT_URL") != "" || process.Get("DATABASE_HOST") != "" {
+		return
+	}
+	at := Pos{File: "DATABASE_URL"}
+	if v := f.root.get("general_settings").get("database_url"); v != nil {
+		at = v.at
+	}
+	r.warnf(at, "general_settings.database_url", "the migrator does not read this file: set DATABASE_URL as well, or its schema is not brought up to date")
+}
 
 // checkAliases warns of aliases that lead nowhere.
 func (f *File) checkAliases(r *report) {

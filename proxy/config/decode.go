@@ -52,7 +52,8 @@ func section(r *report, path string, v *value, keys []Key, into any, unknown fun
 }
 
 // checkUse checks one value and says what has no effect. It reports whether
-// the value is to be assigned.
+// the value may be assigned: it may whatever its use, so that a key gets its
+// effect where it is read, and its row is changed then.
 func checkUse(r *report, path string, k Key, e entry) bool {
 	if e.value.is == null {
 		return false
@@ -76,7 +77,7 @@ func checkUse(r *report, path string, k Key, e entry) bool {
 	case Never:
 		r.warnf(e.at, key, "is ignored: %s", k.Doc)
 	}
-	return ok && k.Use == Used
+	return ok
 }
 
 // harmless reports whether a value asks for nothing: false, empty, zero.
