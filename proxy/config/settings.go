@@ -127,14 +127,14 @@ func (f *File) checkGeneral(r *report, v *value) {
 		r.errorf(v.get("litellm_key_header_name").at, "general_settings.litellm_key_header_name", "a header name", "is %s", quote(name))
 	}
 	if u := v.get("database_url"); u != nil && u.scalar() && !databaseURL(u.text) {
-		r.errorf(u.at, "general_settings.database_url", "postgresql://user:password@host:port/database, or sqlite:PATH", "is no URL of a database")
+		r.errorf(u.at, "general_settings.database_url", "postgresql://user:password@host:port/database", "is no URL of a database")
 	}
 }
 
 func databaseURL(s string) bool {
 	scheme, rest, ok := strings.Cut(s, ":")
 	switch {
-	case s == "" || scheme == "sqlite" && rest != "":
+	case s == "":
 		return true
 	case scheme == "postgres", scheme == "postgresql", strings.HasPrefix(scheme, "postgresql+"):
 		return ok && strings.HasPrefix(rest, "//")
