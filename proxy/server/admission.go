@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -65,14 +66,14 @@ func headerReceived(h *fasthttp.RequestHeader) (cfg fasthttp.RequestConfig) {
 // fasthttp goes on with the body at 100 and answers and closes at anything
 // else.
 func (s *Server) expect(ctx *fasthttp.RequestCtx) (status int) {
-	c := ctx.Conn().(*conn) //nolint:forcetypeassert,errorlint // every connection is ours
+	c := ctx.Conn().(*conn) // every connection is ours
 	defer func() {
 		if r := recover(); r != nil {
 			status = s.contain(ctx, c, r)
 		}
 	}()
 	h := &ctx.Request.Header
-	old := string(h.PeekBytes(expectKey)) == plantedIn
+	old := h.ContentLength() > 0 && string(h.PeekBytes(expectKey)) == plantedIn
 	if old {
 		h.SetProtocol("HTTP/1.0")
 	}
@@ -107,7 +108,7 @@ func closing(e *llm.Error) *llm.Error {
 // admit takes a request in by its headers alone: framing, path, who calls,
 // size. What it decides stands in the call that it returns.
 func (s *Server) admit(ctx *fasthttp.RequestCtx, c *conn, old bool) *call {
-	k := s.calls.Get().(*call) //nolint:forcetypeassert // the pool holds nothing else
+	k := s.calls.Get().(*call)
 	c.call = k
 	t := time.Now()
 	k.x.Reset()
@@ -216,7 +217,7 @@ func knownMethod(m []byte) bool {
 // key where the entry is a probe.
 func (s *Server) identify(c *conn, k *call) *llm.Error {
 	open := k.entry.public
-	if s.c.MetricsAuth && !c.private && bytes.HasPrefix([]byte(k.entry.path), []byte("/metrics")) {
+	if s.c.MetricsAuth && !c.private && strings.HasPrefix(k.entry.path, "/metrics") {
 		open = false
 	}
 	if open {

@@ -169,7 +169,7 @@ func (c *conn) overdue() error {
 }
 
 // Write is fasthttp's write. It fails when the reader takes less than
-// readerRate for readerStall.
+// readerRate for as long as the server's stall time.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.swallow {
 		c.swallow = false
@@ -179,7 +179,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	start := c.s.clock.coarse.Load()
 	was := c.limit.Load()
-	c.limit.Store(start + int64(readerStall) - c.blocked + int64(c.taken+len(p))*int64(time.Second/readerRate))
+	c.limit.Store(start + int64(c.s.stall) - c.blocked + int64(c.taken+len(p))*int64(time.Second/readerRate))
 	var n int
 	var err error
 	if c.tls != nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -42,11 +43,11 @@ func (s *Server) metrics(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 // the end of the connection is the end of the body.
 func fetchMetrics(socket string) ([]byte, error) {
 	d := net.Dialer{Timeout: time.Second}
-	nc, err := d.Dial("unix", socket)
+	nc, err := d.DialContext(context.Background(), "unix", socket)
 	if err != nil {
 		return nil, fmt.Errorf("reach healthd: %w", err)
 	}
-	defer nc.Close() //nolint:errcheck // read to its end
+	defer func() { _ = nc.Close() }()
 	if err := nc.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}

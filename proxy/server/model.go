@@ -10,7 +10,7 @@ import (
 // handle is fasthttp's handler: admission for requests whose body was not asked
 // about before, then the route.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	c := ctx.Conn().(*conn) //nolint:forcetypeassert,errorlint // every connection is ours
+	c := ctx.Conn().(*conn) // every connection is ours
 	defer func() {
 		if r := recover(); r != nil {
 			s.contain(ctx, c, r)

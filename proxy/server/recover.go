@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -37,7 +38,7 @@ func (s *Server) contain(ctx *fasthttp.RequestCtx, c *conn, r any) int {
 // panicked counts and logs a panic. The stack is of code, not of data.
 func (s *Server) panicked(r any) {
 	n := s.own.Panics.Add(1)
-	s.log.LogAttrs(nil, slog.LevelError, "panic contained", //nolint:staticcheck // no context on this path
+	s.log.LogAttrs(context.Background(), slog.LevelError, "panic contained",
 		slog.String("panic", fmt.Sprint(r)), slog.String("stack", string(debug.Stack())))
 	if s.c.Panicked != nil {
 		s.c.Panicked(n)

@@ -94,7 +94,7 @@ func (s *Server) reply(ctx *fasthttp.RequestCtx, k *call, e *llm.Error) {
 // broken is fasthttp's error handler: the request could not be read. Where
 // admission had already refused it, that stays the answer.
 func (s *Server) broken(ctx *fasthttp.RequestCtx, err error) {
-	c := ctx.Conn().(*conn) //nolint:forcetypeassert,errorlint // every connection is ours
+	c := ctx.Conn().(*conn) // every connection is ours
 	defer func() {
 		if r := recover(); r != nil {
 			s.contain(ctx, c, r)

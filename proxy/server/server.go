@@ -92,6 +92,7 @@ type Server struct {
 	conns  registry
 	accept acceptors
 	bad    badness
+	stall  time.Duration // readerStall
 
 	stop     chan struct{} // closed by Close: ends the sweeper
 	sweeping sync.WaitGroup
@@ -108,7 +109,7 @@ func New(c Config, g Gateway) (*Server, error) {
 	if c.Table == nil {
 		return nil, errors.New("server: no host table")
 	}
-	s := &Server{c: c, log: c.Log, own: c.Table.Generation(c.Area), stop: make(chan struct{})}
+	s := &Server{c: c, log: c.Log, own: c.Table.Generation(c.Area), stop: make(chan struct{}), stall: readerStall}
 	s.clock.start()
 	s.routes = newRouter(c.RootPath)
 	s.calls.New = func() any { return &call{} }

@@ -21,6 +21,14 @@ type stream struct {
 	head []byte // the header for an HTTP/1.0 client
 }
 
+// What keeps caches and nginx from holding events back.
+var (
+	keyCache       = []byte("cache-control")
+	valueCache     = []byte("no-cache")
+	keyBuffering   = []byte("x-accel-buffering")
+	valueBuffering = []byte("no")
+)
+
 // errWritten tells fasthttp that there is nothing left to write.
 var errWritten = errors.New("stream was written")
 
@@ -30,6 +38,8 @@ func (s *Server) startStream(ctx *fasthttp.RequestCtx, c *conn, k *call, in gate
 	st := &k.stream
 	*st = stream{s: s, c: c, k: k, in: in, head: st.head[:0]}
 	s.own.Streams.Add(1)
+	ctx.Response.Header.SetCanonical(keyCache, valueCache)
+	ctx.Response.Header.SetCanonical(keyBuffering, valueBuffering)
 	if k.old {
 		ctx.SetConnectionClose()
 		st.head = append(st.head, ctx.Response.Header.Header()...)
