@@ -247,9 +247,12 @@ func (a *Appliance) Wait(d time.Duration) int {
 	return a.code
 }
 
-// Stop sends TERM, waits for the end and returns the exit code.
+// Stop sends TERM, waits for the end and returns the exit code. It closes the
+// idle connections of the handle first: a stop lets idle connections live
+// their keep-alive time.
 func (a *Appliance) Stop() int {
 	a.t.Helper()
+	a.client.CloseIdleConnections()
 	a.Signal(syscall.SIGTERM)
 	return a.Wait(60 * time.Second)
 }

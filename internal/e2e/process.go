@@ -69,6 +69,7 @@ func (a *Appliance) memory(field string) int64 {
 // cleanup stops what runs, complains about what is left, and shows the log of
 // a failed test.
 func (a *Appliance) cleanup() {
+	a.client.CloseIdleConnections()
 	if a.Running() {
 		_ = syscall.Kill(a.PID(), syscall.SIGTERM)
 		if !a.ended(20 * time.Second) {
