@@ -156,10 +156,16 @@ func (c *conn) overdue() error {
 	}
 	now := c.s.clock.now()
 	if limit := c.limit.Load(); limit != 0 && now >= limit {
-		if c.phase.Load() == phaseIdle {
-			return io.EOF
+		if c.phase.Load() != phaseIdle {
+			return errStalled
 		}
-		return errStalled
+		// An interrupted read has not looked: a request that is there already
+		// is answered, however late.
+		if n, errno := peek(c.fd); n > 0 && errno == 0 {
+			c.limit.Store(now + int64(lingerTime))
+			return nil
+		}
+		return io.EOF
 	}
 	if c.held.Load() && now-c.since.Load() >= int64(parkAfter) {
 		c.parked = true
@@ -302,9 +308,7 @@ func (c *conn) gone() bool {
 	if c.tls != nil {
 		return pollGone(c.fd)
 	}
-	var b [1]byte
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.fd),
-		uintptr(unsafe.Pointer(&b[0])), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	n, errno := peek(c.fd)
 	switch errno {
 	case 0:
 		return n == 0
@@ -312,6 +316,14 @@ func (c *conn) gone() bool {
 		return false
 	}
 	return true
+}
+
+// peek looks at the next byte of a socket without taking it. It never blocks.
+func peek(fd int) (int, syscall.Errno) {
+	var b [1]byte
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd),
+		uintptr(unsafe.Pointer(&b[0])), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
 }
 
 // serve runs the connection to its end.
