@@ -87,7 +87,9 @@ func (a *appliance) become() error {
 	// A binary that cannot even tell its version would be the end of us.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, self, "--version").CombinedOutput(); err != nil {
+	try := exec.CommandContext(ctx, self, "--version")
+	try.Env = a.environ.Scrubbed()
+	if out, err := try.CombinedOutput(); err != nil {
 		return fmt.Errorf("try %s --version: %w: %.200s", self, err, out)
 	}
 	a.writeProcesses()
