@@ -180,7 +180,8 @@ type line struct {
 
 // render writes families together, each under its type, buckets in order and
 // never falling.
-func render(b []byte, lines []line) []byte {
+func render(lines []line) []byte {
+	var b []byte
 	for i := range lines {
 		lines[i].le, lines[i].group = bound(lines[i].series)
 	}

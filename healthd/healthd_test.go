@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -304,7 +305,9 @@ func TestMergedMetrics(t *testing.T) {
 	conn = s.run()
 	defer func() { _ = conn.Close() }()
 	s.until("the same sum after a restart", func() bool { return s.metric(served) == 116 })
-	unixClient := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", s.dir.Health()) }}}
+	unixClient := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("unix", s.dir.Health())
+	}}}
 	resp, err := unixClient.Get("http://healthd/metrics")
 	if err != nil || resp.StatusCode != 200 {
 		t.Errorf("private socket: %v", err)

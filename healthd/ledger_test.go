@@ -132,7 +132,7 @@ func TestCountersNeverGoBack(t *testing.T) {
 			lines = l.merged()
 		}
 		now := map[string]float64{}
-		for _, row := range strings.Split(strings.TrimSpace(string(render(nil, lines))), "\n") {
+		for _, row := range strings.Split(strings.TrimSpace(string(render(lines))), "\n") {
 			if series, value, ok := strings.Cut(row, "} "); ok {
 				now[series], _ = strconv.ParseFloat(value, 64)
 			}
@@ -177,10 +177,10 @@ func FuzzReadExposition(f *testing.F) {
 		l := newLedger(1)
 		l.take(0, 1, text)
 		l.take(1, 2, text)
-		once := render(nil, l.merged())
+		once := render(l.merged())
 		again := newSamples()
 		again.read(once)
 		l.fold(0, 1, nil)
-		_ = render(nil, l.perWorker())
+		_ = render(l.perWorker())
 	})
 }

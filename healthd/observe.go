@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -95,5 +96,5 @@ func alive(pid int) bool {
 		return false
 	}
 	err := syscall.Kill(pid, 0)
-	return err == nil || err == syscall.EPERM //nolint:errorlint // a bare errno of a system call
+	return err == nil || errors.Is(err, syscall.EPERM)
 }

@@ -174,7 +174,8 @@ func alone(seen *observer, l *link, host string, args serveCmd) error {
 	if args.Host != "" {
 		host = args.Host
 	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, args.Port))
+	var lc net.ListenConfig
+	ln, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, args.Port))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		err = fmt.Errorf("port %s is taken: another appliance, or LiteLLM's health app, may hold it", args.Port)
 	}

@@ -140,7 +140,7 @@ func (s *scraper) round(ctx context.Context) {
 		s.saveFailed = false
 	}
 	s.rendered.Store(&exposition{
-		merged: render(nil, s.ledger.merged()), perWorker: render(nil, s.ledger.perWorker()),
+		merged: render(s.ledger.merged()), perWorker: render(s.ledger.perWorker()),
 	})
 	s.rounds.Add(1)
 	s.took.Store(int64(time.Since(start)))

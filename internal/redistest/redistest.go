@@ -44,7 +44,8 @@ func Addr(tb testing.TB) string {
 // New starts a private Redis for one test.
 func New(tb testing.TB) *Server {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func (s *Server) Start(tb testing.TB) {
 		tb.Fatal("Redis is not installed: apt-get install --no-install-recommends redis-server, or set " + EnvAddress)
 	}
 	host, port, _ := net.SplitHostPort(s.Addr)
-	s.cmd = exec.Command(path, "--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no")
+	s.cmd = exec.CommandContext(context.Background(), path, "--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		tb.Fatalf("start Redis: %v", err)

@@ -86,7 +86,7 @@ func (o *Observer) Run(ctx context.Context) {
 	defer o.close()
 	t := time.NewTimer(0)
 	defer t.Stop()
-	next, mine := &o.table.Header().ObserveNext, false
+	next := &o.table.Header().ObserveNext
 	lastTurn := time.Now()
 	for {
 		select {
@@ -96,7 +96,8 @@ func (o *Observer) Run(ctx context.Context) {
 		}
 		now, due := fleet.Now(), next.Load()
 		// The claim is for as long as both dependencies may keep us waiting.
-		if mine = now >= due && next.CompareAndSwap(due, now+int64(2*patient)); mine {
+		mine := now >= due && next.CompareAndSwap(due, now+int64(2*patient))
+		if mine {
 			o.observe(ctx)
 			next.Store(now + int64(every))
 			lastTurn = time.Now()

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/url"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -21,32 +22,36 @@ import (
 // EnvURL names a server to use instead of a private one.
 const EnvURL = "SLUICE_TEST_POSTGRES"
 
-// shared is the server of the whole test process.
-var shared = sync.OnceValues(func() (string, error) {
+// shared is the server of the whole test process. The private one is kept here:
+// its keeper ends it when the pipe is closed, which the garbage collector would
+// do.
+var shared = sync.OnceValues(func() (*host, error) {
 	if u := env.Process().Get(EnvURL); u != "" {
-		return u, nil
+		return &host{admin: u}, nil
 	}
 	s, err := startShared()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	kept = s
-	return s.URL("postgres"), nil
+	return &host{admin: s.URL("postgres"), private: s}, nil
 })
 
-// kept holds on to the shared cluster: its keeper ends it when the pipe is
-// closed, which the garbage collector would do.
-var kept *Server
+// host is a server with the URL of its superuser.
+type host struct {
+	admin   string
+	private *Server
+}
 
 // Database makes an empty database for one test and returns its URL. It is
 // dropped when the test ends.
 func Database(tb testing.TB) string {
 	tb.Helper()
-	admin, err := shared()
+	h, err := shared()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return fresh(tb, admin)
+	defer runtime.KeepAlive(h.private)
+	return fresh(tb, h.admin)
 }
 
 // fresh makes a database on the server of an administrator's URL.

@@ -62,7 +62,7 @@ func startShared() (*Server, error) {
 		s.remove()
 		return nil, err
 	}
-	keeper := exec.Command("/bin/sh", "-c", `cat >/dev/null; kill -QUIT "$1"; for i in $(seq 200); do grep -q "^State:.[^Z]" /proc/$1/status 2>/dev/null || break; sleep 0.05; done; rm -rf "$2"`,
+	keeper := exec.CommandContext(context.Background(), "/bin/sh", "-c", `cat >/dev/null; kill -QUIT "$1"; for i in $(seq 200); do grep -q "^State:.[^Z]" /proc/$1/status 2>/dev/null || break; sleep 0.05; done; rm -rf "$2"`,
 		"sh", strconv.Itoa(s.pid), s.Dir)
 	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	pipe, err := keeper.StdinPipe()
@@ -127,7 +127,8 @@ func create() (*Server, error) {
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}
@@ -138,7 +139,7 @@ func freePort() (int, error) {
 func (s *Server) data() string { return filepath.Join(s.Dir, "data") }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	c := exec.Command(filepath.Join(s.bin, name), args...)
+	c := exec.CommandContext(context.Background(), filepath.Join(s.bin, name), args...)
 	c.Dir = s.Dir
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.login}
 	return c
