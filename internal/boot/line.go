@@ -103,6 +103,11 @@ func (h *handler) with(attrs []slog.Attr) *handler {
 // line makes a line of the log's own. It needs mu.
 func (s *sink) line(level slog.Level, message string, attrs ...slog.Attr) []byte {
 	b := appendHead(nil, s.json, time.Now(), level, message)
+	if s.json {
+		b = append(b, s.base.json...)
+	} else {
+		b = append(b, s.base.text...)
+	}
 	for _, a := range attrs {
 		b = appendAttr(b, s.json, "", a)
 	}

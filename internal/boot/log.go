@@ -51,6 +51,7 @@ func NewLogger(w io.Writer, o LogOptions) *Log {
 		h = h.with([]slog.Attr{slog.String("program", o.Program)})
 	}
 	h = h.with(o.Attrs)
+	s.base = h
 	go s.run()
 	return &Log{Logger: slog.New(h), base: h, sink: s}
 }
@@ -127,6 +128,7 @@ func ParseLevel(name string) (level slog.Level, ok bool) {
 type sink struct {
 	w     io.Writer
 	level slog.LevelVar
+	base  *handler // whose attributes the log's own lines carry
 
 	wake    chan struct{} // one token: there is something to do
 	closing chan struct{}
@@ -199,12 +201,13 @@ func (s *sink) run() {
 	}
 }
 
-// flush writes what is pending, told of drops and floods with it, and reports
-// whether summaries are still to come.
+// flush writes what is pending, with what there is to tell of drops and floods,
+// and reports whether more is to be told later.
 func (s *sink) flush(last bool) (more bool) {
 	s.mu.Lock()
 	more = s.summaries(last)
 	s.tellDrops()
+	more = more || s.dropped.Load() != s.told
 	out := s.pending
 	s.pending, s.spare = s.spare[:0], nil
 	s.writing = len(out)
