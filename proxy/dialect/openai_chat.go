@@ -31,6 +31,9 @@ func (openAIChat) StreamError(dst []byte, e *llm.Error) []byte {
 func (openAIChat) Decode(body, pathModel []byte, req *llm.Request) *llm.Error {
 	o := jsonscan.Object{Members: req.Members, Scratch: req.Scratch, Lenient: req.Lenient}
 	if err := o.Scan(body); err != nil {
+		if len(bytes.TrimSpace(body)) == 0 {
+			return missingMessages() // as if nothing had been said
+		}
 		return badBody(body, err)
 	}
 	req.Body, req.Members, req.Scratch, req.Open = body, o.Members, o.Scratch, o.Open
@@ -67,10 +70,7 @@ func (openAIChat) Decode(body, pathModel []byte, req *llm.Request) *llm.Error {
 		req.Model = pathModel
 	}
 	if !messages {
-		return &llm.Error{
-			Kind: llm.KindBadRequest, Param: "messages",
-			Message: "/chat/completions: Missing required parameter: 'messages'.",
-		}
+		return missingMessages()
 	}
 	if req.Model == nil {
 		return &llm.Error{
@@ -79,6 +79,13 @@ func (openAIChat) Decode(body, pathModel []byte, req *llm.Request) *llm.Error {
 		}
 	}
 	return nil
+}
+
+func missingMessages() *llm.Error {
+	return &llm.Error{
+		Kind: llm.KindBadRequest, Param: "messages",
+		Message: "/chat/completions: Missing required parameter: 'messages'.",
+	}
 }
 
 func readModel(m *llm.Member, pathModel []byte, req *llm.Request) *llm.Error {

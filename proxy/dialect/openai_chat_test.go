@@ -53,7 +53,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"null messages", `{"model":"a","messages":null}`, "invalid_request_error", "messages", "'messages'"},
 		{"text messages", `{"model":"a","messages":"hi"}`, "invalid_request_error", "messages", "must be an array, not a string"},
 		{"not an object", `[1,2]`, "invalid_request_error", "request_body", "a JSON object was expected"},
-		{"empty", ``, "invalid_request_error", "request_body", "Invalid JSON payload: unexpected end of data: line 1 column 1 (byte 0)"},
+		{"empty", "\n", "invalid_request_error", "messages", "'messages'"},
 		{"cut", `{"model":"mock","messages":[`, "invalid_request_error", "request_body", "line 1 column 29 (byte 28)"},
 		{"trailing comma", "{\"model\":\"mock\",\n" + hi + ",}", "invalid_request_error", "request_body", "line 2"},
 		{"duplicate", `{"model":"a","model":"b",` + hi + `}`, "invalid_request_error", "request_body", "twice"},

@@ -29,6 +29,7 @@ func (g *Gateway) attempts(x *Exchange) (*Answer, *llm.Error) {
 		}
 		g.metrics.attemptFailed(x, err)
 		if i >= retries || !retryable(err) || x.g.now() >= x.deadline || !x.plan.Group.Retry() {
+			x.failureHeaders()
 			return nil, err
 		}
 		if gone := x.pause(i, len(x.plan.Deployments), err.RetryAfter); gone != nil {
@@ -129,7 +130,7 @@ func (x *Exchange) names(b *binding, d *route.Deployment) (model, name []byte) {
 	model = x.scratch[from:len(x.scratch):len(x.scratch)]
 	from = len(x.scratch)
 	x.scratch = x.plan.AppendModelName(x.scratch, d)
-	return model, x.scratch[from:len(x.scratch):len(x.scratch)]
+	return model, clean(x.scratch[from:len(x.scratch):len(x.scratch)])
 }
 
 // timeouts bounds the phases of one call: what the client asked for, else the

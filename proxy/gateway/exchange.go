@@ -116,7 +116,7 @@ func (x *Exchange) Reset() {
 	if cap(x.scratch) > maxKept {
 		x.scratch = nil
 	}
-	x.scratch = x.scratch[:0]
+	x.scratch, x.call = x.scratch[:0], upstream.Call{}
 	x.cause.Store(0)
 	if x.wake == nil {
 		x.wake = make(chan struct{}, 1)

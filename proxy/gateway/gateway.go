@@ -90,7 +90,7 @@ func (g *Gateway) permit(x *Exchange) *llm.Error {
 func (g *Gateway) plan(x *Exchange) *llm.Error {
 	if !g.routes.Plan(x.Request.Model, &x.plan) {
 		return &llm.Error{
-			Kind: llm.KindBadRequest, Code: "model_not_found",
+			Kind: llm.KindBadRequest,
 			Message: x.Route + ": Invalid model name passed in model=" + printable(x.Request.Model) +
 				". Call `/v1/models` to view available models for your key.",
 		}

@@ -17,6 +17,7 @@ var (
 	headRetries   = []byte("x-litellm-attempted-retries")
 	headFallbacks = []byte("x-litellm-attempted-fallbacks")
 	headDuration  = []byte("x-litellm-response-duration-ms")
+	headTimeout   = []byte("x-litellm-timeout")
 	headOverhead  = []byte("x-litellm-overhead-duration-ms")
 
 	providerPrefix = []byte("llm_provider-")
@@ -73,7 +74,11 @@ func (x *Exchange) providerHeaders(resp *upstream.Response) {
 // answerHeaders adds which deployment answered, and how long it took.
 func (x *Exchange) answerHeaders(b *binding, name []byte) {
 	x.add(headModelID, b.id)
-	x.add(headGroup, b.group)
+	if b.model != nil {
+		x.add(headGroup, b.group)
+	} else {
+		x.add(headGroup, clean(x.keep(x.Request.Model)))
+	}
 	x.add(headModelName, name)
 	if len(b.base) > 0 {
 		x.add(headBase, b.base)
@@ -102,4 +107,31 @@ func (x *Exchange) addMillis(name []byte, nanos int64) {
 	x.scratch = strconv.AppendInt(x.scratch, micros/1000, 10)
 	x.scratch = append(x.scratch, '.', byte('0'+micros/100%10), byte('0'+micros/10%10), byte('0'+micros%10))
 	x.add(name, x.scratch[from:len(x.scratch):len(x.scratch)])
+}
+
+// failureHeaders adds, to what the provider said, how long it was waited for.
+func (x *Exchange) failureHeaders() {
+	waits := x.call.Timeouts.Total
+	if x.Request.Stream {
+		waits = x.call.Timeouts.FirstByte
+	}
+	if waits <= 0 { // nobody was called
+		return
+	}
+	from := len(x.scratch)
+	x.scratch = strconv.AppendFloat(x.scratch, waits.Seconds(), 'f', -1, 64)
+	if bytes.IndexByte(x.scratch[from:], '.') < 0 {
+		x.scratch = append(x.scratch, ".0"...)
+	}
+	x.add(headTimeout, x.scratch[from:len(x.scratch):len(x.scratch)])
+}
+
+// clean makes a client's text fit for a header, in place.
+func clean(b []byte) []byte {
+	for i, c := range b {
+		if c < ' ' || c > '~' {
+			b[i] = '?'
+		}
+	}
+	return b
 }

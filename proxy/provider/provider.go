@@ -203,14 +203,24 @@ func (t *Target) Failure(status int, body []byte) Failure {
 	return f
 }
 
-// leaks says whether text holds a secret or a telling part of one.
+// leaks says whether text holds a secret or a telling part of one. A secret of
+// a few characters must stand by itself: "x" is in many words.
 func leaks(text, secret string) bool {
 	const telling = 8
 	if secret == "" || text == "" {
 		return false
 	}
-	if len(secret) <= telling {
-		return strings.Contains(text, secret)
+	if len(secret) < telling {
+		for from := 0; ; {
+			i := strings.Index(text[from:], secret)
+			if i < 0 {
+				return false
+			}
+			if from += i; !wordByte(text, from-1) && !wordByte(text, from+len(secret)) {
+				return true
+			}
+			from++
+		}
 	}
 	for i := 0; i+telling <= len(secret); i++ {
 		if strings.Contains(text, secret[i:i+telling]) {
@@ -218,6 +228,11 @@ func leaks(text, secret string) bool {
 		}
 	}
 	return false
+}
+
+// wordByte says whether a letter, digit or underscore stands at i.
+func wordByte(s string, i int) bool {
+	return i >= 0 && i < len(s) && (s[i]|0x20-'a' < 26 || s[i]-'0' < 10 || s[i] == '_' || s[i] >= 0x80)
 }
 
 // Identity tells credentials apart: connections are not shared between two
