@@ -60,8 +60,8 @@ func newRig(t *testing.T, slots int) *rig {
 			prestop: 15 * time.Second, window: time.Hour, stateDir: fleet.Dir(t.TempDir())},
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)), engine: r.engine,
 		now: func() int64 { return r.clock }, random: func() float64 { return 0.5 },
-		binary:  func(program string) (string, error) { return "/bin/" + program, nil },
-		notify:  &notifier{fd: -1}, environ: env.Parse(nil), server: &controlServer{done: make(chan struct{})},
+		binary: func(program string) (string, error) { return "/bin/" + program, nil },
+		notify: &notifier{fd: -1}, environ: env.Parse(nil), server: &controlServer{done: make(chan struct{})},
 		actions: make(chan func(), 16), table: table, tableFD: fd, gens: map[string]*generation{},
 		strays: map[string]int64{}, recycles: map[string]uint64{}, nextNumber: 1,
 	}

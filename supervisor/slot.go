@@ -242,6 +242,9 @@ func (a *appliance) died(g *generation, status int) {
 		a.log.Error("worker died at its start", attrs...)
 		a.recycles["start_failed"]++
 		a.failedStart(s, now)
+		if g.ready != 0 && s.failures == 1 {
+			s.retryAt = 0 // it could serve; only the next such death waits
+		}
 		if status == fleet.ExitConfig && !a.everReady && a.stop.phase == stopNone {
 			a.log.Error("the configuration cannot be used")
 			a.stop.code = fleet.ExitConfig
