@@ -80,11 +80,11 @@ func (o *Object) scan(s *scanner) int {
 			return -1
 		}
 		m.Value.To = i
-		if bit := uint64(1) << (hash(m.Name) & 63); seen&bit != 0 && !o.unique(s, &m) {
+		bit := uint64(1) << (hash(m.Name) & 63)
+		if seen&bit != 0 && !o.unique(s, &m) {
 			return -1
-		} else {
-			seen |= bit
 		}
+		seen |= bit
 		if len(o.Members) >= MaxMembers {
 			return s.fail(m.Key.From, "more than 1024 members")
 		}

@@ -261,6 +261,15 @@ func (s *scanner) str(i int) (end int, escaped bool) {
 	b, from := s.b, i
 	i++
 	for {
+		for i+32 <= len(b) { // most of a body is long plain text
+			p := b[i : i+32 : i+32]
+			m := special(binary.LittleEndian.Uint64(p)) | special(binary.LittleEndian.Uint64(p[8:])) |
+				special(binary.LittleEndian.Uint64(p[16:])) | special(binary.LittleEndian.Uint64(p[24:]))
+			if m != 0 {
+				break
+			}
+			i += 32
+		}
 		for i+8 <= len(b) {
 			m := special(binary.LittleEndian.Uint64(b[i:]))
 			if m != 0 {
