@@ -275,6 +275,7 @@ func (w *worker) serverConfig(file *config.File) server.Config {
 		CertFile: file.Server.TLSCert, KeyFile: file.Server.TLSKey,
 		Metrics: w.writeMetrics, Counted: w.counted, Panicked: w.panicked,
 		Log: w.log.Logger, Table: w.table, Area: w.area, Slot: w.slot,
+		Concurrency: int64(file.Server.LimitConcurrency),
 	}
 	if w.link != nil {
 		c.HealthSocket = w.dir.Health()

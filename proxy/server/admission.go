@@ -9,6 +9,7 @@ import (
 
 	"sluice/proxy/gateway"
 	"sluice/proxy/llm"
+	"sluice/supervisor/fleet"
 )
 
 // call is the server's side of one request, pooled. It holds the exchange.
@@ -25,7 +26,8 @@ type call struct {
 	counted    bool
 	identified bool // the exchange must be settled
 	length     int64
-	reserved   int64 // of the body allowance
+	reserved   int64      // of the body allowance
+	hold       fleet.Hold // of limit_concurrency
 	body       []byte
 	param      []byte // decoded {model}
 	remote     []byte
@@ -155,7 +157,26 @@ func (s *Server) check(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error {
 	if !k.entry.model {
 		return nil
 	}
+	if e := s.holdPlace(k); e != nil {
+		return e
+	}
 	return s.bodyWelcome(k)
+}
+
+// holdPlace takes one of the host's places for a model call. A worker that dies
+// gives its places back through the holder area.
+func (s *Server) holdPlace(k *call) *llm.Error {
+	if s.holds == nil {
+		return nil
+	}
+	var ok bool
+	if k.hold, ok = s.holds.Acquire(fleet.CellInFlight, 1, s.c.Concurrency); ok {
+		return nil
+	}
+	return &llm.Error{
+		Kind: llm.KindUnavailable, Type: "overloaded_error", RetryAfter: time.Second,
+		Message: "The gateway serves as many requests at once as limit_concurrency allows. Try again shortly.",
+	}
 }
 
 // expectation refuses what the framing headers ask for and we do not do.

@@ -5,6 +5,7 @@ import (
 
 	"sluice/proxy/gateway"
 	"sluice/proxy/llm"
+	"sluice/supervisor/fleet"
 )
 
 // handle is fasthttp's handler: admission for requests whose body was not asked
@@ -84,6 +85,10 @@ func (s *Server) end(c *conn, k *call) {
 	if k.reserved > 0 {
 		s.bodies.Add(-k.reserved)
 		k.reserved = 0
+	}
+	if s.holds != nil {
+		s.holds.Release(k.hold)
+		k.hold = fleet.Hold{}
 	}
 	if k.identified {
 		k.identified = false

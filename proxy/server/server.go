@@ -71,6 +71,10 @@ type Config struct {
 	Table *fleet.Table // the host table
 	Area  int          // this generation's area in it
 	Slot  int          // this worker's slot
+
+	// Concurrency bounds the model calls in flight on the whole host
+	// (--limit_concurrency); 0 is no bound.
+	Concurrency int64
 }
 
 // Server serves one worker's connections. Its methods may be called from any
@@ -92,7 +96,8 @@ type Server struct {
 	conns  registry
 	accept acceptors
 	bad    badness
-	stall  time.Duration // readerStall
+	holds  *fleet.Holders // nil without a bound on concurrency
+	stall  time.Duration  // readerStall
 
 	stop     chan struct{} // closed by Close: ends the sweeper
 	sweeping sync.WaitGroup
@@ -114,6 +119,9 @@ func New(c Config, g Gateway) (*Server, error) {
 	s.routes = newRouter(c.RootPath)
 	s.calls.New = func() any { return &call{} }
 	s.accept.init(s)
+	if c.Concurrency > 0 {
+		s.holds = fleet.NewHolders(c.Table, c.Area)
+	}
 	s.Swap(g)
 	if c.CertFile != "" {
 		s.certs = &certificates{certFile: c.CertFile, keyFile: c.KeyFile}
