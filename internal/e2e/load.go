@@ -104,18 +104,15 @@ func (l *Load) Stop() *loadgen.Report {
 	return l.Wait()
 }
 
-// Text is the report as it is printed, with the first failures.
+// Text is the report as it is printed, cut where it grows long.
 func Text(r *loadgen.Report) string {
+	const most = 6000
 	var b bytes.Buffer
 	if err := r.WriteText(&b); err != nil {
 		return err.Error()
 	}
-	for i, f := range r.Failures {
-		if i == 10 {
-			fmt.Fprintf(&b, "… and %d more\n", len(r.Failures)-i)
-			break
-		}
-		fmt.Fprintf(&b, "%+v\n", f)
+	if b.Len() > most {
+		return string(b.Bytes()[:most]) + "…\n"
 	}
 	return b.String()
 }
