@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -67,6 +68,7 @@ func serve(p *boot.Process, args serveCmd) error {
 	}
 	log := boot.NewLogger(p.Stderr, boot.LogOptions{Program: p.Program, JSON: json, Level: level})
 	defer log.Close()
+	debug.SetGCPercent(50) // the heap is 1 MB or 2: memory counts here, a collection costs nothing
 	seen := &observer{}
 	if seen.requireDB, err = p.Environ.Bool("SLUICE_READY_NEEDS_DB", false); err != nil {
 		return boot.Exit(fleet.ExitConfig, err)
