@@ -4,7 +4,6 @@
 package app
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -25,6 +24,7 @@ type cli struct {
 	Check struct {
 		config.Flags
 	} `cmd:"" help:"Read the configuration, say what is wrong with it, bind nothing. Exits with 0 or 78."`
+	Preflight struct{} `cmd:"" hidden:"" help:"What the supervisor asks before it starts anything."`
 }
 
 // Run is the whole program.
@@ -34,8 +34,11 @@ func Run(p *boot.Process) error {
 	if err != nil || done {
 		return err
 	}
-	if ctx.Command() == "check" {
+	switch ctx.Command() {
+	case "check":
 		return check(p, c.Check.Flags)
+	case "preflight":
+		return preflight(p)
 	}
 	if path := p.Environ.Get(fleet.EnvControl); path != "" {
 		return runSupervised(p, path)
@@ -43,18 +46,13 @@ func Run(p *boot.Process) error {
 	return runAlone(p, c.Run.Flags, c.Run.StateDir)
 }
 
-// check validates a configuration and prints every problem.
+// check validates a configuration and prints what is wrong with it.
 func check(p *boot.Process, flags config.Flags) error {
-	file, problems := config.Load(source(flags, p.Environ))
-	if file != nil {
-		problems = append(problems, deploymentProblems(file)...)
+	file, problems := read(source(flags, p.Environ))
+	if _, err := fmt.Fprint(p.Stdout, problems); err != nil {
+		return err
 	}
-	for _, problem := range problems {
-		if _, err := fmt.Fprintln(p.Stdout, problem); err != nil {
-			return err
-		}
-	}
-	if problems.Failed() {
+	if file == nil {
 		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%d errors in the configuration", len(problems.Of(config.Error))))
 	}
 	where := file.Path
@@ -62,6 +60,29 @@ func check(p *boot.Process, flags config.Flags) error {
 		where = "nothing is configured: the built-in defaults"
 	}
 	_, err := fmt.Fprintf(p.Stdout, "%s: good, %d deployments, %d warnings\n", where, len(file.Models), len(problems.Of(config.Warning)))
+	return err
+}
+
+// preflight is what the supervisor runs before it binds anything: it says what
+// is wrong with the configuration, once for all workers, and prints the
+// environment as the file and .env complete it, NUL-separated, for the plan and
+// the migrator.
+func preflight(p *boot.Process) error {
+	file, problems := read(source(config.Flags{}, p.Environ))
+	if _, err := fmt.Fprint(p.Stderr, problems); err != nil {
+		return err
+	}
+	if file == nil {
+		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%d errors in the configuration; nothing was started", len(problems.Of(config.Error))))
+	}
+	vars := map[string]string{}
+	if url := file.General.DatabaseURL.Reveal(); url != "" {
+		vars["DATABASE_URL"] = url
+	}
+	if file.General.DisableSchemaUpdate {
+		vars["DISABLE_SCHEMA_UPDATE"] = "true"
+	}
+	_, err := p.Stdout.Write(file.Environ.With(vars).Bytes())
 	return err
 }
 
@@ -91,21 +112,33 @@ func providers() []config.Provider {
 	return out
 }
 
-// load reads the configuration and logs what is worth knowing of it. Its error
-// ends a start with 78.
-func load(src config.Source, log *slog.Logger) (*config.File, error) {
+// read loads a configuration and looks at its deployments. The file is nil if
+// and only if the problems have an error among them.
+func read(src config.Source) (*config.File, config.Problems) {
 	file, problems := config.Load(src)
-	if file != nil {
-		problems = append(problems, deploymentProblems(file)...)
+	if file == nil {
+		return nil, problems
 	}
-	for _, p := range problems.Of(config.Warning) {
-		log.Warn("configuration", slog.String("problem", p.String()))
-	}
+	problems = append(problems, deploymentProblems(file)...)
 	if problems.Failed() {
+		return nil, problems
+	}
+	return file, problems
+}
+
+// load reads the configuration of a worker and logs what is doubtful in it, in
+// one line. Its error holds every mistake and ends a start with 78.
+func load(src config.Source, log *slog.Logger) (*config.File, error) {
+	file, problems := read(src)
+	if file == nil {
 		return nil, boot.Exit(fleet.ExitConfig, problems.Err())
 	}
-	if file == nil {
-		return nil, boot.Exit(fleet.ExitConfig, errors.New("no configuration"))
+	if doubtful := problems.Of(config.Warning); len(doubtful) > 0 {
+		lines := make([]string, len(doubtful))
+		for i, p := range doubtful {
+			lines[i] = p.String()
+		}
+		log.Warn("configuration has warnings", slog.Any("problems", lines))
 	}
 	return file, nil
 }

@@ -22,7 +22,11 @@ import (
 
 // build turns the configuration into what serves it.
 func (w *worker) build() error {
-	file, err := load(w.source, w.log.Logger)
+	quiet := w.log.Logger
+	if w.link != nil { // the supervisor has said it once for all workers
+		quiet = slog.New(slog.DiscardHandler)
+	}
+	file, err := load(w.source, quiet)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,11 @@ func (w *worker) reload() {
 }
 
 func (w *worker) tryReload() error {
-	file, err := load(w.source, w.log.Logger)
+	log := w.log.Logger
+	if w.slot != 0 { // one worker speaks for all
+		log = slog.New(slog.DiscardHandler)
+	}
+	file, err := load(w.source, log)
 	if err != nil {
 		return err
 	}
