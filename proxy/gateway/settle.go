@@ -45,7 +45,7 @@ func (x *Exchange) logLine(log Log, now int64) {
 	var room [18]slog.Attr
 	attrs := append(room[:0],
 		slog.String("id", view(x.ID[:])), slog.String("route", x.Route), slog.Int("status", x.Status),
-		slog.String("model", x.Model), slog.Float64("duration_ms", millis(now-x.Start)),
+		slog.String("model", x.modelName()), slog.Float64("duration_ms", millis(now-x.Start)),
 	)
 	if d := x.Deployment; d != nil {
 		attrs = append(attrs, slog.String("deployment", d.ID), slog.String("provider", d.Provider), slog.Int("attempts", x.Attempts),
@@ -70,6 +70,15 @@ func (x *Exchange) logLine(log Log, now int64) {
 		}
 	}
 	log.Emit(level, line, attrs)
+}
+
+// modelName is what the log says that was asked for, bounded.
+func (x *Exchange) modelName() string {
+	const most = 200
+	if m := x.Request.Model; len(m) > 0 {
+		return view(m[:min(len(m), most)])
+	}
+	return x.Model
 }
 
 func millis(nanos int64) float64 { return float64(nanos/1000) / 1000 }
