@@ -12,6 +12,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"sluice/internal/boot"
+	"sluice/internal/env"
 	"sluice/internal/postgres"
 	"sluice/proxy/config"
 	"sluice/proxy/observe"
@@ -59,7 +60,7 @@ func (w *worker) dependencies(file *config.File) (observe.Config, error) {
 			return c, err
 		}
 		c.Postgres = source
-	} else if source, ok, err := postgres.FromParts(file.Environ.Get); err != nil {
+	} else if source, ok, err := postgres.FromParts(secretOr(file.Environ)); err != nil {
 		return c, err
 	} else if ok {
 		c.Postgres = source
@@ -77,6 +78,17 @@ func (w *worker) dependencies(file *config.File) (observe.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// secretOr looks a variable up as itself, as a file named by NAME_FILE, or as a
+// credential of the service manager.
+func secretOr(e *env.Environ) func(name string) string {
+	return func(name string) string {
+		if v, err := e.Secret(name); err == nil && v != "" {
+			return v.Reveal()
+		}
+		return e.Get(name)
+	}
 }
 
 // writeMetrics writes what this process counts, in Prometheus' text format.
