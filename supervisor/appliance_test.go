@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -234,9 +233,9 @@ func (b *box) start() {
 	b.cmd = exec.Command(filepath.Join(b.dir, "supervisor"), "--host", "127.0.0.1", "--port", port,
 		"--num_workers", "2", "--state_dir", filepath.Join(b.dir, "s"))
 	b.cmd.Env = append(os.Environ(), "SEPARATE_HEALTH_PORT=0", "SLUICE_PRESTOP_DELAY=0", "SLUICE_RECYCLE_FLOOR=0", "SECRET_OF_OURS=hidden")
-	b.cmd.Stderr = os.Stderr
-	if !testing.Verbose() {
-		b.cmd.Stderr = io.Discard
+	if testing.Verbose() {
+		// A file, not a writer: with a pipe, Wait would wait for the orphans too.
+		b.cmd.Stderr = os.Stderr
 	}
 	if err := b.cmd.Start(); err != nil {
 		b.t.Fatal(err)
@@ -312,6 +311,7 @@ func (b *box) ask(stop <-chan struct{}) <-chan [2]int {
 			}
 			if err != nil {
 				n[1]++
+				b.t.Logf("connection failed at %v: %v", time.Now().Format("05.000"), err)
 			}
 			time.Sleep(time.Millisecond)
 		}

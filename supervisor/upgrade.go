@@ -72,26 +72,41 @@ func (a *appliance) upgradeStep() {
 	}
 	a.upgrade = false
 	a.notify.reloading(a.now())
-	if err := a.become(); err != nil {
-		a.log.Error("binary on disk cannot be executed, going on with the old one", slog.String("error", err.Error()))
-		a.notify.send("READY=1")
-	}
+	environ := a.environ.Scrubbed()
+	go func() {
+		self, err := tryBinary(environ)
+		a.post(func() {
+			if err == nil && a.stop.phase == stopNone {
+				err = a.become(self)
+			}
+			if err != nil {
+				a.log.Error("binary on disk cannot be executed, going on with the old one", slog.String("error", err.Error()))
+				a.notify.send("READY=1")
+			}
+		})
+	}()
 }
 
-func (a *appliance) become() error {
+// tryBinary finds our binary on disk and has it tell its version: one that
+// cannot even do that would be the end of us.
+func tryBinary(environ []string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find own binary: %w", err)
+		return "", fmt.Errorf("find own binary: %w", err)
 	}
 	self = strings.TrimSuffix(self, " (deleted)")
-	// A binary that cannot even tell its version would be the end of us.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	try := exec.CommandContext(ctx, self, "--version")
-	try.Env = a.environ.Scrubbed()
+	try.Env = environ
 	if out, err := try.CombinedOutput(); err != nil {
-		return fmt.Errorf("try %s --version: %w: %.200s", self, err, out)
+		return "", fmt.Errorf("try %s --version: %w: %.200s", self, err, out)
 	}
+	return self, nil
+}
+
+// become executes the binary in our place; it returns only when that fails.
+func (a *appliance) become(self string) error {
 	a.writeProcesses()
 	past := inheritance{
 		Table: a.tableFD, Lock: a.lockFD, Log: a.logFD, Bells: a.bells,
