@@ -76,7 +76,7 @@ func run() error {
 		return err
 	}
 	if o.idle > 0 || o.streamed > 0 {
-		return memory(ctx, &o, running[1:])
+		return memory(ctx, dir, &o, running[1:])
 	}
 	t := newTable(ctx, &o)
 	for round := range o.rounds {

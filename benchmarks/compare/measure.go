@@ -163,12 +163,14 @@ func wrk(ctx context.Context, p *process, script string, conns int, seconds floa
 	return load{requests: int(n[1]), seconds: n[2] / 1e6, errors: int(n[3]), p50: n[4], p99: n[5]}, nil
 }
 
-// memory measures what connections cost while they are held.
-func memory(ctx context.Context, o *options, running []*process) error {
-	for _, p := range running {
-		if p.cmd == nil {
+// memory measures what connections cost while they are held, each kind in
+// processes of its own: memory once used is not new.
+func memory(ctx context.Context, dir string, o *options, running []*process) error {
+	for _, old := range running {
+		if old.cmd == nil {
 			continue
 		}
+		old.stop()
 		for _, held := range []struct {
 			what string
 			n    int
@@ -176,7 +178,13 @@ func memory(ctx context.Context, o *options, running []*process) error {
 			if held.n == 0 {
 				continue
 			}
-			if err := hold(ctx, o, p, held.what, held.n); err != nil {
+			p, err := launch(ctx, dir, old.contender, o)
+			if err != nil {
+				return err
+			}
+			err = hold(ctx, o, p, held.what, held.n)
+			p.stop()
+			if err != nil {
 				return err
 			}
 		}

@@ -190,6 +190,9 @@ func (t *table) write(w io.Writer) {
 		p.printf("%-10s %9.0f %8.1f %12s %8s %9.1f %7d %s\n", name, s.EventRate, s.EventCPU, t.spread(name, func(s *sample) float64 { return s.EventCPU }),
 			ratio(r.EventCPU, s.EventErrs), s.EventGap/1000, s.EventErrs, s.WhatErrors)
 	}
+	if d := t.Medians["direct"]; d != nil && d.EventGap > 100_000 {
+		p.printf("\nThe upstream itself fell silent for %.0f ms: the machine was too busy for the events to come one by one, and the\nfigures per event are of bundles. Measure again on a quiet one.\n", d.EventGap/1000)
+	}
 }
 
 func ratio(r *float64, errs int) string {
