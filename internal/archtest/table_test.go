@@ -47,6 +47,7 @@ var mayImport = map[string]string{
 		"benchmarks/loadgen",
 
 	"benchmarks/loadgen":      "",
+	"benchmarks/load":         "benchmarks/loadgen internal/fakeprovider",
 	"benchmarks/fakeprovider": "internal/fakeprovider",
 	"benchmarks/bareproxy":    "",
 	"benchmarks/compare":      "benchmarks/loadgen internal/fakeprovider",
