@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,9 +23,12 @@ func main() {
 }
 
 func run() error {
-	addr := flag.String("addr", "127.0.0.1:0", "address to listen on")
-	upstream := flag.String("upstream", "127.0.0.1:9101", "address of the provider")
-	flag.Parse()
+	flags := flag.NewFlagSet("bareproxy", flag.ContinueOnError)
+	addr := flags.String("addr", "127.0.0.1:0", "address to listen on")
+	upstream := flags.String("upstream", "127.0.0.1:9101", "address of the provider")
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return usage(err)
+	}
 	client := &fasthttp.HostClient{
 		Addr: *upstream, MaxConns: 100_000, StreamResponseBody: true, NoDefaultUserAgentHeader: true, MaxIdemponentCallAttempts: 1,
 	}
@@ -75,5 +79,13 @@ func (b *body) Read(p []byte) (int, error) { return b.r.Read(p) }
 func (b *body) Close() error {
 	err := b.res.CloseBodyStream()
 	fasthttp.ReleaseResponse(b.res)
+	return err
+}
+
+// usage makes the request for help no error.
+func usage(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
 	return err
 }

@@ -59,7 +59,7 @@ func files() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 1024
 	}
-	return int(min(limit.Cur, 65536)) //nolint:gosec // bounded
+	return int(min(limit.Cur, 65536))
 }
 
 func nginxFiles(p *place) map[string]string {

@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -44,18 +45,21 @@ func main() {
 }
 
 func run() error {
+	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 3, "rounds; every contender is measured once in each")
-	flag.Float64Var(&o.seconds, "seconds", 5, "length of each measurement")
-	flag.StringVar(&o.only, "only", "", "contenders, with commas: "+strings.Join(names(), ","))
-	flag.StringVar(&o.bin, "bin", "bin", "directory of the built programs")
-	flag.StringVar(&o.results, "results", "benchmarks/results", "directory for the table; empty keeps none")
-	flag.BoolVar(&o.json, "json", false, "print JSON instead of the table")
-	flag.IntVar(&o.conns, "conns", 32, "connections of the request load")
-	flag.IntVar(&o.streams, "streams", 200, "streams at once; 0 measures none")
-	flag.IntVar(&o.idle, "idle", 0, "measure instead the memory that so many idle connections take")
-	flag.IntVar(&o.streamed, "streams-rss", 0, "measure instead the memory that so many open streams take")
-	flag.Parse()
+	flags.IntVar(&o.rounds, "rounds", 3, "rounds; every contender is measured once in each")
+	flags.Float64Var(&o.seconds, "seconds", 5, "length of each measurement")
+	flags.StringVar(&o.only, "only", "", "contenders, with commas: "+strings.Join(names(), ","))
+	flags.StringVar(&o.bin, "bin", "bin", "directory of the built programs")
+	flags.StringVar(&o.results, "results", "benchmarks/results", "directory for the table; empty keeps none")
+	flags.BoolVar(&o.json, "json", false, "print JSON instead of the table")
+	flags.IntVar(&o.conns, "conns", 32, "connections of the request load")
+	flags.IntVar(&o.streams, "streams", 200, "streams at once; 0 measures none")
+	flags.IntVar(&o.idle, "idle", 0, "measure instead the memory that so many idle connections take")
+	flags.IntVar(&o.streamed, "streams-rss", 0, "measure instead the memory that so many open streams take")
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return usage(err)
+	}
 	if err := needs("nginx", "haproxy", "wrk", "go", "git"); err != nil {
 		return err
 	}
@@ -118,7 +122,7 @@ func or(s, otherwise string) string {
 // and the contenders. What it started is returned with an error too.
 func start(ctx context.Context, dir string, o *options) ([]*process, error) {
 	for _, name := range []string{"fakeprovider", "bareproxy"} {
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(dir, name), "sluice/benchmarks/"+name) //nolint:gosec // both are ours
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(dir, name), "sluice/benchmarks/"+name)
 		if out, err := build.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("build %s: %w\n%s", name, err, out)
 		}
@@ -175,11 +179,19 @@ func report(o *options, t *table) error {
 		return fmt.Errorf("make the directory of results: %w", err)
 	}
 	name := filepath.Join(o.results, time.Now().UTC().Format("2006-01-02")+"-"+t.Machine.Commit)
-	if err := os.WriteFile(name+".txt", []byte(text.String()), 0o644); err != nil { //nolint:gosec // to be read by all
+	if err := os.WriteFile(name+".txt", []byte(text.String()), 0o644); err != nil {
 		return fmt.Errorf("keep the table: %w", err)
 	}
-	if err := os.WriteFile(name+".json", append(encoded, '\n'), 0o644); err != nil { //nolint:gosec // to be read by all
+	if err := os.WriteFile(name+".json", append(encoded, '\n'), 0o644); err != nil {
 		return fmt.Errorf("keep the table: %w", err)
 	}
 	return nil
+}
+
+// usage makes the request for help no error.
+func usage(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	return err
 }

@@ -49,7 +49,7 @@ type sample struct {
 // measure puts one contender through requests, then streams.
 func measure(ctx context.Context, dir string, o *options, p *process) (*sample, error) {
 	script := filepath.Join(dir, p.name+".lua")
-	if err := os.WriteFile(script, []byte(lua(p)), 0o644); err != nil { //nolint:gosec // read by wrk
+	if err := os.WriteFile(script, []byte(lua(p)), 0o644); err != nil {
 		return nil, fmt.Errorf("write the script of wrk: %w", err)
 	}
 	if _, err := wrk(ctx, p, script, o.conns, 0.5); err != nil { // warm
@@ -142,7 +142,7 @@ func wrk(ctx context.Context, p *process, script string, conns int, seconds floa
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(seconds*float64(time.Second)))
 		defer cancel()
 	}
-	cmd := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(conns), "-d"+strconv.Itoa(whole)+"s", "-s", script, "http://"+p.addr) //nolint:gosec // our own words
+	cmd := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(conns), "-d"+strconv.Itoa(whole)+"s", "-s", script, "http://"+p.addr)
 	out, err := cmd.CombinedOutput()
 	if short && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return load{}, nil

@@ -49,7 +49,7 @@ func launch(ctx context.Context, dir string, c contender, o *options) (*process,
 	}
 	if c.files != nil {
 		for name, text := range c.files(at) {
-			if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644); err != nil { //nolint:gosec // read by the contender's workers
+			if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644); err != nil {
 				return nil, fmt.Errorf("write %s: %w", name, err)
 			}
 		}
@@ -63,7 +63,7 @@ func launch(ctx context.Context, dir string, c contender, o *options) (*process,
 	if _, err := exec.LookPath(args[0]); err != nil {
 		return nil, fmt.Errorf("start %s: %w; build it first (make build), or leave it out (--only)", c.name, err)
 	}
-	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...) //nolint:gosec // the table of contenders says what
+	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(p.cmd.Env, "PATH="+os.Getenv("PATH"), "HOME="+p.dir)
 	if c.env != nil {
@@ -233,8 +233,8 @@ func read(pid int) (task, bool) {
 		return n
 	}
 	return task{
-		pid: pid, parent: int(number(4)), started: number(22), //nolint:gosec // pids are small
-		cpu: time.Duration(number(14)+number(15)) * 10 * time.Millisecond, //nolint:gosec // ticks are few
+		pid: pid, parent: int(number(4)), started: number(22),
+		cpu: time.Duration(number(14)+number(15)) * 10 * time.Millisecond,
 	}, true
 }
 

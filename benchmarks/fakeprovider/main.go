@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -21,11 +22,14 @@ func main() {
 }
 
 func run() error {
-	addr := flag.String("addr", "127.0.0.1:9101", "address to listen on; unix:PATH for a unix socket")
-	ledger := flag.Int("ledger", 0, "entries of the ledger kept for GET /ledger")
-	raw := flag.Bool("raw", false, "keep the requests as they arrived in the ledger")
-	model := flag.String("model", fakeprovider.Model, "the model's name in answers")
-	flag.Parse()
+	flags := flag.NewFlagSet("fakeprovider", flag.ContinueOnError)
+	addr := flags.String("addr", "127.0.0.1:9101", "address to listen on; unix:PATH for a unix socket")
+	ledger := flags.Int("ledger", 0, "entries of the ledger kept for GET /ledger")
+	raw := flags.Bool("raw", false, "keep the requests as they arrived in the ledger")
+	model := flags.String("model", fakeprovider.Model, "the model's name in answers")
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return usage(err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	p, err := fakeprovider.New(fakeprovider.Config{Addr: *addr, Ledger: *ledger, Raw: *raw, Model: *model})
@@ -35,4 +39,12 @@ func run() error {
 	fmt.Println("listening on", p.Addr())
 	<-ctx.Done()
 	return p.Close()
+}
+
+// usage makes the request for help no error.
+func usage(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	return err
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -26,25 +27,28 @@ func main() {
 }
 
 func run() error {
+	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	var s loadgen.Spec
-	flag.StringVar(&s.Addr, "addr", "127.0.0.1:4000", "address of the server")
-	flag.StringVar(&s.Key, "key", "", "key to send")
-	flag.StringVar(&s.Path, "path", "/v1/chat/completions", "path of the requests")
-	flag.StringVar(&s.Model, "model", "gpt-4o-mini", "model to ask for")
-	flag.DurationVar(&s.Duration, "duration", 10*time.Second, "time of arrivals")
-	flag.DurationVar(&s.Timeout, "timeout", 30*time.Second, "time of one request")
-	flag.Uint64Var(&s.Seed, "seed", uint64(time.Now().UnixNano()), "seed of think times and request ids")
-	fresh := flag.Float64("fresh", 0, "requests a second, each on a new connection")
-	rate := flag.Float64("rate", 0, "requests a second over --conns kept connections")
-	conns := flag.Int("conns", 0, "kept connections")
-	think := flag.Duration("think", time.Second, "longest think time of a kept connection, without --rate")
-	idle := flag.Int("idle", 0, "connections held and used once at the end")
-	streams := flag.Int("streams", 0, "streams at once")
-	streamModel := flag.String("stream-model", "", "model of the streams; empty is --model")
-	script := flag.String("script", "", "script of the fake provider behind the models, such as ok,n=20, for --exact")
-	exact := flag.Bool("exact", false, "compare every byte of the answers with what the fake provider's script says")
-	asJSON := flag.Bool("json", false, "report as JSON")
-	flag.Parse()
+	flags.StringVar(&s.Addr, "addr", "127.0.0.1:4000", "address of the server")
+	flags.StringVar(&s.Key, "key", "", "key to send")
+	flags.StringVar(&s.Path, "path", "/v1/chat/completions", "path of the requests")
+	flags.StringVar(&s.Model, "model", "gpt-4o-mini", "model to ask for")
+	flags.DurationVar(&s.Duration, "duration", 10*time.Second, "time of arrivals")
+	flags.DurationVar(&s.Timeout, "timeout", 30*time.Second, "time of one request")
+	flags.Uint64Var(&s.Seed, "seed", uint64(time.Now().UnixNano()), "seed of think times and request ids")
+	fresh := flags.Float64("fresh", 0, "requests a second, each on a new connection")
+	rate := flags.Float64("rate", 0, "requests a second over --conns kept connections")
+	conns := flags.Int("conns", 0, "kept connections")
+	think := flags.Duration("think", time.Second, "longest think time of a kept connection, without --rate")
+	idle := flags.Int("idle", 0, "connections held and used once at the end")
+	streams := flags.Int("streams", 0, "streams at once")
+	streamModel := flags.String("stream-model", "", "model of the streams; empty is --model")
+	script := flags.String("script", "", "script of the fake provider behind the models, such as ok,n=20, for --exact")
+	exact := flags.Bool("exact", false, "compare every byte of the answers with what the fake provider's script says")
+	asJSON := flags.Bool("json", false, "report as JSON")
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return usage(err)
+	}
 	expect, err := expectation(*exact, *script)
 	if err != nil {
 		return err
@@ -109,4 +113,12 @@ func kinds(r *loadgen.Report) string {
 		}
 	}
 	return strings.Join(all, ", ")
+}
+
+// usage makes the request for help no error.
+func usage(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	return err
 }

@@ -211,7 +211,7 @@ func (l *line) arrivals(ctx context.Context) {
 
 // connection is the life of one kept connection, over all its reconnects.
 func (l *line) connection(ctx context.Context, k int) {
-	random := rand.New(rand.NewPCG(l.spec.Seed, uint64(k)+1)) //nolint:gosec // think times are no secret
+	random := rand.New(rand.NewPCG(l.spec.Seed, uint64(k)+1))
 	var c *conn
 	defer func() { c.close() }()
 	if l.class.Idle {

@@ -9,8 +9,6 @@ import (
 // answer whatever was asked for, so that a gateway's splicing is visible.
 const Model = "fake-large-2026-05-13"
 
-const created = 1_700_000_000
-
 // Range is a number of which the request's id picks the value, Min to Max.
 type Range struct{ Min, Max int }
 

@@ -77,11 +77,8 @@ func (c *conn) more() error {
 
 // read returns the next request and how much of buf it takes up.
 func (c *conn) read() (*request, int, error) {
-	end := -1
-	for {
-		if end = bytes.Index(c.buf, []byte("\r\n\r\n")); end >= 0 {
-			break
-		}
+	end := bytes.Index(c.buf, []byte("\r\n\r\n"))
+	for ; end < 0; end = bytes.Index(c.buf, []byte("\r\n\r\n")) {
 		if len(c.buf) > maxHead {
 			return nil, 0, errBad
 		}
