@@ -36,6 +36,7 @@ type appliance struct {
 	actions chan func()
 	server  *controlServer
 	environ *env.Environ // what workers get
+	full    *env.Environ // completed by the configuration: what the migrator gets
 	lockFD  int
 	logFD   int
 
@@ -74,7 +75,7 @@ type appliance struct {
 
 // supervise runs the appliance until it has stopped. Its error carries the
 // exit code.
-func supervise(p *boot.Process, pl plan, environ *env.Environ, log *slog.Logger) error {
+func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.Logger) error {
 	runtime.GOMAXPROCS(1)
 	const heap = 12 << 20
 	debug.SetMemoryLimit(heap)
@@ -87,7 +88,7 @@ func supervise(p *boot.Process, pl plan, environ *env.Environ, log *slog.Logger)
 	}
 	a := &appliance{
 		plan: pl, log: log, now: fleet.Now, random: random, binary: besideUs,
-		environ: childEnviron(environ, &pl), renewed: past.Table > 0, actions: make(chan func(), 1024),
+		environ: childEnviron(environ, &pl), full: full, renewed: past.Table > 0, actions: make(chan func(), 1024),
 		bells: map[int]int{}, gens: map[string]*generation{}, strays: map[string]int64{},
 		recycles: map[string]uint64{}, tableFD: -1, nextNumber: 1, dirty: true,
 	}

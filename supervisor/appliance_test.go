@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/internal/boot"
+	"sluice/internal/env"
 	"sluice/supervisor/fleet"
 )
 
@@ -30,6 +31,10 @@ func TestMain(m *testing.M) {
 	case "supervisor":
 		boot.Main("supervisor", run)
 	case "proxy", "healthd":
+		if slices.Contains(os.Args, "preflight") {
+			_, _ = os.Stdout.Write(env.Process().Bytes())
+			os.Exit(0)
+		}
 		if err := playChild(filepath.Base(os.Args[0])); err != nil {
 			_, _ = fmt.Fprintln(os.Stderr, "child:", err)
 			os.Exit(1)

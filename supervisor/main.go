@@ -37,7 +37,14 @@ func run(p *boot.Process) error {
 	if strings.HasPrefix(ctx.Command(), "status") {
 		return showStatus(p, stateDir(environ, machine{root: os.Geteuid() == 0}), c.Status.JSON)
 	}
-	plan, err := newPlan(environ, lookAround())
+	full, err := preflight(p.Stderr, environ)
+	if err != nil {
+		if environ.Get(envInherited) == "" {
+			return err
+		}
+		full = environ // a renewed supervisor does not stop at a file that went bad meanwhile
+	}
+	plan, err := newPlan(full, lookAround())
 	if err != nil {
 		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
 	}
@@ -54,7 +61,7 @@ func run(p *boot.Process) error {
 	for _, flag := range c.idle() {
 		log.Warn("flag has no meaning here", slog.String("flag", flag))
 	}
-	return supervise(p, plan, environ, log.Logger)
+	return supervise(p, plan, environ, full, log.Logger)
 }
 
 // showStatus asks the running supervisor and prints what it says.

@@ -76,7 +76,7 @@ func (a *appliance) migrateAgain(now int64) {
 
 // migratorCommand passes the environment, secrets and all, in a memory file.
 func (a *appliance) migratorCommand(ctx context.Context, path string) (*exec.Cmd, error) {
-	fd, err := memfd("environ", a.environ.Bytes())
+	fd, err := memfd("environ", a.full.With(map[string]string{fleet.EnvStateDir: string(a.plan.stateDir)}).Bytes())
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ const (
 	KindEnviron  Kind = "environ"  // one descriptor: a memory file with the environment, NUL-separated
 	KindBegin    Kind = "begin"    // all descriptors are there: start serving
 	KindAdopt    Kind = "adopt"    // accept on exactly the own slot and Slots from now on
-	KindLame     Kind = "lame"     // accept nothing more, finish; Window in ns, 0 for no end
+	KindLame     Kind = "lame"     // accept nothing more, finish; Window in ns, 0 for no end; Quiet
 	KindCut      Kind = "cut"      // end what is left within Window ns, with an error event
 	KindReload   Kind = "reload"   // read the configuration again
 	KindStatus   Kind = "status"   // to role status: one descriptor, a memory file with the Status as JSON
@@ -65,6 +65,7 @@ type Message struct {
 	Listener   *Listener `json:"listener,omitempty"`
 	Slots      []int     `json:"slots,omitempty"`
 	Window     int64     `json:"window,omitempty"`
+	Quiet      int64     `json:"quiet,omitempty"` // ns after which an idle connection ends; 0: its keep-alive time
 	Reason     string    `json:"reason,omitempty"`
 	Config     uint64    `json:"config,omitempty"`
 }

@@ -34,6 +34,7 @@ const (
 	HungAfter        = 3_500_000_000  // no heartbeat for so long: replaced
 	OrphanDrain      = 60_000_000_000 // workers without a supervisor drain after this
 	ObservationFresh = 1_000_000_000  // dependencies are observed this often
+	StopQuiet        = 2_000_000_000  // at a whole stop an idle connection ends after this
 )
 
 // Dir names the files of the state directory.
