@@ -11,7 +11,7 @@ func litellmKeys() []Key {
 		{Name: "ssl_certificate", Kind: Text, Doc: "file with the client's certificate and key; also `SSL_CERTIFICATE`"},
 		{Name: "force_ipv4", Kind: Bool, Default: "false", Doc: "connect to providers over IPv4 only"},
 		{Name: "model_alias_map", Kind: Map, Doc: "names that are rewritten before anything else looks at them"},
-		{Name: "require_auth_for_metrics_endpoint", Kind: Bool, Default: "false", Doc: "`/metrics` wants the master key"},
+		{Name: "require_auth_for_metrics_endpoint", Kind: Bool, Default: "true", Doc: "`/metrics` of the proxy's port wants the master key"},
 		{Name: "prometheus_latency_buckets", Kind: Numbers, Doc: "bounds of latency histograms, in seconds"},
 		{Name: "callbacks", Kind: Texts, Use: Later},
 		{Name: "success_callback", Kind: Texts, Use: Later},

@@ -98,7 +98,7 @@ func verifyOf(v *value) Verify {
 
 // settings reads the sections that are not lists.
 func (f *File) settings(r *report, root *value) {
-	f.LiteLLM.RequestTimeout = 6000 * time.Second
+	f.LiteLLM.RequestTimeout, f.LiteLLM.RequireAuthForMetrics = 6000*time.Second, true
 	f.General.DatabasePoolLimit, f.General.DatabaseTimeout = 10, time.Minute
 	f.Router.Strategy = "simple-shuffle"
 
