@@ -279,7 +279,7 @@ func after(x *exchange) error {
 		return err
 	}
 	x.c.out = append(x.c.out, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"...)
-	return x.c.flush()
+	return nil
 }
 
 // odd is a good stream in a form that is rarely seen.

@@ -49,7 +49,9 @@ func (c *conn) serve() {
 			return
 		}
 		c.p.served.Add(1)
-		err = c.p.handle(c, req)
+		if err = c.p.handle(c, req); err == nil {
+			err = c.flush()
+		}
 		c.buf = append(c.buf[:0], c.buf[used:]...)
 		if err != nil || req.close {
 			return

@@ -65,14 +65,16 @@ func (x *exchange) run() error {
 	}
 	err := x.behave()
 	if err == nil {
-		err = x.c.flush()
+		// Whoever holds the answer's last byte finds the entry complete.
+		x.entry.End, x.entry.Complete = time.Now(), true
+		x.p.ledger.end(slot, epoch, &x.entry)
+		if err = x.c.flush(); err == nil {
+			return nil
+		}
 	}
 	x.entry.End = time.Now()
-	switch {
-	case errors.Is(err, errGone):
+	if errors.Is(err, errGone) {
 		x.entry.Cancelled, x.entry.Gone, x.entry.Complete = true, x.entry.End, false
-	case err == nil:
-		x.entry.Complete = true
 	}
 	x.p.ledger.end(slot, epoch, &x.entry)
 	return err
@@ -111,13 +113,10 @@ func (x *exchange) whole(usage []byte) error {
 	return x.answer(200, "application/json", x.script.Shape.appendWhole(nil, x.asked.user, x.p.cfg.Model, usage))
 }
 
-// answer writes a whole answer.
+// answer writes a whole answer; its last bytes are sent when the exchange ends.
 func (x *exchange) answer(status int, contentType string, body []byte) error {
 	x.head(status, contentType, len(body))
-	if err := x.emit(body); err != nil {
-		return err
-	}
-	return x.c.flush()
+	return x.emit(body)
 }
 
 // fault writes an error in OpenAI's shape; an empty param or code is null.
@@ -263,8 +262,8 @@ func (x *exchange) events(n int, said []byte) error {
 	return x.finish()
 }
 
-// finish ends a chunked body as it should end.
+// finish ends a chunked body as it should end; it is sent when the exchange ends.
 func (x *exchange) finish() error {
 	x.c.out = append(x.c.out, "0\r\n\r\n"...)
-	return x.c.flush()
+	return nil
 }
