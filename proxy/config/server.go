@@ -127,9 +127,6 @@ func (f *File) server(r *report, flags *Flags) {
 	v.LogFile = f.Environ.Get("LITELLM_LOG_FILE")
 	v.JSONLogs = f.LiteLLM.JSONLogs || s.bool("JSON_LOGS")
 	f.logLevel(s, flags)
-	if v.LimitConcurrency > 0 {
-		r.warnf(Pos{File: "LIMIT_CONCURRENCY"}, "", "has no effect in this release: requests at once are not limited")
-	}
 	if v.LogFile != "" {
 		r.warnf(Pos{File: "LITELLM_LOG_FILE"}, "", "has no effect in this release: the log goes to standard error")
 	}
