@@ -99,7 +99,7 @@ func TestNothingConfigured(t *testing.T) {
 	if len(got) != 3 || got["openai/*"] != "sk-o" || got["anthropic/*"] != "sk-a" || f.Models[0].Name != "demo" || f.Models[0].Params.MockResponse == nil {
 		t.Errorf("models: %v", got)
 	}
-	if f.Path != "" || f.General.MasterKey != "" || f.Server.Port != 4000 || f.Server.Host != "0.0.0.0" || f.Server.KeepAlive != 2*time.Minute || f.Retries(f.Models[0]) != 2 {
+	if f.Path != "" || f.General.MasterKey != "" || f.LiteLLM.RequestTimeout != 600*time.Second || f.Server.Port != 4000 || f.Server.Host != "0.0.0.0" || f.Server.KeepAlive != 2*time.Minute || f.Retries(f.Models[0]) != 2 {
 		t.Errorf("defaults: %+v %+v", f.General, f.Server)
 	}
 	f = must(t, "model_list: []", environ("OPENAI_API_KEY=sk-o"))
@@ -131,6 +131,7 @@ func TestPrecedence(t *testing.T) {
 		{"file over environment", Flags{}, []string{"REQUEST_TIMEOUT=1", "LITELLM_MASTER_KEY=sk-env", "DATABASE_URL=postgres://env/x"}, func(f *File) bool {
 			return f.LiteLLM.RequestTimeout == 44*time.Second && f.General.MasterKey == "sk-file" && f.General.DatabaseURL == "postgresql://env/x"
 		}},
+		{"limit of requests at once", Flags{}, []string{"LIMIT_CONCURRENCY=7"}, func(f *File) bool { return f.Server.LimitConcurrency == 7 }},
 		{"root path and origins", Flags{}, []string{"SERVER_ROOT_PATH=/a/b/", "LITELLM_CORS_ORIGINS=https://x, https://y"}, func(f *File) bool {
 			return f.Server.RootPath == "/a/b" && len(f.Server.CORSOrigins) == 2
 		}},

@@ -2,7 +2,7 @@ package config
 
 func litellmKeys() []Key {
 	keys := []Key{
-		{Name: "request_timeout", Kind: Seconds, Default: "6000", Doc: "longest time of a call to a provider; also `REQUEST_TIMEOUT`"},
+		{Name: "request_timeout", Kind: Seconds, Default: "600", Doc: "longest time of a call to a provider, unless the router or the deployment has a `timeout`; also `REQUEST_TIMEOUT` and `--request_timeout`"},
 		{Name: "num_retries", Kind: Int, Doc: "further attempts; `router_settings` wins"},
 		{Name: "set_verbose", Kind: Bool, Default: "false", Doc: "log more"},
 		{Name: "json_logs", Kind: Bool, Default: "false", Doc: "log lines are JSON objects; also `JSON_LOGS`"},

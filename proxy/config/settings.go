@@ -96,9 +96,14 @@ func verifyOf(v *value) Verify {
 	return Verify{Given: true, CAFile: v.text}
 }
 
+// DefaultRequestTimeout is how long a call to a provider may take where nothing
+// else is said: what LiteLLM's production page tells operators to write. Its own
+// default of 6000 s keeps a caller waiting for a provider that hangs.
+const DefaultRequestTimeout = 600 * time.Second
+
 // settings reads the sections that are not lists.
 func (f *File) settings(r *report, root *value) {
-	f.LiteLLM.RequestTimeout, f.LiteLLM.RequireAuthForMetrics = 6000*time.Second, true
+	f.LiteLLM.RequestTimeout, f.LiteLLM.RequireAuthForMetrics = DefaultRequestTimeout, true
 	f.General.DatabasePoolLimit, f.General.DatabaseTimeout = 10, time.Minute
 	f.Router.Strategy = "simple-shuffle"
 

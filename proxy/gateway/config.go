@@ -39,7 +39,7 @@ type Model struct {
 
 // Limits are the times and sizes of calls. Zero values mean the defaults.
 type Limits struct {
-	Request  time.Duration // request_timeout: the whole of an exchange; 600 s
+	Request  time.Duration // request_timeout: the whole of an exchange, unless a call may take longer; 600 s
 	Timeout  time.Duration // router timeout: one call; Request
 	Stream   time.Duration // router stream_timeout: to a stream's first event; Timeout
 	Connect  time.Duration // 5 s

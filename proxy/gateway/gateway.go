@@ -97,8 +97,9 @@ func (g *Gateway) plan(x *Exchange) *llm.Error {
 	}
 	x.plan.Group.Count()
 	x.Model = x.plan.Group.Name
-	x.deadline = x.Start + int64(g.limits.Request)
-	if asked := x.asked(); asked > g.limits.Request {
+	longest := max(g.limits.Request, g.limits.Timeout, x.plan.Group.Timeout)
+	x.deadline = x.Start + int64(longest)
+	if asked := x.asked(); asked > longest {
 		x.deadline = x.Start + int64(min(asked, maxAsked))
 	}
 	return nil

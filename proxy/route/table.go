@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Alias is another name of a model group.
@@ -40,7 +41,9 @@ type Table struct {
 
 // Group is the deployments that share a model name.
 type Group struct {
-	Name   string
+	Name    string
+	Timeout time.Duration // the longest of its deployments' own; 0: none has one
+
 	tiers  [][]*Deployment // by order, lowest first
 	weigh  []weigh         // of each tier
 	size   int
@@ -127,6 +130,9 @@ func (t *Table) addInfo(name string) {
 func newGroup(name string, ds []*Deployment, now func() int64) *Group {
 	g := &Group{Name: name, size: len(ds), budget: budget{now: now}}
 	slices.SortStableFunc(ds, func(a, b *Deployment) int { return cmp.Compare(a.Order, b.Order) })
+	for _, d := range ds {
+		g.Timeout = max(g.Timeout, d.Timeout)
+	}
 	for len(ds) > 0 {
 		n := 1
 		for n < len(ds) && ds[n].Order == ds[0].Order {
