@@ -52,7 +52,7 @@ func (a *appliance) adoptSlots(now int64) {
 			continue
 		}
 		g.told, g.adopting = true, slots
-		g.send(fleet.Message{Kind: fleet.KindAdopt, Slots: slots}, -1)
+		g.send(fleet.Message{Kind: fleet.KindAdopt, Slots: slots})
 	}
 }
 

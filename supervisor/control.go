@@ -262,7 +262,7 @@ func (a *appliance) reloadAll() {
 	for _, g := range a.gens {
 		if g.state == fleet.StateReady && g.link != nil {
 			a.reload.waiting++
-			g.send(fleet.Message{Kind: fleet.KindReload}, -1)
+			g.send(fleet.Message{Kind: fleet.KindReload})
 		}
 	}
 	a.notify.reloading(a.now())

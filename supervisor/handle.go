@@ -46,7 +46,7 @@ func (h *handle) signal(sig syscall.Signal) error {
 	}
 	var sent error
 	if err := raw.Control(func(fd uintptr) {
-		sent = unix.PidfdSendSignal(int(fd), unix.Signal(sig), nil, 0)
+		sent = unix.PidfdSendSignal(int(fd), sig, nil, 0)
 	}); err != nil {
 		return err
 	}

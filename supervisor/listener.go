@@ -256,7 +256,7 @@ func bindTCP(addr netip.Addr, port uint16, listen bool) (fd int, err error) {
 			return -1, fmt.Errorf("set socket option %d: %w", option, err)
 		}
 	}
-	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(port), Addr: [4]byte(as4(addr))}
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(port), Addr: as4(addr)}
 	if addr.Is6() {
 		dual := 1
 		if addr.IsUnspecified() {

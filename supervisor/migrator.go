@@ -82,7 +82,7 @@ func (a *appliance) migratorCommand(ctx context.Context, path string) (*exec.Cmd
 	}
 	cmd := exec.CommandContext(ctx, path, "up")
 	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(fd), "environ")}
-	cmd.Env = append(os.Environ(), fleet.EnvEnvironFD+"=3")
+	cmd.Env = append(a.environ.Scrubbed(), fleet.EnvEnvironFD+"=3")
 	cmd.Stdout, cmd.Stderr = a.migration.stderr, a.migration.stderr
 	return cmd, nil
 }

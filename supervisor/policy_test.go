@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"slices"
 	"syscall"
@@ -56,9 +55,11 @@ func newRig(t *testing.T, slots int) *rig {
 	t.Cleanup(func() { _ = table.Close(); _ = syscall.Close(fd) })
 	r := &rig{t: t, engine: &fakeEngine{}, clock: int64(time.Hour)}
 	r.appliance = &appliance{
-		plan: plan{slots: slots, memory: 1 << 30, memLimit: 1 << 28, maxRSS: 1 << 27, recycleFloor: time.Minute,
-			prestop: 15 * time.Second, window: time.Hour, stateDir: fleet.Dir(t.TempDir())},
-		log: slog.New(slog.NewTextHandler(io.Discard, nil)), engine: r.engine,
+		plan: plan{
+			slots: slots, memory: 1 << 30, memLimit: 1 << 28, maxRSS: 1 << 27, recycleFloor: time.Minute,
+			prestop: 15 * time.Second, window: time.Hour, stateDir: fleet.Dir(t.TempDir()),
+		},
+		log: slog.New(slog.DiscardHandler), engine: r.engine,
 		now: func() int64 { return r.clock }, random: func() float64 { return 0.5 },
 		binary: func(program string) (string, error) { return "/bin/" + program, nil },
 		notify: &notifier{fd: -1}, environ: env.Parse(nil), server: &controlServer{done: make(chan struct{})},

@@ -301,14 +301,14 @@ func (a *appliance) makeLame(g *generation, window int64) {
 		return
 	}
 	g.state, g.lamed = fleet.StateLame, a.now()
-	g.send(fleet.Message{Kind: fleet.KindLame, Window: window}, -1)
+	g.send(fleet.Message{Kind: fleet.KindLame, Window: window})
 	a.dirty = true
 }
 
 // send passes a message to a generation, if it is connected.
-func (g *generation) send(m fleet.Message, fd int) {
+func (g *generation) send(m fleet.Message) {
 	if g.link != nil {
-		g.link.send(m, fd, false)
+		g.link.send(m, -1, false)
 	}
 }
 
@@ -322,7 +322,7 @@ func (a *appliance) deadlines(now int64) {
 		case g.windowEnd != 0 && now >= g.windowEnd && g.killAt == 0:
 			const last = int64(5 * time.Second)
 			a.log.Warn("window of draining worker has ended", slog.Int("slot", g.slot), slog.Int("generation", g.number))
-			g.send(fleet.Message{Kind: fleet.KindCut, Window: last}, -1)
+			g.send(fleet.Message{Kind: fleet.KindCut, Window: last})
 			g.killAt = now + last + int64(time.Second)
 		}
 		if g.killAt != 0 && now >= g.killAt {

@@ -167,7 +167,7 @@ func (a *appliance) beginCut(now int64) {
 	const last = int64(5 * time.Second)
 	a.stop.phase, a.stop.at, a.stop.last = stopCut, now, nil
 	for _, g := range a.gens {
-		g.send(fleet.Message{Kind: fleet.KindCut, Window: last}, -1)
+		g.send(fleet.Message{Kind: fleet.KindCut, Window: last})
 		if g.killAt == 0 {
 			g.killAt = now + last + int64(time.Second)
 		}

@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -21,7 +22,8 @@ var selfRequest = []byte("GET /health/liveliness HTTP/1.1\r\nHost: self\r\nConne
 // askSelf passes one request through the worker's own server, over its private
 // socket: over TCP the kernel would pick a neighbour.
 func askSelf(socket string) error {
-	c, err := net.DialTimeout("unix", socket, selfTimeout)
+	dialer := net.Dialer{Timeout: selfTimeout}
+	c, err := dialer.DialContext(context.Background(), "unix", socket)
 	if err != nil {
 		return fmt.Errorf("dial self: %w", err)
 	}

@@ -86,7 +86,7 @@ func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
 		return nil, &llm.Error{
 			Kind: llm.KindAuth, Status: 401, Type: "authentication_error",
 			Message: "litellm.AuthenticationError: model group '" + d.Group + "' cannot be called: the gateway has no key for its provider.",
-			Err:     errMissing(t.Missing),
+			Err:     missingError(t.Missing),
 		}
 	}
 	x.Attempts++

@@ -213,8 +213,10 @@ func bind(m *Model, c *Config) (*binding, route.Deployment, error) {
 func head(e *upstream.Endpoint, t *provider.Target, agent string) []byte {
 	h := []byte("POST " + e.BasePath() + t.Path + " HTTP/1.1\r\nHost: " + e.Host() + "\r\n")
 	lines := append([]provider.Header{
-		{Name: "Content-Type", Value: "application/json"}, {Name: "Accept", Value: "*/*"},
-		{Name: "Accept-Encoding", Value: "identity"}, {Name: "User-Agent", Value: agent},
+		{Name: "Content-Type", Value: "application/json"},
+		{Name: "Accept", Value: "*/*"},
+		{Name: "Accept-Encoding", Value: "identity"},
+		{Name: "User-Agent", Value: agent},
 	}, t.Headers...)
 	for i, l := range lines {
 		replaced := false

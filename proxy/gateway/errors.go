@@ -11,10 +11,10 @@ import (
 	"sluice/proxy/upstream"
 )
 
-// errMissing says what a deployment lacks.
-type errMissing string
+// missingError says what a deployment lacks.
+type missingError string
 
-func (e errMissing) Error() string { return string(e) }
+func (e missingError) Error() string { return string(e) }
 
 // maxErrorBody bounds what is read of an answer that is an error, in bytes.
 const maxErrorBody = 64 << 10

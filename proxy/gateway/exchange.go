@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -21,12 +22,18 @@ const (
 	CauseStopping         // the worker's stop window is over
 )
 
-// Error makes a cause the reason of a cancelled provider call.
-func (c Cause) Error() string {
+// Reasons of a cancelled provider call, one for each cause.
+var (
+	errStopping   = errors.New("the worker is stopping")
+	errClientGone = errors.New("the client is gone")
+)
+
+// reason is the cause as the upstream is told it.
+func (c Cause) reason() error {
 	if c == CauseStopping {
-		return "the worker is stopping"
+		return errStopping
 	}
-	return "the client is gone"
+	return errClientGone
 }
 
 // Timeouts are what a client asked for in headers; 0 means not asked.
@@ -134,7 +141,7 @@ func (x *Exchange) Cancel(c Cause) {
 	if !x.cause.CompareAndSwap(0, uint32(c)) {
 		return
 	}
-	x.handle.Cancel(c)
+	x.handle.Cancel(c.reason())
 	select {
 	case x.wake <- struct{}{}:
 	default:

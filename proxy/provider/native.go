@@ -14,8 +14,16 @@ var native = []string{
 
 // families tell the provider of a bare model name. The first match counts.
 var families = []struct{ name, provider string }{
-	{"gpt-", "openai"}, {"chatgpt-", "openai"}, {"o1", "openai"}, {"o3", "openai"}, {"o4", "openai"}, {"ft:gpt-", "openai"},
-	{"text-embedding-", "openai"}, {"claude-", "anthropic"}, {"gemini-", "vertex_ai"}, {"command-", "cohere"},
+	{"gpt-", "openai"},
+	{"chatgpt-", "openai"},
+	{"o1", "openai"},
+	{"o3", "openai"},
+	{"o4", "openai"},
+	{"ft:gpt-", "openai"},
+	{"text-embedding-", "openai"},
+	{"claude-", "anthropic"},
+	{"gemini-", "vertex_ai"},
+	{"command-", "cohere"},
 }
 
 // Pattern is a wildcard route that follows from the environment.

@@ -223,8 +223,14 @@ func TestLeaks(t *testing.T) {
 		text, secret string
 		want         bool
 	}{
-		{"rate_limit_exceeded", "x", false}, {"wrong key: x.", "x", true}, {"x", "x", true}, {"max tokens", "x", false},
-		{"ending in cdefghij", "abcdefghij", true}, {"abcdefg", "abcdefghij", false}, {"", "x", false}, {"a", "", false},
+		{"rate_limit_exceeded", "x", false},
+		{"wrong key: x.", "x", true},
+		{"x", "x", true},
+		{"max tokens", "x", false},
+		{"ending in cdefghij", "abcdefghij", true},
+		{"abcdefg", "abcdefghij", false},
+		{"", "x", false},
+		{"a", "", false},
 	} {
 		if got := leaks(c.text, c.secret); got != c.want {
 			t.Errorf("leaks(%q, %q) = %v", c.text, c.secret, got)

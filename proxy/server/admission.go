@@ -183,14 +183,18 @@ func (s *Server) holdPlace(k *call) *llm.Error {
 func (s *Server) expectation(k *call) *llm.Error {
 	if len(k.head.expect) > 0 && !k.old {
 		if !equalFold(k.head.expect, planted) {
-			return &llm.Error{Kind: llm.KindBadRequest, Status: 417, Type: "invalid_request_error",
-				Message: "The only expectation that is met is 100-continue.", Close: true}
+			return &llm.Error{
+				Kind: llm.KindBadRequest, Status: 417, Type: "invalid_request_error",
+				Message: "The only expectation that is met is 100-continue.", Close: true,
+			}
 		}
 		k.asked100 = true
 	}
 	if len(k.head.coding) > 0 && !equalFold(k.head.coding, "identity") {
-		return &llm.Error{Kind: llm.KindBadRequest, Status: 415, Type: "invalid_request_error",
-			Message: "Compressed request bodies are not accepted."}
+		return &llm.Error{
+			Kind: llm.KindBadRequest, Status: 415, Type: "invalid_request_error",
+			Message: "Compressed request bodies are not accepted.",
+		}
 	}
 	return nil
 }
@@ -248,8 +252,10 @@ func (s *Server) identify(c *conn, k *call) *llm.Error {
 		return &llm.Error{Kind: llm.KindUnavailable, Message: "The gateway is starting.", RetryAfter: time.Second}
 	}
 	if k.head.malformed {
-		return &llm.Error{Kind: llm.KindAuth, Type: "auth_error", Param: "None",
-			Message: "Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix."}
+		return &llm.Error{
+			Kind: llm.KindAuth, Type: "auth_error", Param: "None",
+			Message: "Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix.",
+		}
 	}
 	k.x.Asked = k.head.asked
 	k.identified = k.entry.model // settled from here on, refused or not
@@ -285,6 +291,8 @@ func mediaTypeOK(v []byte) *llm.Error {
 	if !other {
 		return nil
 	}
-	return &llm.Error{Kind: llm.KindBadRequest, Type: "invalid_request_error", Param: "request_body",
-		Message: "The request body must be JSON: send it with Content-Type: application/json."}
+	return &llm.Error{
+		Kind: llm.KindBadRequest, Type: "invalid_request_error", Param: "request_body",
+		Message: "The request body must be JSON: send it with Content-Type: application/json.",
+	}
 }

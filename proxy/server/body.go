@@ -21,8 +21,10 @@ const bodyStep = 64 << 10
 func (s *Server) reserve(k *call, n int64) *llm.Error {
 	if s.bodies.Add(n) > s.c.BodyAllowance {
 		s.bodies.Add(-n)
-		return &llm.Error{Kind: llm.KindUnavailable, RetryAfter: time.Second,
-			Message: "Too many request bytes are in memory; try again."}
+		return &llm.Error{
+			Kind: llm.KindUnavailable, RetryAfter: time.Second,
+			Message: "Too many request bytes are in memory; try again.",
+		}
 	}
 	k.reserved += n
 	return nil
@@ -95,12 +97,16 @@ func (s *Server) readKnown(in io.Reader, k *call) *llm.Error {
 // bodyError is what a body that could not be read means to its client.
 func bodyError(err error) *llm.Error {
 	if isTimeout(err) {
-		return &llm.Error{Kind: llm.KindTimeout, Status: 408, Type: "invalid_request_error",
-			Message: "The request body did not arrive in time.", Close: true, Err: err}
+		return &llm.Error{
+			Kind: llm.KindTimeout, Status: 408, Type: "invalid_request_error",
+			Message: "The request body did not arrive in time.", Close: true, Err: err,
+		}
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &llm.Error{Kind: llm.KindClientGone, Message: "The request body was cut short.", Close: true, Err: err}
 	}
-	return &llm.Error{Kind: llm.KindBadRequest, Type: "invalid_request_error",
-		Message: "The request body is not framed as HTTP/1.1 asks for.", Close: true, Err: err}
+	return &llm.Error{
+		Kind: llm.KindBadRequest, Type: "invalid_request_error",
+		Message: "The request body is not framed as HTTP/1.1 asks for.", Close: true, Err: err,
+	}
 }

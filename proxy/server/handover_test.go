@@ -61,7 +61,7 @@ func TestHandOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // the test is over
+	defer unix.Close(fd)
 	addr := addressOf(t, fd)
 	next := func(generation int) *Server {
 		area, err := table.Claim(0, generation)

@@ -25,8 +25,10 @@ func (s *Server) metrics(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 	if !c.private && s.c.HealthSocket != "" {
 		body, err := fetchMetrics(s.c.HealthSocket)
 		if err != nil {
-			s.refuse(ctx, c, k, &llm.Error{Kind: llm.KindUnavailable, RetryAfter: time.Second,
-				Message: "The health daemon does not answer.", Err: err})
+			s.refuse(ctx, c, k, &llm.Error{
+				Kind: llm.KindUnavailable, RetryAfter: time.Second,
+				Message: "The health daemon does not answer.", Err: err,
+			})
 			return
 		}
 		s.write(ctx, c, k, 200, metricsType, body)

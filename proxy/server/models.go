@@ -36,8 +36,10 @@ func (s *Server) oneModel(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 			return
 		}
 	}
-	s.refuse(ctx, c, k, &llm.Error{Kind: llm.KindNotFound, Status: 404, Type: "invalid_request_error",
-		Param: "model", Code: "model_not_found", Message: "The model `" + string(k.param) + "` does not exist."})
+	s.refuse(ctx, c, k, &llm.Error{
+		Kind: llm.KindNotFound, Status: 404, Type: "invalid_request_error",
+		Param: "model", Code: "model_not_found", Message: "The model `" + string(k.param) + "` does not exist.",
+	})
 }
 
 func appendModel(b []byte, m route.ModelInfo) []byte {

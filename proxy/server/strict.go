@@ -75,8 +75,10 @@ func (h *head) scan(raw []byte, keyHeader string) *llm.Error {
 			return brokenRequest("A header line must not be folded.")
 		}
 		if fields > maxFields {
-			return &llm.Error{Kind: llm.KindTooLarge, Status: 431, Type: "invalid_request_error",
-				Message: "Too many header fields: 100 are allowed.", Close: true}
+			return &llm.Error{
+				Kind: llm.KindTooLarge, Status: 431, Type: "invalid_request_error",
+				Message: "Too many header fields: 100 are allowed.", Close: true,
+			}
 		}
 		colon := bytes.IndexByte(line, ':')
 		if colon <= 0 || !isToken(line[:colon]) {
@@ -276,8 +278,10 @@ func seconds(v []byte, name string, into *time.Duration) *llm.Error {
 	}
 	d := time.Duration(whole)*time.Second + time.Duration(frac*int64(time.Second)/scale)
 	if !ok || d <= 0 {
-		return &llm.Error{Kind: llm.KindBadRequest, Type: "invalid_request_error", Param: name,
-			Message: "The header " + name + " must be a positive number of seconds."}
+		return &llm.Error{
+			Kind: llm.KindBadRequest, Type: "invalid_request_error", Param: name,
+			Message: "The header " + name + " must be a positive number of seconds.",
+		}
 	}
 	*into = min(d, 24*time.Hour)
 	return nil
@@ -289,45 +293,41 @@ func hostOK(v []byte) bool {
 	if len(v) == 0 || len(v) > 255 {
 		return false
 	}
-	rest := v
+	name, port := v, []byte(nil)
 	if v[0] == '[' {
 		end := bytes.IndexByte(v, ']')
-		if end < 2 {
+		if end < 2 || !all(v[1:end], isAddressByte) {
 			return false
 		}
-		for _, c := range v[1:end] {
-			if !isHex(c) && c != ':' && c != '.' {
-				return false
-			}
-		}
-		rest = v[end+1:]
-		if len(rest) > 0 && rest[0] != ':' {
-			return false
-		}
+		name, port = v[:end+1], v[end+1:]
 	} else {
-		n := bytes.IndexByte(v, ':')
-		if n < 0 {
-			n = len(v)
+		if n := bytes.IndexByte(v, ':'); n >= 0 {
+			name, port = v[:n], v[n:]
 		}
-		for _, c := range v[:n] {
-			if !isAlnum(c) && c != '-' && c != '.' && c != '_' && c != '~' {
-				return false
-			}
-		}
-		if n == 0 {
+		if !all(name, isNameByte) {
 			return false
 		}
-		rest = v[n:]
 	}
-	if len(rest) > 6 {
+	if len(port) > 0 && port[0] != ':' {
 		return false
 	}
-	for _, c := range rest[min(1, len(rest)):] {
-		if c < '0' || c > '9' {
+	return len(name) > 0 && len(port) <= 6 && all(port[min(1, len(port)):], isDigit)
+}
+
+// all reports whether ok holds for every byte of v.
+func all(v []byte, ok func(byte) bool) bool {
+	for _, c := range v {
+		if !ok(c) {
 			return false
 		}
 	}
 	return true
+}
+
+func isDigit(c byte) bool       { return c >= '0' && c <= '9' }
+func isAddressByte(c byte) bool { return isHex(c) || c == ':' || c == '.' }
+func isNameByte(c byte) bool {
+	return isAlnum(c) || c == '-' || c == '.' || c == '_' || c == '~'
 }
 
 // tokenBytes marks the characters of a token (RFC 9110, section 5.6.2).

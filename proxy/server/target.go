@@ -12,8 +12,10 @@ import (
 // is refused (F10).
 func pathOf(target []byte) ([]byte, *llm.Error) {
 	if len(target) > maxTarget {
-		return nil, &llm.Error{Kind: llm.KindTooLarge, Status: 414, Type: "invalid_request_error",
-			Message: "The request target is longer than 8192 bytes.", Close: true}
+		return nil, &llm.Error{
+			Kind: llm.KindTooLarge, Status: 414, Type: "invalid_request_error",
+			Message: "The request target is longer than 8192 bytes.", Close: true,
+		}
 	}
 	for i, c := range target {
 		if c <= 0x20 || c >= 0x7f || c == '#' {

@@ -122,7 +122,7 @@ func (r *Response) readRaw(p []byte) (int, error) {
 	switch {
 	case n > 0:
 		return n, nil
-	case r.kind == bodyUntilClose && err == io.EOF: //nolint:errorlint // a wrapped end is none
+	case r.kind == bodyUntilClose && err == io.EOF:
 		r.done = true
 		return r.readRaw(p)
 	case err == nil:

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/valyala/fasthttp"
+
 	"sluice/proxy/llm"
 )
 
@@ -84,7 +86,7 @@ func (h *Handle) exchange(c *Call, cn *conn) *Error {
 	r.h, r.cn, r.br = h, cn, borrowReader(cn)
 	r.err, r.zip, r.done, r.reuse = nil, nil, false, false
 	cn.h, cn.got, cn.body = h, 0, false
-	toHead := c.Method == "HEAD" || bytes.HasPrefix(c.Head, []byte("HEAD "))
+	toHead := c.Method == fasthttp.MethodHead || bytes.HasPrefix(c.Head, []byte("HEAD "))
 
 	h.enter(PhaseWrite, h.timeouts.FirstByte)
 	sent, err := cn.send(c)

@@ -125,14 +125,23 @@ func TestRequestOnTheWire(t *testing.T) {
 		head string
 		body string
 	}{
-		{"built", Call{Method: "POST", Path: "/base/x", Header: []llm.Field{{Name: []byte("A"), Value: []byte("b c")}}, Body: [][]byte{[]byte("one"), []byte("two")}},
-			"POST /base/x HTTP/1.1\r\nHost: " + host + "\r\nA: b c\r\nAccept-Encoding: identity\r\nContent-Length: 6\r\n\r\n", "onetwo"},
-		{"prebuilt", Call{Head: []byte("POST /y HTTP/1.1\r\nHost: h\r\n"), Body: [][]byte{[]byte("one")}},
-			"POST /y HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n", "one"},
+		{
+			"built",
+			Call{Method: "POST", Path: "/base/x", Header: []llm.Field{{Name: []byte("A"), Value: []byte("b c")}}, Body: [][]byte{[]byte("one"), []byte("two")}},
+			"POST /base/x HTTP/1.1\r\nHost: " + host + "\r\nA: b c\r\nAccept-Encoding: identity\r\nContent-Length: 6\r\n\r\n", "onetwo",
+		},
+		{
+			"prebuilt",
+			Call{Head: []byte("POST /y HTTP/1.1\r\nHost: h\r\n"), Body: [][]byte{[]byte("one")}},
+			"POST /y HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n", "one",
+		},
 		{"get", Call{Method: "GET", Path: "/z"}, "GET /z HTTP/1.1\r\nHost: " + host + "\r\nAccept-Encoding: identity\r\n\r\n", ""},
 		{"empty post", Call{Head: []byte("POST /y HTTP/1.1\r\n")}, "POST /y HTTP/1.1\r\nContent-Length: 0\r\n\r\n", ""},
-		{"large", Call{Head: []byte("POST /y HTTP/1.1\r\n"), Body: [][]byte{[]byte("a"), []byte(big), []byte("c")}},
-			fmt.Sprintf("POST /y HTTP/1.1\r\nContent-Length: %d\r\n\r\n", len(big)+2), "a" + big + "c"},
+		{
+			"large",
+			Call{Head: []byte("POST /y HTTP/1.1\r\n"), Body: [][]byte{[]byte("a"), []byte(big), []byte("c")}},
+			fmt.Sprintf("POST /y HTTP/1.1\r\nContent-Length: %d\r\n\r\n", len(big)+2), "a" + big + "c",
+		},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -225,7 +234,7 @@ func TestReadDoesNotWait(t *testing.T) {
 	} {
 		next <- step.wire
 		n, err := r.Read(p)
-		if string(p[:n]) != step.body || (step.body == "") != (err == io.EOF) {
+		if string(p[:n]) != step.body || (step.body == "") != errors.Is(err, io.EOF) {
 			t.Fatalf("read %q, %v; want %q", p[:n], err, step.body)
 		}
 	}

@@ -248,12 +248,23 @@ func TestBypass(t *testing.T) {
 		list, host, port string
 		want             bool
 	}{
-		{"", "api.test", "443", false}, {"", "localhost", "80", true}, {"", "127.0.0.5", "80", true}, {"", "::1", "80", true},
-		{"*", "api.test", "443", true}, {"api.test", "api.test", "443", true}, {"api.test", "x.api.test", "443", true},
-		{"api.test", "xapi.test", "443", false}, {".test", "api.test", "443", true}, {"*.test", "api.test", "443", true},
-		{"a, api.test:8443", "api.test", "443", false}, {"a, API.test:443", "api.test", "443", true},
-		{"10.0.0.0/8", "10.2.3.4", "80", true}, {"10.0.0.0/8", "11.2.3.4", "80", false}, {"10.1.1.1", "10.1.1.1", "80", true},
-		{"[2001:db8::1]:443", "2001:db8::1", "443", true}, {"2001:db8::/32", "2001:db8::9", "443", true},
+		{"", "api.test", "443", false},
+		{"", "localhost", "80", true},
+		{"", "127.0.0.5", "80", true},
+		{"", "::1", "80", true},
+		{"*", "api.test", "443", true},
+		{"api.test", "api.test", "443", true},
+		{"api.test", "x.api.test", "443", true},
+		{"api.test", "xapi.test", "443", false},
+		{".test", "api.test", "443", true},
+		{"*.test", "api.test", "443", true},
+		{"a, api.test:8443", "api.test", "443", false},
+		{"a, API.test:443", "api.test", "443", true},
+		{"10.0.0.0/8", "10.2.3.4", "80", true},
+		{"10.0.0.0/8", "11.2.3.4", "80", false},
+		{"10.1.1.1", "10.1.1.1", "80", true},
+		{"[2001:db8::1]:443", "2001:db8::1", "443", true},
+		{"2001:db8::/32", "2001:db8::9", "443", true},
 	} {
 		if got := bypass(tc.list, tc.host, tc.port); got != tc.want {
 			t.Errorf("bypass(%q, %s, %s) = %v", tc.list, tc.host, tc.port, got)
@@ -271,9 +282,16 @@ func TestEndpointProblems(t *testing.T) {
 		url string
 		o   Options
 	}{
-		{"ftp://x", Options{}}, {"http://", Options{}}, {"http://u:s3cret@x/", Options{}}, {"http://x/?key=s3cret", Options{}},
-		{"http://a b/s3cret", Options{}}, {"http://x", Options{Proxy: "socks5://u:s3cret@y"}}, {"http://x", Options{Proxy: "http://u:s3cret@%%"}},
-		{"https://x", Options{CAFile: empty}}, {"https://x", Options{CAFile: "/does/not/exist"}}, {"https://x", Options{KeyFile: empty}},
+		{"ftp://x", Options{}},
+		{"http://", Options{}},
+		{"http://u:s3cret@x/", Options{}},
+		{"http://x/?key=s3cret", Options{}},
+		{"http://a b/s3cret", Options{}},
+		{"http://x", Options{Proxy: "socks5://u:s3cret@y"}},
+		{"http://x", Options{Proxy: "http://u:s3cret@%%"}},
+		{"https://x", Options{CAFile: empty}},
+		{"https://x", Options{CAFile: "/does/not/exist"}},
+		{"https://x", Options{KeyFile: empty}},
 		{"https://x", Options{CertFile: empty}},
 	} {
 		_, err := p.Endpoint(tc.url, tc.o)
@@ -415,9 +433,12 @@ func TestSocketOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, o := range []struct{ level, name, want int }{
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15}, {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 5},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3}, {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 30000},
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 5},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
+		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 30000},
 	} {
 		err := e.pool.idle[0].sock.rc.Control(func(fd uintptr) {
 			if got, err := syscall.GetsockoptInt(int(fd), o.level, o.name); err != nil || got != o.want {

@@ -9,13 +9,13 @@ import (
 
 // errWouldBlock is what a probing socket gives when nothing has arrived. TLS
 // connections survive it because it calls itself temporary.
-var errWouldBlock net.Error = wouldBlock{}
+var errWouldBlock net.Error = wouldBlockError{}
 
-type wouldBlock struct{}
+type wouldBlockError struct{}
 
-func (wouldBlock) Error() string   { return "nothing has arrived" }
-func (wouldBlock) Timeout() bool   { return true }
-func (wouldBlock) Temporary() bool { return true }
+func (wouldBlockError) Error() string   { return "nothing has arrived" }
+func (wouldBlockError) Timeout() bool   { return true }
+func (wouldBlockError) Temporary() bool { return true }
 
 // socket is a connected TCP or unix socket that can also be asked, without
 // waiting and without allocating, what has arrived.
