@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -71,7 +72,10 @@ func (w *worker) dependencies(file *config.File) (observe.Config, error) {
 	if r := &file.Router; r.RedisHost != "" {
 		c.Redis = observe.Redis{
 			Address:  net.JoinHostPort(r.RedisHost, strconv.Itoa(r.RedisPort)),
-			Username: r.RedisUsername, Password: r.RedisPassword.Reveal(),
+			Username: r.RedisUsername, Password: r.RedisPassword.Reveal(), Database: r.RedisDB,
+		}
+		if strings.HasPrefix(r.RedisHost, "/") { // a unix socket
+			c.Redis.Address = r.RedisHost
 		}
 		if r.RedisTLS {
 			c.Redis.TLS = &tls.Config{ServerName: r.RedisHost, MinVersion: tls.VersionTLS12}

@@ -230,26 +230,6 @@ func (f *File) database(secret func(*env.Secret, string)) {
 	f.General.DatabaseURL = env.Secret(u.String())
 }
 
-func (f *File) redis(r *report, secret func(*env.Secret, string)) {
-	s := setting{report: r, environ: f.Environ}
-	v := &f.Router
-	if v.RedisHost == "" {
-		v.RedisHost = f.Environ.Get("REDIS_HOST")
-	}
-	if v.RedisPort == 0 {
-		v.RedisPort = s.whole(6379, 1, 65535, nil, "", "REDIS_PORT", "")
-	} else if v.RedisPort > 65535 {
-		at := f.root.get("router_settings").get("redis_port").at
-		r.errorf(at, "router_settings.redis_port", "a port from 1 to 65535", "is %d", v.RedisPort)
-	}
-	if v.RedisUsername == "" {
-		v.RedisUsername = f.Environ.Get("REDIS_USERNAME")
-	}
-	secret(&v.RedisPassword, "REDIS_PASSWORD")
-	secret(&v.RedisURL, "REDIS_URL")
-	v.RedisTLS = v.RedisTLS || s.bool("REDIS_SSL")
-}
-
 // unconfigured serves what a fresh machine can serve, where nothing is said.
 func (f *File) unconfigured(src Source) {
 	none := f.Path == "" && src.Flags.Model == ""

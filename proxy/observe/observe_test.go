@@ -194,6 +194,19 @@ func TestRedis(t *testing.T) {
 	until(t, "started", is(fleet.DependencyConnected))
 }
 
+// TestRedisDatabase: the database asked for is the one that is selected; a
+// server has 16 of them.
+func TestRedisDatabase(t *testing.T) {
+	s := redistest.New(t)
+	for database, want := range map[int]fleet.Dependency{15: fleet.DependencyConnected, 16: fleet.DependencyDown} {
+		r := newRedis(Redis{Address: s.Addr, Database: database})
+		if got := r.look(t.Context()); got != want {
+			t.Errorf("database %d: %v, want %v (%v)", database, got, want, r.err)
+		}
+		r.close()
+	}
+}
+
 // TestOldRedis meets a server that says it is 6.2.
 func TestOldRedis(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -21,6 +21,7 @@ type Redis struct {
 	Address  string // host:port, or the path of a unix socket; empty: none
 	Username string
 	Password string
+	Database int         // number of its database
 	TLS      *tls.Config // nil: plain
 }
 
@@ -72,7 +73,7 @@ func (r *redis) look(ctx context.Context) fleet.Dependency {
 func (r *redis) open() error {
 	option := rueidis.ClientOption{
 		InitAddress: []string{r.config.Address}, Username: r.config.Username, Password: r.config.Password,
-		TLSConfig: r.config.TLS, ClientName: "sluice-observe", ForceSingleClient: true,
+		SelectDB: r.config.Database, TLSConfig: r.config.TLS, ClientName: "sluice-observe", ForceSingleClient: true,
 		DisableCache: true, AlwaysRESP2: true, DisableRetry: true, ClientSetInfo: rueidis.DisableClientSetInfo,
 		ReadBufferEachConn: 4 << 10, WriteBufferEachConn: 1 << 10, RingScaleEachConn: 2, PipelineMultiplex: -1,
 	}
