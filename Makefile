@@ -73,10 +73,10 @@ e2e: ## the real programs under load, killed, recycled, stopped: short form (fla
 soak: ## the same tests at full length, then ten million fuzz inputs
 	.ci/needs race
 	$(SERVICES) && $(GO) test -v -tags e2e -count=1 -timeout 6h ./internal/e2e $(ARGS) -full
-	$(MAKE) fuzz FUZZ_INPUTS=10000000
+	$(MAKE) fuzz FUZZTIME=20s FUZZ_INPUTS=10000000
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME (or FUZZ_TOTAL seconds or FUZZ_INPUTS inputs over all of them)
+fuzz: ## each fuzz target for FUZZTIME (FUZZ_TOTAL seconds over all of them; rounds up to FUZZ_INPUTS inputs)
 	@FUZZTIME='$(FUZZTIME)' FUZZ_TOTAL='$(FUZZ_TOTAL)' FUZZ_INPUTS='$(FUZZ_INPUTS)' GO='$(GO)' .ci/fuzz
 
 .PHONY: bench
