@@ -53,6 +53,7 @@ check: $(GOLANGCI) ## formatting, vet, linters, import table, generated files
 	$(GOLANGCI) run
 	$(GO) test -count=1 ./internal/archtest
 	$(GO) generate ./... && git diff --exit-code --stat -- docs
+	$(GO) mod tidy -diff
 	$(GO) mod verify
 
 $(GOLANGCI):
