@@ -37,9 +37,6 @@ func (a *appliance) custody(past inheritance) error {
 	}
 	candidates := a.heldSockets(past, stored)
 	for i := range a.plan.endpoints {
-		if a.plan.bad == badOwnListener && a.plan.endpoints[i].name == mainName {
-			continue
-		}
 		all := make([]int, slots)
 		for slot := range all {
 			all[slot] = slot
@@ -56,10 +53,6 @@ func (a *appliance) custody(past inheritance) error {
 	a.checkMigrate()
 	return nil
 }
-
-// badOwnListener is the known-bad variant in which workers bind and close
-// their own listeners.
-const badOwnListener = "own-listener"
 
 // ownTable takes the host table over, or makes one.
 func (a *appliance) ownTable(past inheritance, stored []storedFD) error {
@@ -137,6 +130,9 @@ func (a *appliance) heldSockets(past inheritance, stored []storedFD) *[]socket {
 	}
 	for _, l := range a.orphans {
 		for i, h := range l.held {
+			if h.fd >= 0 && h.m.Held == fleet.KindListener && h.m.Listener != nil && h.m.Listener.Network == "tcp" {
+				reopen(h.fd)
+			}
 			if h.m.Held == fleet.KindListener && h.m.Listener != nil && h.fd >= 0 {
 				add(*h.m.Listener, h.fd)
 				l.held[i].fd = -1
@@ -170,11 +166,15 @@ func (a *appliance) own(e *endpoint, slots []int, candidates *[]socket) error {
 		}
 		inherited = true
 		e.address = c.Address
-		a.sockets = append(a.sockets, socket{Listener: e.describe(slot), fd: c.fd})
+		l := e.describe(slot)
+		l.Lent = c.Lent || c.Slot == anySlot
+		a.sockets = append(a.sockets, socket{Listener: l, fd: c.fd})
 	}
 	if e.network == "unix" && inherited {
 		for _, slot := range missing {
-			a.sockets = append(a.sockets, socket{Listener: e.describe(slot), fd: a.sockets[len(a.sockets)-1].fd})
+			last := a.sockets[len(a.sockets)-1]
+			last.Slot = slot
+			a.sockets = append(a.sockets, last)
 		}
 		return nil
 	}

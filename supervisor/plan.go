@@ -37,7 +37,6 @@ type plan struct {
 	window        time.Duration // of a stop
 
 	skipServers bool
-	bad         string // known-bad variant, of test builds only
 }
 
 // machine is what plan needs to know of the host, so that it is pure.
@@ -80,9 +79,6 @@ func newPlan(e *env.Environ, m machine) (plan, error) {
 	}
 	if p.skipServers, err = e.Bool("SKIP_SERVER_STARTUP", false); err != nil {
 		return p, err
-	}
-	if badBuild {
-		p.bad = e.Get("SLUICE_TEST_BAD")
 	}
 	const longest = 80 // a unix socket's path has room for 107 bytes
 	if len(p.stateDir.Run()) > longest {

@@ -289,7 +289,7 @@ func (a *appliance) isReady(g *generation) {
 		}
 	}
 	if a.stop.phase >= stopLame {
-		a.makeLame(g, a.stop.windowEnd-now)
+		a.makeLame(g, max(a.stop.windowEnd-now, 1))
 	}
 	a.dirty = true
 }
@@ -301,7 +301,11 @@ func (a *appliance) makeLame(g *generation, window int64) {
 		return
 	}
 	g.state, g.lamed = fleet.StateLame, a.now()
-	g.send(fleet.Message{Kind: fleet.KindLame, Window: window})
+	quiet := int64(0)
+	if a.stop.phase != stopNone {
+		quiet = fleet.StopQuiet // no successor waits for what idle connections may still ask
+	}
+	g.send(fleet.Message{Kind: fleet.KindLame, Window: window, Quiet: quiet})
 	a.dirty = true
 }
 

@@ -21,7 +21,7 @@ const (
 
 const (
 	secondWindow = int64(30 * time.Second) // after a second signal
-	quietFor     = int64(500 * time.Millisecond)
+	quietFor     = int64(time.Second)
 	quietMost    = int64(5 * time.Second)
 )
 
@@ -117,6 +117,7 @@ func (a *appliance) stopStep(now int64) {
 func (a *appliance) beginLame(now int64) {
 	st := &a.stop
 	st.phase, st.at = stopLame, now
+	a.closeDoors()
 	var serving []*generation
 	for _, g := range a.gens {
 		if g.serving() {
@@ -138,7 +139,8 @@ func (a *appliance) beginLame(now int64) {
 }
 
 // endAccepting makes the last worker lame when no queue has held anything for
-// half a second, or after five seconds.
+// a second, or after five seconds. From then on a new connection is refused:
+// one that nobody will accept would hang as long as the slowest stream.
 func (a *appliance) endAccepting(now int64) {
 	st := &a.stop
 	if st.last == nil {
@@ -146,8 +148,8 @@ func (a *appliance) endAccepting(now int64) {
 	}
 	queued := 0
 	for _, s := range a.sockets {
-		if s.Slot >= 0 && s.Network == "tcp" {
-			queued += waiting(s.fd)
+		if s.Slot >= 0 {
+			queued += pending(s)
 		}
 	}
 	if queued > 0 || st.quietSince == 0 {
@@ -160,6 +162,36 @@ func (a *appliance) endAccepting(now int64) {
 		a.makeLame(st.last, max(st.windowEnd-now, 1))
 	}
 	st.last = nil
+	for _, s := range a.ownSockets() {
+		if err := refuse(s.fd); err != nil {
+			a.log.Debug("refuse new connections", slog.String("listener", s.Name), slog.String("error", err.Error()))
+		}
+	}
+}
+
+// closeDoors has the kernel drop the first packet of new connections, so that
+// the queues run empty while the last worker accepts.
+func (a *appliance) closeDoors() {
+	for _, s := range a.ownSockets() {
+		if s.Network != "tcp" {
+			continue
+		}
+		if err := closeDoor(s.fd); err != nil {
+			a.log.Debug("drop new connections", slog.String("listener", s.Name), slog.String("error", err.Error()))
+		}
+	}
+}
+
+// ownSockets are the workers' listeners that live no longer than the appliance:
+// one that systemd bound is systemd's, and others may be asked on it next.
+func (a *appliance) ownSockets() []socket {
+	var out []socket
+	for _, s := range a.sockets {
+		if s.Slot >= 0 && !s.Lent {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // beginCut ends what is left with an error event in each stream.

@@ -80,6 +80,14 @@ func (l *Log) SetJSON(on bool) {
 	l.sink.mu.Unlock()
 }
 
+// SetWriter changes where the lines to come are written, those that wait for
+// the writer too. A write that is under way still goes to the old one.
+func (l *Log) SetWriter(w io.Writer) {
+	l.sink.mu.Lock()
+	l.sink.w = w
+	l.sink.mu.Unlock()
+}
+
 // Dropped counts the lines that found no room since the start.
 func (l *Log) Dropped() uint64 { return l.sink.dropped.Load() }
 
@@ -126,7 +134,6 @@ func ParseLevel(name string) (level slog.Level, ok bool) {
 
 // sink holds the lines that wait and the goroutine that writes them.
 type sink struct {
-	w     io.Writer
 	level slog.LevelVar
 	base  *handler // whose attributes the log's own lines carry
 
@@ -140,6 +147,7 @@ type sink struct {
 
 	// mu guards what follows. It is held to copy a line, never over a write.
 	mu      sync.Mutex
+	w       io.Writer
 	json    bool
 	closed  bool
 	pending []byte // lines to write next
@@ -208,13 +216,13 @@ func (s *sink) flush(last bool) (more bool) {
 	more = s.summaries(last)
 	s.tellDrops()
 	more = more || s.dropped.Load() != s.told
-	out := s.pending
+	out, w := s.pending, s.w
 	s.pending, s.spare = s.spare[:0], nil
 	s.writing = len(out)
 	s.mu.Unlock()
 
 	if len(out) > 0 {
-		if n, err := s.w.Write(out); err != nil {
+		if n, err := w.Write(out); err != nil {
 			s.lost.Add(uint64(len(out) - n))
 		}
 	}

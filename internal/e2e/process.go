@@ -55,15 +55,26 @@ func (a *Appliance) PSS() int64 { return a.memory("Pss:") }
 func (a *Appliance) memory(field string) int64 {
 	var sum int64
 	for _, p := range a.Processes() {
-		b, _ := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/smaps_rollup")
-		for line := range strings.Lines(string(b)) {
-			if f := strings.Fields(line); len(f) >= 2 && f[0] == field {
-				kb, _ := strconv.ParseInt(f[1], 10, 64)
-				sum += kb << 10
-			}
-		}
+		sum += a.memoryOf(p.PID, field)
 	}
 	return sum
+}
+
+// memoryOf is one field of the smaps_rollup of a process, in bytes.
+func (a *Appliance) memoryOf(pid int, field string) int64 {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == field {
+			return kilobytes(f[1])
+		}
+	}
+	return 0
+}
+
+// kilobytes reads a number of /proc, which counts in units of 1024 bytes.
+func kilobytes(text string) int64 {
+	kb, _ := strconv.ParseInt(text, 10, 64)
+	return kb << 10
 }
 
 // cleanup stops what runs, complains about what is left, and shows the log of

@@ -30,7 +30,9 @@ func (w *worker) build() error {
 	if err != nil {
 		return err
 	}
-	w.setLog(file)
+	if err := w.setLog(file); err != nil {
+		return boot.Exit(fleet.ExitConfig, err)
+	}
 	if err := w.findMasterKey(file); err != nil {
 		return boot.Exit(fleet.ExitConfig, err)
 	}
@@ -56,8 +58,10 @@ func (w *worker) apply(file *config.File) error {
 	if err != nil {
 		return err
 	}
+	if err := w.setLog(file); err != nil {
+		return err
+	}
 	w.server.Swap(g)
-	w.setLog(file)
 	w.use(file)
 	return nil
 }
@@ -70,9 +74,18 @@ func (w *worker) use(file *config.File) {
 	}
 }
 
-func (w *worker) setLog(file *config.File) {
+// setLog gives the log its form, and its file where one is named. The file is
+// opened again at each reload, so that it can be rotated.
+func (w *worker) setLog(file *config.File) error {
+	if path := file.Server.LogFile; path != "" {
+		if err := w.logFile.open(path); err != nil {
+			return err
+		}
+		w.log.SetWriter(&w.logFile)
+	}
 	w.log.SetLevel(file.Server.LogLevel)
 	w.log.SetJSON(file.Server.JSONLogs)
+	return nil
 }
 
 // findMasterKey takes the stored key, or makes one, where none is configured.

@@ -43,7 +43,7 @@ func (w *worker) rejoined(o *orphanage) bool {
 	if int64(fleet.Since(o.since)) > w.orphanDrain && !w.server.Draining() {
 		w.log.Warn("no supervisor came back; draining", slog.Duration("window", w.config.Server.StopWait))
 		w.table.Header().State.Store(uint32(fleet.StateDraining))
-		w.lame(w.config.Server.StopWait)
+		w.lame(w.config.Server.StopWait, fleet.StopQuiet)
 	}
 	return false
 }

@@ -36,6 +36,7 @@ type worker struct {
 	masterKey env.Secret // of the state directory, "" when one is configured
 	madeKey   bool       // this worker made it
 	applied   uint64     // number of the configuration in use
+	logFile   logFile
 	pools     *upstream.Pools
 	server    *server.Server
 	metrics   *gateway.Metrics
@@ -172,7 +173,7 @@ func (w *worker) obey(m fleet.Message) {
 	case fleet.KindAdopt:
 		w.server.Adopt(m.Slots)
 	case fleet.KindLame:
-		w.lame(time.Duration(m.Window))
+		w.lame(time.Duration(m.Window), time.Duration(m.Quiet))
 	case fleet.KindCut:
 		w.server.Cut(time.Duration(m.Window))
 	case fleet.KindReload:
@@ -182,8 +183,13 @@ func (w *worker) obey(m fleet.Message) {
 	}
 }
 
-func (w *worker) lame(window time.Duration) {
+// lame makes the worker finish. quiet bounds the life of idle connections where
+// no successor takes their requests; 0 leaves them their keep-alive time.
+func (w *worker) lame(window, quiet time.Duration) {
 	w.table.Generation(w.area).State.Store(uint32(fleet.StateLame))
+	if quiet > 0 {
+		w.server.Quiet(quiet)
+	}
 	w.server.Lame(window)
 }
 
@@ -210,13 +216,13 @@ func (w *worker) onSignal(s os.Signal) error {
 	case syscall.SIGTERM, syscall.SIGINT:
 		switch {
 		case w.server.Draining():
-			w.server.Cut(30 * time.Second)
+			w.lame(min(30*time.Second, w.config.Server.StopWait), fleet.StopQuiet)
 		case w.link != nil:
 			w.askRecycle("signal")
 		default:
 			w.log.Info("draining", slog.Duration("window", w.config.Server.StopWait))
 			w.table.Header().State.Store(uint32(fleet.StateDraining))
-			w.lame(w.config.Server.StopWait)
+			w.lame(w.config.Server.StopWait, fleet.StopQuiet)
 		}
 	}
 	return nil

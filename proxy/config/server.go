@@ -127,9 +127,6 @@ func (f *File) server(r *report, flags *Flags) {
 	v.LogFile = f.Environ.Get("LITELLM_LOG_FILE")
 	v.JSONLogs = f.LiteLLM.JSONLogs || s.bool("JSON_LOGS")
 	f.logLevel(s, flags)
-	if v.LogFile != "" {
-		r.warnf(Pos{File: "LITELLM_LOG_FILE"}, "", "has no effect in this release: the log goes to standard error")
-	}
 	for name, reason := range flags.withoutEffect() {
 		r.warnf(Pos{File: name}, "", "is ignored: %s", reason)
 	}

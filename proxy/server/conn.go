@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -50,6 +51,7 @@ type conn struct {
 	limit atomic.Int64 // when it must be over; 0 for never
 	held  atomic.Bool  // idle with fasthttp's buffers in hand
 	dead  atomic.Bool  // killed
+	cut   atomic.Bool  // its last exchange was cancelled by Cut
 
 	mu   sync.Mutex // guards open and x
 	open bool
@@ -155,8 +157,12 @@ func (c *conn) overdue() error {
 		return net.ErrClosed
 	}
 	now := c.s.clock.now()
-	if limit := c.limit.Load(); limit != 0 && now >= limit {
-		if c.phase.Load() != phaseIdle {
+	idle, limit := c.phase.Load() == phaseIdle, c.limit.Load()
+	if idle {
+		limit = c.idleEnd()
+	}
+	if limit != 0 && now >= limit {
+		if !idle {
 			return errStalled
 		}
 		// An interrupted read has not looked: a request that is there already
@@ -172,6 +178,17 @@ func (c *conn) overdue() error {
 		return io.EOF
 	}
 	return nil
+}
+
+// idleEnd is when an idle connection is to be closed, 0 for never.
+func (c *conn) idleEnd() int64 {
+	limit := c.limit.Load()
+	if quiet := c.s.quiet.Load(); quiet != 0 {
+		if end := max(c.since.Load(), c.s.quietFrom.Load()) + quiet; limit == 0 || end < limit {
+			return end
+		}
+	}
+	return limit
 }
 
 // Write is fasthttp's write. It fails when the reader takes less than
@@ -359,7 +376,7 @@ func (c *conn) begin() bool {
 	}
 	if c.listener != nil && c.listener.about.TLS && c.s.tls != nil {
 		t := tls.Server(rawConn{c}, c.s.tls)
-		if err := t.Handshake(); err != nil {
+		if err := t.HandshakeContext(context.Background()); err != nil {
 			return false
 		}
 		c.tls = t
@@ -389,7 +406,10 @@ func (c *conn) await() bool {
 // the close into a reset, and where an idle connection's time is over, FIN goes
 // first and what still arrives is read for lingerTime (RFC 9112, section 9.6).
 func (c *conn) finish() {
-	idle := c.phase.Load() == phaseIdle && c.limit.Load() != 0 && c.s.clock.now() >= c.limit.Load()
+	idle := false
+	if end := c.idleEnd(); c.phase.Load() == phaseIdle {
+		idle = end != 0 && c.s.clock.now() >= end
+	}
 	if c.dead.Load() || !c.linger && !idle {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sluice/proxy/gateway"
+	"sluice/supervisor/fleet"
 )
 
 // Lame makes the worker a lame duck: it accepts nothing more, answers what it
@@ -26,6 +27,25 @@ func (s *Server) Lame(window time.Duration) {
 	}
 }
 
+// Quiet ends idle connections d after their last answer and not before d from
+// now, where their keep-alive time would be longer: for a stop of the whole
+// appliance, where no successor is waited for. Only the first call counts.
+func (s *Server) Quiet(d time.Duration) {
+	if s.quietFrom.CompareAndSwap(0, s.clock.now()) {
+		s.quiet.Store(int64(d))
+	}
+}
+
+// closing says that clients are better served elsewhere: the worker is lame, or
+// the whole appliance stops.
+func (s *Server) closing() bool {
+	if s.lame.Load() {
+		return true
+	}
+	state := fleet.State(s.c.Table.Header().State.Load())
+	return state == fleet.StateDraining || state == fleet.StateStopping
+}
+
 // Draining reports whether Lame was called.
 func (s *Server) Draining() bool { return s.lame.Load() }
 
@@ -40,7 +60,9 @@ func (s *Server) Cut(window time.Duration) {
 			return
 		}
 		if c.cancel(gateway.CauseStopping) {
-			s.own.Cut.Add(1)
+			if !c.cut.Swap(true) {
+				s.own.Cut.Add(1)
+			}
 			return
 		}
 		if c.phase.Load() == phaseIdle {

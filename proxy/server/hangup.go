@@ -39,7 +39,8 @@ func (s *Server) look(c *conn, now int64, peek bool) {
 	late := limit != 0 && now >= limit
 	switch phase {
 	case phaseIdle:
-		if late || c.held.Load() && now-c.since.Load() >= int64(parkAfter) {
+		end := c.idleEnd()
+		if late = end != 0 && now >= end; late || c.held.Load() && now-c.since.Load() >= int64(parkAfter) {
 			c.wakeRead()
 		}
 	case phaseHeader, phaseBody, phaseLinger:

@@ -297,6 +297,9 @@ func (lp *loop) run() {
 				continue // the neighbour took it
 			}
 		}
+		if errors.Is(acceptErr, syscall.EINVAL) {
+			return // shut down by the supervisor: the appliance stops
+		}
 		if acceptErr != nil {
 			if errors.Is(acceptErr, syscall.EMFILE) || errors.Is(acceptErr, syscall.ENFILE) || errors.Is(acceptErr, syscall.ENOMEM) {
 				time.Sleep(10 * time.Millisecond)

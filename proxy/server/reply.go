@@ -39,7 +39,7 @@ func (s *Server) standard(ctx *fasthttp.RequestCtx, k *call) {
 	h.SetCanonical(keyRequestID, k.x.ID[:])
 	h.SetCanonical(keyCallID, k.x.CallID)
 	s.guard(ctx, k.head.origin)
-	if s.lame.Load() {
+	if s.closing() {
 		ctx.SetConnectionClose()
 	}
 }

@@ -93,6 +93,9 @@ type Server struct {
 	bodies  atomic.Int64
 	lame    atomic.Bool
 
+	quiet     atomic.Int64 // how long an idle connection lives; 0: Config.KeepAlive
+	quietFrom atomic.Int64 // when quiet was set
+
 	conns  registry
 	accept acceptors
 	bad    badness

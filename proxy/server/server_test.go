@@ -261,8 +261,10 @@ func TestAnswers(t *testing.T) {
 		{"unknown", "GET /nope HTTP/1.1\r\n" + auth, 404, `{"detail":"Not Found"}`},
 		{"method", "PUT /v1/chat/completions HTTP/1.1\r\n" + auth, 405, `{"detail":"Method Not Allowed"}`},
 		{"no key", "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 401, ""},
-		{"malformed key", "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: sk-1\r\n\r\n", 401,
-			"{\"error\":{\"message\":\"Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix.\",\"type\":\"auth_error\",\"param\":\"None\",\"code\":\"401\"}}"},
+		{
+			"malformed key", "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: sk-1\r\n\r\n", 401,
+			"{\"error\":{\"message\":\"Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix.\",\"type\":\"auth_error\",\"param\":\"None\",\"code\":\"401\"}}",
+		},
 		{"form", "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nx-api-key: " + testKey + "\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\nmodel=x", 400, ""},
 		{"bad json", "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nx-api-key: " + testKey + "\r\nContent-Length: 2\r\n\r\n{]", 400, ""},
 		{"compressed", "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{]", 415, ""},
@@ -439,6 +441,44 @@ func TestLame(t *testing.T) {
 	defer stop()
 	if err := b.Wait(ctx); err != nil {
 		t.Errorf("%v: %d open", err, b.Open())
+	}
+}
+
+// In a stop of the whole appliance idle connections end after a short quiet
+// time, by FIN; one that is used meanwhile is answered with Connection: close.
+func TestQuiet(t *testing.T) {
+	b := start(t, nil)
+	idle, idleReader := b.dial(t)
+	_, _ = io.WriteString(idle, chat("mock", ""))
+	read(t, idleReader)
+	_, silentReader := b.dial(t)
+	used, usedReader := b.dial(t)
+	_, _ = io.WriteString(used, chat("mock", ""))
+	read(t, usedReader)
+	const quiet = 600 * time.Millisecond
+	begin := time.Now()
+	b.Lame(0)
+	b.Quiet(quiet)
+	_, _ = io.WriteString(used, chat("mock", ""))
+	if resp, _ := read(t, usedReader); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("status %d, close %v", resp.StatusCode, resp.Close)
+	}
+	for _, r := range []*bufio.Reader{idleReader, silentReader} {
+		if _, err := r.ReadByte(); err != io.EOF || time.Since(begin) < quiet || time.Since(begin) > 2*time.Second {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	}
+}
+
+// While the appliance waits for its balancer to look away, answers already send
+// clients elsewhere.
+func TestDrainingAnswersClose(t *testing.T) {
+	b := start(t, nil)
+	b.c.Table.Header().State.Store(uint32(fleet.StateDraining))
+	nc, r := b.dial(t)
+	_, _ = io.WriteString(nc, chat("mock", ""))
+	if resp, _ := read(t, r); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("status %d, close %v", resp.StatusCode, resp.Close)
 	}
 }
 

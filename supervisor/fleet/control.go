@@ -47,6 +47,7 @@ type Listener struct {
 	// TLS and ProxyProtocol are read by the worker.
 	TLS           bool     `json:"tls,omitempty"`
 	ProxyProtocol bool     `json:"proxy_protocol,omitempty"`
+	Lent          bool     `json:"lent,omitempty"`    // systemd bound it, and keeps it when the appliance has ended
 	Trusted       []string `json:"trusted,omitempty"` // networks whose X-Forwarded-For and PROXY header count
 }
 
