@@ -288,7 +288,7 @@ func (w *worker) serverConfig(file *config.File) server.Config {
 		MaxBody:       int64(file.General.MaxRequestMB * (1 << 20)),
 		BodyAllowance: bodyAllowance(file),
 		KeepAlive:     file.Server.KeepAlive, KeyHeader: file.General.KeyHeader,
-		CORSOrigins: file.Server.CORSOrigins, MetricsAuth: file.LiteLLM.RequireAuthForMetrics,
+		CORSOrigins: file.Server.CORSOrigins, CORSCredentials: file.Server.CORSCredentials, MetricsAuth: file.LiteLLM.RequireAuthForMetrics,
 		CertFile: file.Server.TLSCert, KeyFile: file.Server.TLSKey,
 		Metrics: w.writeMetrics, Counted: w.counted, Panicked: w.panicked,
 		Log: w.log.Logger, Table: w.table, Area: w.area, Slot: w.slot,

@@ -123,6 +123,9 @@ func (f *File) server(r *report, flags *Flags) {
 	v.RootPath = rootPath(f.Environ.Get("SERVER_ROOT_PATH"))
 	v.CORSOrigins = origins(f.Environ.Get("LITELLM_CORS_ORIGINS"))
 	v.CORSCredentials = s.bool("LITELLM_CORS_ALLOW_CREDENTIALS")
+	if v.CORSCredentials && slices.Contains(v.CORSOrigins, "*") {
+		r.warnf(Pos{File: "LITELLM_CORS_ALLOW_CREDENTIALS"}, "", "has no effect for every origin: name the origins in LITELLM_CORS_ORIGINS")
+	}
 	v.Environment = f.Environ.Get("LITELLM_ENVIRONMENT")
 	v.LogFile = f.Environ.Get("LITELLM_LOG_FILE")
 	v.JSONLogs = f.LiteLLM.JSONLogs || s.bool("JSON_LOGS")

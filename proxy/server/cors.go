@@ -10,9 +10,15 @@ var (
 	keyAllowHeaders = []byte("access-control-allow-headers")
 	keyExpose       = []byte("access-control-expose-headers")
 	keyMaxAge       = []byte("access-control-max-age")
+	keyCredentials  = []byte("access-control-allow-credentials")
+	valueTrue       = []byte("true")
 	valueAny        = []byte("*")
 	valueMethods    = []byte("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
 	valueMaxAge     = []byte("600")
+	// With credentials a * would be a name like any other.
+	valueExpose = []byte("retry-after, x-request-id, x-litellm-call-id, x-litellm-version, x-litellm-model-id, x-litellm-model-group, " +
+		"x-litellm-model-name, x-litellm-attempted-retries, x-litellm-response-duration-ms, x-litellm-overhead-duration-ms, " +
+		"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens")
 )
 
 // preflight is where CORS preflight requests go, whatever their path.
@@ -36,10 +42,17 @@ func (s *Server) allowed(origin []byte) []byte {
 }
 
 func (s *Server) cors(h *fasthttp.ResponseHeader, origin []byte) {
-	if v := s.allowed(origin); v != nil {
-		h.SetCanonical(keyAllowOrigin, v)
-		h.SetCanonical(keyExpose, valueAny)
+	v := s.allowed(origin)
+	if v == nil {
+		return
 	}
+	h.SetCanonical(keyAllowOrigin, v)
+	if s.c.CORSCredentials && v[0] != '*' {
+		h.SetCanonical(keyCredentials, valueTrue)
+		h.SetCanonical(keyExpose, valueExpose)
+		return
+	}
+	h.SetCanonical(keyExpose, valueAny)
 }
 
 func (s *Server) preflight(ctx *fasthttp.RequestCtx, c *conn, k *call) {

@@ -58,10 +58,13 @@ type Config struct {
 	HeaderTimeout time.Duration // from the first byte to the end of the headers; 10 s
 	KeyHeader     string        // litellm_key_header_name; "" for none
 	CORSOrigins   []string      // LITELLM_CORS_ORIGINS; nil is *
-	MetricsAuth   bool          // GET /metrics needs a key
-	HealthSocket  string        // healthd's unix socket; "" serves this worker's own metrics
-	CertFile      string        // of TLS listeners
-	KeyFile       string
+	// CORSCredentials lets browsers send credentials from the named origins
+	// (LITELLM_CORS_ALLOW_CREDENTIALS); never from *.
+	CORSCredentials bool
+	MetricsAuth     bool   // GET /metrics needs a key
+	HealthSocket    string // healthd's unix socket; "" serves this worker's own metrics
+	CertFile        string // of TLS listeners
+	KeyFile         string
 
 	Metrics  func(io.Writer)    // writes this worker's own metrics; nil for none
 	Counted  func(total uint64) // after each counted request, on the request path: must not block
