@@ -294,6 +294,9 @@ func (w *worker) serverConfig(file *config.File) server.Config {
 		Log: w.log.Logger, Table: w.table, Area: w.area, Slot: w.slot,
 		Concurrency: int64(file.Server.LimitConcurrency),
 	}
+	if on := file.General.UseXForwardedFor; on != nil {
+		c.IgnoreForwarded = !*on
+	}
 	if w.link != nil {
 		c.HealthSocket = w.dir.Health()
 	}

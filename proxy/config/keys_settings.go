@@ -76,7 +76,7 @@ func generalKeys() []Key {
 		{Name: "max_request_size_mb", Kind: Megabyte, Doc: "larger requests are refused"},
 		{Name: "max_response_size_mb", Kind: Megabyte, Doc: "larger answers of a provider are refused"},
 		{Name: "litellm_key_header_name", Kind: Text, Default: "Authorization", Doc: "a further header that keys are read from"},
-		{Name: "use_x_forwarded_for", Kind: Bool, Use: Later, Default: "false", Doc: "take the address of the client from X-Forwarded-For, where a trusted proxy sent it"},
+		{Name: "use_x_forwarded_for", Kind: Bool, Default: "true where `SLUICE_TRUSTED_PROXIES` or a listener names trusted proxies", Doc: "take the address of the client from X-Forwarded-For; believed of trusted proxies alone"},
 		{Name: "forward_client_headers_to_llm_api", Kind: Bool, Use: Later, Default: "false", Doc: "pass the client's `x-*` headers on"},
 		{Name: "forward_openai_org_id", Kind: Bool, Use: Later, Default: "false", Doc: "pass the client's OpenAI-Organization header on"},
 		{Name: "allow_client_side_credentials", Kind: Bool, Use: Later, Default: "false", Doc: "let every client send `api_key` and `api_base`"},

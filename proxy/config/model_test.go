@@ -173,3 +173,26 @@ model_list:
 		t.Error("environment_variables are not set")
 	}
 }
+
+func TestForwardedFor(t *testing.T) {
+	for _, c := range []struct {
+		text, environ string
+		warned        bool
+	}{
+		{"true", "X=", true},
+		{"true", "SLUICE_TRUSTED_PROXIES=10.0.0.0/8", false},
+		{"true", "SLUICE_LISTEN=b=tcp://:81?trusted=10.0.0.0/8", false},
+		{"false", "X=", false},
+	} {
+		f, problems := loadText(t, "general_settings: {use_x_forwarded_for: "+c.text+"}", environ(c.environ))
+		if f == nil || *f.General.UseXForwardedFor != (c.text == "true") {
+			t.Fatal(problems)
+		}
+		if got := len(problems.Of(Warning)) > 0; got != c.warned {
+			t.Errorf("%s with %s: %s", c.text, c.environ, problems)
+		}
+	}
+	if must(t, "", environ()).General.UseXForwardedFor != nil {
+		t.Error("not given, and yet set")
+	}
+}

@@ -35,7 +35,7 @@ type General struct {
 	MaxRequestMB               float64       `cfg:"max_request_size_mb"`  // MiB; 0 is the server's default
 	MaxResponseMB              float64       `cfg:"max_response_size_mb"` // MiB; 0 is no bound of its own
 	KeyHeader                  string        `cfg:"litellm_key_header_name"`
-	UseXForwardedFor           bool          `cfg:"use_x_forwarded_for"`
+	UseXForwardedFor           *bool         `cfg:"use_x_forwarded_for"` // nil is not given: where a listener trusts proxies
 	ForwardClientHeaders       bool          `cfg:"forward_client_headers_to_llm_api"`
 	ForwardOpenAIOrg           bool          `cfg:"forward_openai_org_id"`
 	AllowClientSideCredentials bool          `cfg:"allow_client_side_credentials"`
@@ -120,7 +120,18 @@ func (f *File) settings(r *report, root *value) {
 	if v.get("routing_strategy") != nil && f.Router.Strategy != "simple-shuffle" {
 		r.warnf(v.get("routing_strategy").at, "router_settings.routing_strategy", "%s is served as simple-shuffle in this release", quote(f.Router.Strategy))
 	}
+	f.checkForwarded(r, root.get("general_settings"))
 	f.checkGeneral(r, root.get("general_settings"))
+}
+
+// checkForwarded warns of a header that nobody is trusted to send.
+func (f *File) checkForwarded(r *report, v *value) {
+	on := f.General.UseXForwardedFor
+	if on == nil || !*on || f.Environ.Get("SLUICE_TRUSTED_PROXIES") != "" || strings.Contains(f.Environ.Get("SLUICE_LISTEN"), "trusted=") {
+		return
+	}
+	r.warnf(v.get("use_x_forwarded_for").at, "general_settings.use_x_forwarded_for",
+		"has no effect: no proxy is trusted; name their networks in SLUICE_TRUSTED_PROXIES")
 }
 
 func (f *File) checkGeneral(r *report, v *value) {

@@ -3,10 +3,12 @@ package server
 import (
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"sluice/proxy/gateway"
 	"sluice/supervisor/fleet"
 )
 
@@ -54,6 +56,19 @@ func TestCorpus(t *testing.T) {
 		{"F10 CONNECT", "CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n", 405, true},
 		{"F10 expectation", post + "Expect: 200-ok\r\nContent-Length: 2\r\n\r\n{}", 417, false},
 		{"F10 keep-alive, close", "GET /v1/models HTTP/1.1\r\nHost: x\r\n" + auth + "Connection: keep-alive, close\r\n\r\n", 200, false},
+		{"F10 blank after chunk size", post + inChunks("3b ", ""), 400, false},
+		{"F10 blank after last chunk", post + inChunks("3b", "0\t\r\n\r\n"), 400, false},
+		{"F11 control in extension", post + inChunks("3b;a=\x00", ""), 400, false},
+		{"F11 folded trailer", post + inChunks("3b", "0\r\nX: a\r\n b\r\n\r\n"), 400, false},
+		{"F11 blank in trailer name", post + inChunks("3b", "0\r\nX : a\r\n\r\n"), 400, false},
+		{"chunks", post + inChunks("3b", ""), 200, true},
+		{"chunks with extension and trailer", post + inChunks("003B;a=\"b\"", "0;x\r\nX-T: a\r\n\r\n"), 200, true},
+		{"chunked body nobody reads", get + "Transfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n", 200, false},
+		{"F11 bare LF after a header", "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-A: a\n" + auth + "\r\n", 400, false},
+		{"F11 bare LF after the request line", "GET /v1/models HTTP/1.1\nHost: x\r\n" + auth + "\r\n", 400, false},
+		{"F13 absolute form, not http", "GET ftp://evil/v1/models HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n", 400, false},
+		{"F13 absolute form, user", "GET http://u:p@evil/v1/models HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n", 400, false},
+		{"F13 absolute form, slash in query", "GET http://evil?/v1/models HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n", 200, true},
 		{"F11 bare LF in value", "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-A: a\rb\r\n\r\n", 400, false},
 		{"F11 NUL", "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-A: a\x00b\r\n\r\n", 400, false},
 		{"F11 space before colon", "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-A : a\r\n\r\n", 400, false},
@@ -118,6 +133,17 @@ func TestCorpus(t *testing.T) {
 		t.Errorf("%d in flight", n)
 	}
 }
+
+// inChunks is the rest of a request whose body is one chunk of 59 bytes.
+func inChunks(size, end string) string {
+	if end == "" {
+		end = "0\r\n\r\n"
+	}
+	return "Transfer-Encoding: chunked\r\n\r\n" + size + "\r\n" + `{"model":"mock","messages":[{"role":"user","content":"h"}]}` + "\r\n" + end
+}
+
+// Note implements Gateway.
+func (g *fakeGateway) Note(*gateway.Exchange) {}
 
 func TestBodyTimes(t *testing.T) {
 	b := start(t, func(c *Config, _ *fleet.Listener) { c.BodyAllowance = 1000 })
@@ -192,6 +218,28 @@ func FuzzProxyHeader(f *testing.F) {
 			t.Errorf("length %d of %d", n, len(b))
 		}
 	})
+}
+
+// TestForwarded: X-Forwarded-For is believed of a trusted peer, unless it is
+// to be ignored.
+func TestForwarded(t *testing.T) {
+	for _, c := range []struct {
+		trusted, ignore bool
+		line, want      string
+	}{
+		{true, false, "192.0.2.9", "192.0.2.9"},
+		{true, false, "6.6.6.6, 192.0.2.9, 10.1.1.1", "192.0.2.9"},
+		{true, false, "nonsense", "10.0.0.1"},
+		{true, true, "192.0.2.9", "10.0.0.1"},
+		{false, false, "192.0.2.9", "10.0.0.1"},
+	} {
+		s := &Server{c: Config{IgnoreForwarded: c.ignore}}
+		l := &listener{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+		peer := &conn{s: s, listener: l, trusted: c.trusted, text: []byte("10.0.0.1")}
+		if got := string(peer.client(&head{forwarded: []byte(c.line)})); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
 }
 
 func TestProxyProtocol(t *testing.T) {

@@ -42,6 +42,7 @@ const (
 // Gateway is what the server asks of one generation of the configuration.
 type Gateway interface {
 	Identify(x *gateway.Exchange, key []byte) *llm.Error
+	Note(x *gateway.Exchange)
 	Do(x *gateway.Exchange) (*gateway.Answer, *llm.Error)
 	Models() []route.ModelInfo
 	Generation() uint64
@@ -58,6 +59,9 @@ type Config struct {
 	HeaderTimeout time.Duration // from the first byte to the end of the headers; 10 s
 	KeyHeader     string        // litellm_key_header_name; "" for none
 	CORSOrigins   []string      // LITELLM_CORS_ORIGINS; nil is *
+	// IgnoreForwarded takes no client's address from X-Forwarded-For, not even
+	// of a trusted proxy (use_x_forwarded_for: false).
+	IgnoreForwarded bool
 	// CORSCredentials lets browsers send credentials from the named origins
 	// (LITELLM_CORS_ALLOW_CREDENTIALS); never from *.
 	CORSCredentials bool
