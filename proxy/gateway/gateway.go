@@ -47,6 +47,15 @@ func (g *Gateway) Identify(x *Exchange, key []byte) *llm.Error {
 	return err
 }
 
+// Note makes an exchange settle here that ended before Identify: one that was
+// refused by its headers, or whose route is open to everyone.
+func (g *Gateway) Note(x *Exchange) {
+	x.g = g
+	if x.Route == "" {
+		x.Route = "None"
+	}
+}
+
 // Do takes an exchange from the client's request to an answer that is ready to
 // be written. Its body is the order of things; read it top to bottom. The
 // caller calls x.Settle exactly once, whatever Do returns.

@@ -110,6 +110,24 @@ func closing(e *llm.Error) *llm.Error {
 // admit takes a request in by its headers alone: framing, path, who calls,
 // size. What it decides stands in the call that it returns.
 func (s *Server) admit(ctx *fasthttp.RequestCtx, c *conn, old bool) *call {
+	k := s.take(c)
+	k.old = old || !ctx.Request.Header.IsHTTP11()
+	k.length = int64(ctx.Request.Header.ContentLength())
+	k.refusal = s.check(ctx, c, k)
+	if !c.private && (k.entry == nil || !k.entry.probe) {
+		s.count(k)
+	}
+	return k
+}
+
+// count makes the call one of those in flight.
+func (s *Server) count(k *call) {
+	k.counted = true
+	s.own.InFlight.Add(1)
+}
+
+// take begins the connection's next call.
+func (s *Server) take(c *conn) *call {
 	k := s.calls.Get().(*call)
 	c.call = k
 	t := time.Now()
@@ -117,14 +135,7 @@ func (s *Server) admit(ctx *fasthttp.RequestCtx, c *conn, old bool) *call {
 	mintID(&k.x.ID, t)
 	k.x.Start = s.clock.at(t)
 	k.x.CallID = k.x.ID[:]
-	k.g = s.gateway.Load().Gateway
-	k.old = old || !ctx.Request.Header.IsHTTP11()
-	k.length = int64(ctx.Request.Header.ContentLength())
-	k.refusal = s.check(ctx, c, k)
-	if !c.private && (k.entry == nil || !k.entry.probe) {
-		k.counted = true
-		s.own.InFlight.Add(1)
-	}
+	k.g, k.length = s.gateway.Load().Gateway, 0
 	return k
 }
 
@@ -132,6 +143,9 @@ func (s *Server) check(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error {
 	h := &ctx.Request.Header
 	if e := k.head.scan(h.RawHeaders(), s.c.KeyHeader); e != nil {
 		return e
+	}
+	if c.bareLine {
+		return brokenRequest("The request line must end with CR and LF.")
 	}
 	if v := string(h.Protocol()); v != "HTTP/1.1" && v != "HTTP/1.0" {
 		return brokenRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")

@@ -50,6 +50,9 @@ func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error
 	if k.length > 0 {
 		return s.readKnown(in, k)
 	}
+	if e := c.watchChunks(ctx, ctx.Request.Header.RawHeaders()); e != nil {
+		return e
+	}
 	c.become(phaseBody, s.clock.coarse.Load(), bodyBase)
 	limit := c.limit.Load()
 	for {

@@ -61,11 +61,14 @@ type conn struct {
 	call     *call
 	ahead    []byte // bytes read before fasthttp came
 	one      [1]byte
-	parked   bool // fasthttp was sent away with nothing read
-	swallow  bool // the next write is a 100 Continue that nobody asked for
-	linger   bool // bytes may be on the way that will not be read: close late
-	lineSeen bool // the request line of this header is complete
-	taken    int  // bytes written since writes began to block
+	parked   bool   // fasthttp was sent away with nothing read
+	swallow  bool   // the next write is a 100 Continue that nobody asked for
+	linger   bool   // bytes may be on the way that will not be read: close late
+	lineSeen bool   // the request line of this header is complete
+	bareLine bool   // and ends in LF alone
+	last     []byte // of this request's bytes what the last read brought; fasthttp's memory
+	chunks   chunks // watches a chunked body
+	taken    int    // bytes written since writes began to block
 	blocked  int64
 }
 
@@ -87,8 +90,9 @@ func (c *conn) become(phase uint32, now int64, d time.Duration) {
 // connState hears from fasthttp that an answer is out and its body drained.
 func connState(nc net.Conn, state fasthttp.ConnState) {
 	if c, ok := nc.(*conn); ok && state == fasthttp.StateIdle {
-		c.lineSeen = false
-		c.become(phaseIdle, c.s.clock.coarse.Load(), c.s.c.KeepAlive)
+		c.lineSeen, c.bareLine, c.last, c.chunks = false, false, nil, chunks{}
+		// The coarse clock is late by up to a tick; nobody is closed early.
+		c.become(phaseIdle, c.s.clock.coarse.Load(), c.s.c.KeepAlive+tick)
 		c.held.Store(true)
 	}
 }
@@ -115,6 +119,10 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	if n > 0 {
 		c.arrived(p[:n])
+		c.last = p[:n]
+		if c.chunks.at != chunksIdle && !c.chunks.feed(c.last) {
+			return 0, errChunks
+		}
 	}
 	return n, err
 }
@@ -128,7 +136,8 @@ func (c *conn) arrived(p []byte) {
 		fallthrough
 	case phaseHeader:
 		if !c.lineSeen {
-			c.lineSeen = bytes.IndexByte(p, '\n') >= 0
+			end := bytes.IndexByte(p, '\n')
+			c.lineSeen, c.bareLine = end >= 0, end > 0 && p[end-1] != '\r'
 		}
 	}
 }

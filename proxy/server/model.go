@@ -29,6 +29,10 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.refuse(ctx, c, k, k.refusal)
 		return
 	}
+	if k.length == chunked && !k.entry.model {
+		ctx.SetConnectionClose() // nobody reads the body, so nobody checks its framing
+		c.linger = true
+	}
 	s.bad.before(&ctx.Request.Header)
 	k.entry.handle(s, ctx, c, k)
 }
@@ -90,9 +94,8 @@ func (s *Server) end(c *conn, k *call) {
 		s.holds.Release(k.hold)
 		k.hold = fleet.Hold{}
 	}
-	if k.identified {
-		k.identified = false
-		k.x.Settle()
+	if k.identified || k.counted && k.g != nil {
+		s.settle(c, k)
 	}
 	if k.counted {
 		k.counted = false
@@ -110,6 +113,19 @@ func (s *Server) end(c *conn, k *call) {
 		k.body = nil
 	}
 	s.calls.Put(k)
+}
+
+// settle ends the exchange: every request has its metric and its line in the
+// log, one that was refused before anybody knew who calls too.
+func (s *Server) settle(c *conn, k *call) {
+	if !k.identified {
+		k.g.Note(&k.x)
+	}
+	k.identified = false
+	if len(k.x.Remote) == 0 {
+		k.x.Remote = c.text
+	}
+	k.x.Settle()
 }
 
 // refuse answers with an error and ends the call.

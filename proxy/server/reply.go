@@ -109,8 +109,11 @@ func (s *Server) broken(ctx *fasthttp.RequestCtx, err error) {
 		s.refuse(ctx, c, k, closing(e))
 		return
 	}
-	s.reply(ctx, nil, s.unreadable(c, err))
-	c.become(phaseWrite, s.clock.coarse.Load(), 0)
+	k := s.take(c)
+	if !c.private {
+		s.count(k)
+	}
+	s.refuse(ctx, c, k, s.unreadable(c, err))
 }
 
 // unreadable says what is wrong with headers that fasthttp did not accept.
@@ -137,6 +140,7 @@ func (s *Server) writeJSON(ctx *fasthttp.RequestCtx, c *conn, k *call, status in
 }
 
 func (s *Server) write(ctx *fasthttp.RequestCtx, c *conn, k *call, status int, contentType string, body []byte) {
+	k.x.Status = status
 	ctx.Response.SetStatusCode(status)
 	ctx.Response.Header.SetContentType(contentType)
 	s.standard(ctx, k)

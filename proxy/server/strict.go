@@ -67,7 +67,10 @@ func (h *head) scan(raw []byte, keyHeader string) *llm.Error {
 		} else {
 			raw = nil
 		}
-		line = bytes.TrimSuffix(line, []byte{'\r'})
+		line, ok := bytes.CutSuffix(line, []byte{'\r'})
+		if !ok {
+			return brokenRequest("A header line must end with CR and LF.")
+		}
 		if len(line) == 0 {
 			continue
 		}

@@ -25,14 +25,18 @@ func pathOf(target []byte) ([]byte, *llm.Error) {
 			return nil, brokenRequest("The request target holds a broken percent escape.")
 		}
 	}
-	if len(target) > 0 && target[0] != '/' {
-		if i := bytes.Index(target, []byte("://")); i > 0 {
-			rest := target[i+3:]
-			slash := bytes.IndexByte(rest, '/')
-			if slash < 0 {
-				return []byte("/"), nil
-			}
-			target = rest[slash:]
+	if i := bytes.Index(target, []byte("://")); i > 0 && target[0] != '/' {
+		rest := target[i+3:]
+		end := bytes.IndexAny(rest, "/?")
+		if end < 0 {
+			end = len(rest)
+		}
+		web := equalFold(target[:i], "http") || equalFold(target[:i], "https")
+		if !web || !hostOK(rest[:end]) {
+			return nil, brokenRequest("The request target is no URL of a web server.")
+		}
+		if target = rest[end:]; len(target) == 0 || target[0] == '?' {
+			return []byte("/"), nil
 		}
 	}
 	if q := bytes.IndexByte(target, '?'); q >= 0 {
