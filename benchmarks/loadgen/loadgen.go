@@ -41,7 +41,7 @@ type Spec struct {
 //	Conns, Rate    so many a second over Conns kept connections in turn
 //	Conns, Think   each connection's next request is due 0 to Think after the last was due
 //	Conns          each connection sends as soon as it is answered (a closed loop: for streams)
-//	Conns, Idle    each connection is held open and used once when Duration is over
+//	Conns, Idle    each connection is held open and used once when the arrivals have ended
 type Class struct {
 	Name   string
 	Fresh  bool
@@ -285,11 +285,14 @@ func (l *line) idle(ctx context.Context, k int) *conn {
 			return nil
 		}
 	}
-	c, ok := l.think(ctx, c, l.end)
-	if c == nil || !ok {
-		return c
+	if c, _ = l.think(ctx, c, l.end); c == nil {
+		return nil
 	}
-	return l.once(c, l.end)
+	due := l.end
+	if now := time.Now(); now.Before(due) { // the arrivals were ended early
+		due = now
+	}
+	return l.once(c, due)
 }
 
 // think waits until due, watching c. A connection that the server closed

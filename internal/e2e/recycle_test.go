@@ -3,6 +3,11 @@
 package e2e
 
 import (
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -10,50 +15,142 @@ import (
 	"sluice/supervisor/fleet"
 )
 
-// recycle runs the mix until the appliance has recycled so often.
-func recycle(t *testing.T, a *Appliance, recycles uint64, within time.Duration) *loadgen.Report {
+// recycle runs a load until the appliance has recycled so often.
+func recycle(t *testing.T, a *Appliance, spec loadgen.Spec, recycles uint64, within time.Duration) *loadgen.Report {
 	t.Helper()
 	began := time.Now()
-	load := StartLoad(t, a.Mix(within+time.Minute))
-	a.WaitStatus(within, "recycled often enough", func(s fleet.Status) bool {
+	spec.Duration = within + time.Minute
+	load := StartLoad(t, spec)
+	s := a.WaitStatus(within, "recycled often enough", func(s fleet.Status) bool {
 		time.Sleep(200 * time.Millisecond) // the status is asked for by a process each time
 		return s.Recycles.Total >= recycles
 	})
-	s := a.MustStatus()
-	t.Logf("%d recycles in %.0f s: %v", s.Recycles.Total, time.Since(began).Seconds(), s.Recycles.ByReason)
-	return load.Stop()
+	took := time.Since(began)
+	r := load.Stop()
+	t.Logf("show 1: %d recycles in %.0f s %v; %d requests, %d streams, %d failed", s.Recycles.Total, took.Seconds(),
+		s.Recycles.ByReason, r.Sent(), r.Class("stream").Sent, r.Failed())
+	return r
 }
 
-// Recycling at full load loses no request and cuts no stream.
-func TestRecycle(t *testing.T) {
-	p := Provider(t)
-	a := boot(t, Options{
-		Workers: 4,
-		Config:  MixConfig(p),
-		Args:    []string{"--max_requests_before_restart", "500", "--keepalive_timeout", "1800"},
-	})
-	r := recycle(t, a, uint64(length(200, 1000)), length(6*time.Minute, 30*time.Minute))
-	NoneFailed(t, r)
-	if idle := r.Class("idle"); idle.OK != 20 || idle.ClosedIdle != 0 {
-		t.Errorf("idle connections: %d answered at the end, %d closed", idle.OK, idle.ClosedIdle)
+// recycling is what the tests of recycling boot: one more slot than processors,
+// workers that live for a few hundred requests.
+func recycling(p string) Options {
+	return Options{
+		Workers: 4, Config: p,
+		Args: []string{"--max_requests_before_restart", "400", "--keepalive_timeout", "1800"},
 	}
 }
 
-// Two ways that do lose requests, so that it is known that the test can see it.
+// Recycling at full load loses no request and cuts no stream, and a connection
+// that was idle all the time is answered at the end.
+func TestRecycle(t *testing.T) {
+	a := boot(t, recycling(MixConfig(Provider(t))))
+	r := recycle(t, a, a.Mix(0), uint64(length(200, 1000)), length(5*time.Minute, 30*time.Minute))
+	NoneFailed(t, r)
+	// Each is asked once as it is opened and once at the end.
+	if idle := r.Class("idle"); idle.OK != 40 || idle.Connects != 20 || idle.ClosedIdle != 0 {
+		t.Errorf("20 idle connections: %d answers over %d connects, %d closed", idle.OK, idle.Connects, idle.ClosedIdle)
+	}
+}
+
+// Two ways that do lose requests, so that it is known that the test can see it:
+// workers that bind and close listeners of their own, and a drain that closes
+// idle connections at once, as fasthttp's Shutdown does.
 func TestRecycleKnownBad(t *testing.T) {
 	for _, bad := range []string{"own-listener", "shutdown-drain"} {
 		t.Run(bad, func(t *testing.T) {
-			p := Provider(t)
-			a := Boot(t, Options{
-				Variant: Bad, Workers: 4, Config: MixConfig(p),
-				Env:  map[string]string{"SLUICE_TEST_BAD": bad},
-				Args: []string{"--max_requests_before_restart", "500", "--keepalive_timeout", "1800"},
-			})
-			r := recycle(t, a, 50, 3*time.Minute)
-			t.Log("\n" + Text(r))
+			o := recycling(MixConfig(Provider(t)))
+			o.Variant, o.Env = Bad, map[string]string{"SLUICE_TEST_BAD": bad}
+			a := Boot(t, o)
+			spec := a.Mix(0)
+			for i := range spec.Classes {
+				if spec.Classes[i].Fresh {
+					spec.Classes[i].Rate = 300
+				}
+			}
+			r := recycle(t, a, spec, 50, 3*time.Minute)
+			t.Logf("show 1, known bad %s: %v", bad, kinds(r))
 			if r.Failed() == 0 {
 				t.Errorf("%s lost none of %d requests: the test does not see what it should", bad, r.Sent())
 			}
 		})
+	}
+}
+
+// kinds counts failures by what the client saw.
+func kinds(r *loadgen.Report) map[loadgen.Kind]int {
+	out := map[loadgen.Kind]int{}
+	for _, c := range r.Classes {
+		for kind, n := range c.Kinds {
+			out[kind] += n
+		}
+	}
+	return out
+}
+
+// lameWorker has the appliance's only worker replaced and returns when its
+// predecessor is a lame duck.
+func (a *Appliance) lameWorker() {
+	a.t.Helper()
+	old := a.MustStatus().Slots[0].Generations[0]
+	if err := syscall.Kill(old.PID, syscall.SIGTERM); err != nil { // it asks for a successor
+		a.t.Fatal(err)
+	}
+	a.WaitStatus(10*time.Second, "replaced", func(s fleet.Status) bool {
+		return slices.ContainsFunc(s.Slots[0].Generations, func(g fleet.GenerationStatus) bool {
+			return g.PID == old.PID && g.State == fleet.StateLame.String()
+		})
+	})
+}
+
+// An idle connection on a lame worker lives its whole keep-alive time. A request
+// before its end is answered; the end is a FIN, and what is sent into it is read
+// without a reset and without reaching the provider.
+func TestLameIdle(t *testing.T) {
+	t.Parallel()
+	const keepAlive = 4 * time.Second
+	p := Ledgered(t)
+	a := boot(t, Options{
+		Workers: 1, Config: MixConfig(p),
+		Args: []string{"--keepalive_timeout", fmt.Sprint(int(keepAlive.Seconds()))},
+	})
+	conns := make([]*rawConn, 12)
+	for i := range conns {
+		conns[i] = a.dialRaw(t)
+		if r := conns[i].chat(t, "whole", fmt.Sprintf("first-%d", i)); r.StatusCode != http.StatusOK || r.Close {
+			t.Fatalf("%s, close %v", r.Status, r.Close)
+		}
+	}
+	a.lameWorker()
+	for i, c := range conns[:4] { // just before the end
+		time.Sleep(time.Until(c.used.Add(keepAlive - 400*time.Millisecond)))
+		if r := c.chat(t, "whole", fmt.Sprintf("before-%d", i)); r.StatusCode != http.StatusOK || !r.Close {
+			t.Errorf("shortly before its end: %s, close %v", r.Status, r.Close)
+		}
+	}
+	idle := make([]time.Duration, len(conns)-4)
+	var ends sync.WaitGroup
+	for i, c := range conns[4:] {
+		ends.Go(func() {
+			idle[i] = c.untilFIN(t, keepAlive+5*time.Second)
+			if i%2 == 0 {
+				c.intoFIN(t, fmt.Sprintf("after-%d", i))
+			}
+		})
+	}
+	ends.Wait()
+	least, most := slices.Min(idle), slices.Max(idle)
+	t.Logf("show 1: idle connections of a lame worker ended by FIN %v to %v after their last answer, keep-alive time %v", least, most, keepAlive)
+	if least < keepAlive || most > keepAlive+time.Second {
+		t.Errorf("idle connections ended after %v to %v, want %v", least, most, keepAlive)
+	}
+	served := map[string]int{}
+	for _, e := range p.Ledger().All() {
+		served[e.ID]++
+	}
+	for i := range conns {
+		if served[fmt.Sprintf("first-%d", i)] != 1 || served[fmt.Sprintf("after-%d", i)] != 0 {
+			t.Errorf("connection %d: the provider served %v", i, served)
+		}
 	}
 }
