@@ -227,6 +227,10 @@ func model(file *config.File, d *config.Deployment) gateway.Model {
 			APIVersion: p.APIVersion, Organization: p.Organization, Drop: p.DropAlso, Mock: p.MockResponse,
 		},
 	}
+	m.Info = route.Limits{Mode: d.Info.Mode, MaxInput: d.Info.MaxInputTokens, MaxOutput: d.Info.MaxOutputTokens}
+	if m.Info.MaxOutput == 0 {
+		m.Info.MaxOutput = d.Info.MaxTokens
+	}
 	if p.Weight != nil {
 		m.Weight = int64(*p.Weight * 1000) // fractions count
 	}

@@ -138,13 +138,13 @@ func laterParam(name string) bool {
 func infoKeys() []Key {
 	return []Key{
 		{Name: "id", Kind: Text, Default: "a digest of the deployment", Doc: "identity, in headers and metrics"},
-		{Name: "mode", Kind: Text, Use: Later, Default: "chat", Doc: "what it does: chat, completion, embedding, rerank, …"},
+		{Name: "mode", Kind: Text, Doc: "what it does: chat, completion, embedding, rerank, …; shown by `/v1/models`"},
 		{Name: "base_model", Kind: Text, Use: Later, Doc: "the model whose prices and limits hold"},
 		{Name: "access_groups", Kind: Texts, Use: Later, Doc: "names that stand for this model in lists of what a key may use"},
 		{Name: "supported_environments", Kind: Texts, Doc: "served only where `LITELLM_ENVIRONMENT` is one of these"},
-		{Name: "max_tokens", Kind: Int, Use: Later, Doc: "shown"},
-		{Name: "max_input_tokens", Kind: Int, Use: Later, Doc: "shown"},
-		{Name: "max_output_tokens", Kind: Int, Use: Later, Doc: "shown"},
+		{Name: "max_tokens", Kind: Int, Doc: "the same as `max_output_tokens`, which wins"},
+		{Name: "max_input_tokens", Kind: Int, Doc: "longest prompt, shown by `/v1/models`; of a group, the longest of its deployments"},
+		{Name: "max_output_tokens", Kind: Int, Doc: "longest answer, shown likewise"},
 		{Name: "team_id", Kind: Text, Use: Guards, Doc: "the model is open to every key"},
 		{Name: "team_public_model_name", Kind: Text, Use: Later},
 		{Name: "blocked", Kind: Bool, Use: Guards, Doc: "the model is not blocked"},

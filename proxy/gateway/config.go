@@ -35,6 +35,7 @@ type Model struct {
 	Timeout          time.Duration // 0: the router's
 	StreamTimeout    time.Duration // 0: Timeout
 	Retries          int           // negative: the router's
+	Info             route.Limits  // what model_info says of it
 }
 
 // Limits are the times and sizes of calls. Zero values mean the defaults.
@@ -183,7 +184,7 @@ func bind(m *Model, c *Config) (*binding, route.Deployment, error) {
 	d := route.Deployment{
 		ID: m.ID, Group: m.Name, Provider: t.Provider, Model: t.Model, ModelName: t.ModelName, APIBase: t.Shown,
 		Weight: m.Weight, RPM: m.RPM, TPM: m.TPM, Order: m.Order,
-		Timeout: m.Timeout, StreamTimeout: m.StreamTimeout, Retries: m.Retries,
+		Timeout: m.Timeout, StreamTimeout: m.StreamTimeout, Retries: m.Retries, Limits: m.Info,
 	}
 	if d.ID == "" {
 		pairs := m.Pairs

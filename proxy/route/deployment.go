@@ -21,6 +21,23 @@ type Deployment struct {
 	Timeout       time.Duration // 0: the router's
 	StreamTimeout time.Duration // to the first event of a stream; 0: Timeout
 	Retries       int           // negative: the router's
+
+	Limits Limits
+}
+
+// Limits is what is known of a model for those who list it.
+type Limits struct {
+	Mode      string // chat, completion, embedding, …; "": not said
+	MaxInput  int64  // tokens; 0: not said
+	MaxOutput int64  // tokens; 0: not said
+}
+
+// widen makes l what the deployments of a group can do together.
+func (l *Limits) widen(o Limits) {
+	if l.Mode == "" {
+		l.Mode = o.Mode
+	}
+	l.MaxInput, l.MaxOutput = max(l.MaxInput, o.MaxInput), max(l.MaxOutput, o.MaxOutput)
 }
 
 // ModelInfo is one entry of the list of models.
@@ -29,6 +46,7 @@ type ModelInfo struct {
 	Created  int64 // unix seconds
 	OwnedBy  string
 	Wildcard bool // a pattern; listed only when asked for
+	Limits
 }
 
 // Created is what every model of LiteLLM's list says about its age.

@@ -43,6 +43,7 @@ type Table struct {
 type Group struct {
 	Name    string
 	Timeout time.Duration // the longest of its deployments' own; 0: none has one
+	limits  Limits
 
 	tiers  [][]*Deployment // by order, lowest first
 	weigh  []weigh         // of each tier
@@ -88,7 +89,7 @@ func New(c Config) (*Table, error) {
 		} else {
 			t.exact[name] = g
 		}
-		t.addInfo(name)
+		t.addInfo(name, g)
 	}
 	slices.SortStableFunc(t.wild, func(a, b *Group) int {
 		return cmp.Or(
@@ -108,21 +109,22 @@ func (t *Table) addAliases() error {
 	slices.Sort(names)
 	for _, name := range names {
 		a := t.aliases[name]
-		if g, _ := t.find([]byte(a.Model), nil); g == nil {
+		g, _ := t.find([]byte(a.Model), nil)
+		if g == nil {
 			return fmt.Errorf("model_group_alias %q points at %q, which is no model group", name, a.Model)
 		}
 		if !a.Hidden {
-			t.addInfo(name)
+			t.addInfo(name, g)
 		}
 	}
 	return nil
 }
 
-func (t *Table) addInfo(name string) {
+func (t *Table) addInfo(name string, g *Group) {
 	if _, ok := t.byName[name]; ok {
 		return
 	}
-	m := ModelInfo{ID: name, Created: modelCreated, OwnedBy: "openai", Wildcard: strings.Contains(name, "*")}
+	m := ModelInfo{ID: name, Created: modelCreated, OwnedBy: "openai", Wildcard: strings.Contains(name, "*"), Limits: g.limits}
 	t.byName[name] = m
 	t.list = append(t.list, m)
 }
@@ -132,6 +134,7 @@ func newGroup(name string, ds []*Deployment, now func() int64) *Group {
 	slices.SortStableFunc(ds, func(a, b *Deployment) int { return cmp.Compare(a.Order, b.Order) })
 	for _, d := range ds {
 		g.Timeout = max(g.Timeout, d.Timeout)
+		g.limits.widen(d.Limits)
 	}
 	for len(ds) > 0 {
 		n := 1
@@ -169,7 +172,7 @@ func (t *Table) Model(name []byte) (ModelInfo, bool) {
 		return m, true
 	}
 	if g, _ := t.find(name, nil); g != nil {
-		return ModelInfo{ID: string(name), Created: modelCreated, OwnedBy: "openai"}, true
+		return ModelInfo{ID: string(name), Created: modelCreated, OwnedBy: "openai", Limits: g.limits}, true
 	}
 	return ModelInfo{}, false
 }

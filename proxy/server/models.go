@@ -49,5 +49,14 @@ func appendModel(b []byte, m route.ModelInfo) []byte {
 	b = strconv.AppendInt(b, m.Created, 10)
 	b = append(b, `,"owned_by":`...)
 	b = appendQuoted(b, m.OwnedBy)
+	if m.Mode != "" {
+		b = appendQuoted(append(b, `,"mode":`...), m.Mode)
+	}
+	if m.MaxInput > 0 {
+		b = strconv.AppendInt(append(b, `,"max_input_tokens":`...), m.MaxInput, 10)
+	}
+	if m.MaxOutput > 0 {
+		b = strconv.AppendInt(append(b, `,"max_output_tokens":`...), m.MaxOutput, 10)
+	}
 	return append(b, '}')
 }

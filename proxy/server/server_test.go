@@ -52,7 +52,7 @@ func (g *fakeGateway) Identify(_ *gateway.Exchange, key []byte) *llm.Error {
 }
 
 func (g *fakeGateway) Models() []route.ModelInfo {
-	return []route.ModelInfo{{ID: "mock", Created: 1, OwnedBy: "openai"}, {ID: "openai/gpt", OwnedBy: "openai"}, {ID: "x/*", Wildcard: true}}
+	return []route.ModelInfo{{ID: "mock", Created: 1, OwnedBy: "openai", Limits: route.Limits{Mode: "chat", MaxInput: 9, MaxOutput: 8}}, {ID: "openai/gpt", OwnedBy: "openai"}, {ID: "x/*", Wildcard: true}}
 }
 
 func (g *fakeGateway) Generation() uint64 { return 1 }
@@ -249,7 +249,7 @@ func TestAnswers(t *testing.T) {
 		{"chunked", "POST /chat/completions HTTP/1.1\r\nHost: x\r\napi-key: " + testKey + "\r\nTransfer-Encoding: chunked\r\n\r\n" +
 			"10\r\n{\"model\":\"mock\",\r\n19\r\n\"messages\":[{\"role\":\"u\"}]\r\n1\r\n}\r\n0\r\n\r\n", 200, `{"object":"chat.completion","id":"x"}`},
 		{"deployment", strings.Replace(chat("mock", ""), "/v1/chat", "/openai/deployments/a%2Fb/chat", 1), 200, ""},
-		{"models", "GET /v1/models HTTP/1.1\r\n" + auth, 200, `{"data":[{"id":"mock","object":"model","created":1,"owned_by":"openai"},{"id":"openai/gpt","object":"model","created":0,"owned_by":"openai"}],"object":"list"}`},
+		{"models", "GET /v1/models HTTP/1.1\r\n" + auth, 200, `{"data":[{"id":"mock","object":"model","created":1,"owned_by":"openai","mode":"chat","max_input_tokens":9,"max_output_tokens":8},{"id":"openai/gpt","object":"model","created":0,"owned_by":"openai"}],"object":"list"}`},
 		{"one model", "GET /models/openai/gpt HTTP/1.1\r\n" + auth, 200, `{"id":"openai/gpt","object":"model","created":0,"owned_by":"openai"}`},
 		{"one model, escaped", "GET /models/openai%2Fgpt HTTP/1.1\r\n" + auth, 200, `{"id":"openai/gpt","object":"model","created":0,"owned_by":"openai"}`},
 		{"no such model", "GET /models/nope HTTP/1.1\r\n" + auth, 404, ""},
