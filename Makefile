@@ -41,7 +41,7 @@ test: ## everything but the appliance: unit, race, allocation and service tests;
 	.ci/needs race
 	$(SERVICES) && $(GO) test -race -shuffle=on -timeout 15m ./...
 	$(SERVICES) && $(GO) test -shuffle=on -timeout 10m $(or $(ALLOC_DIRS),./internal/archtest)
-	@if [ -f $(SDK)/go.mod ]; then cd $(SDK) && $(GO) test -shuffle=on -timeout 10m ./...; fi
+	cd $(SDK) && $(GO) test -shuffle=on -timeout 10m ./...
 
 .PHONY: check
 check: $(GOLANGCI) ## formatting, vet, linters, import table, generated files
@@ -51,9 +51,10 @@ check: $(GOLANGCI) ## formatting, vet, linters, import table, generated files
 	$(GO) vet -tags sluicebad ./proxy/... ./supervisor/...
 	$(GOLANGCI) fmt --diff
 	$(GOLANGCI) run
+	cd $(SDK) && $(GO) vet ./... && $(CURDIR)/$(GOLANGCI) run
 	$(GO) test -count=1 ./internal/archtest
 	$(GO) generate ./... && git diff --exit-code --stat -- docs
-	$(GO) mod tidy -diff
+	$(GO) mod tidy -diff && (cd $(SDK) && $(GO) mod tidy -diff)
 	$(GO) mod verify
 
 $(GOLANGCI):
@@ -68,7 +69,7 @@ fmt: $(GOLANGCI) ## gofumpt and import order, in place
 .PHONY: e2e
 e2e: ## the real programs under load, killed, recycled, stopped: short form (flags by ARGS=…)
 	.ci/needs race
-	$(SERVICES) && $(GO) test -tags e2e -count=1 -timeout 40m ./internal/e2e $(ARGS)
+	$(SERVICES) && $(GO) test -v -tags e2e -count=1 -timeout 40m ./internal/e2e $(ARGS)
 
 .PHONY: soak
 soak: ## the same tests at full length, then ten million fuzz inputs
