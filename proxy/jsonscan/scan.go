@@ -6,13 +6,15 @@
 // Beyond RFC 8259 it refuses names that stand twice in the object that was
 // scanned, names with an escape that needs none ("mod\u0065l"), lone
 // surrogates, bytes that are no UTF-8, a byte order mark, more than 128 levels,
-// and more than 1,024 members of the scanned object. Inner objects are checked
+// more than 1,024 members of the scanned object, and numbers beyond the range of
+// a double. Inner objects are checked
 // for form only.
 package jsonscan
 
 import (
 	"encoding/binary"
 	"math/bits"
+	"strconv"
 	"unicode/utf8"
 
 	"sluice/proxy/llm"
@@ -216,6 +218,7 @@ func (s *scanner) digits(i int) int {
 
 // number reads -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?
 func (s *scanner) number(i int) int {
+	from := i
 	if s.b[i] == '-' {
 		i++
 	}
@@ -237,8 +240,24 @@ func (s *scanner) number(i int) int {
 			return s.miss(end, "a digit was expected")
 		}
 		i = end
+		return s.finite(from, i)
+	}
+	if i-from > maxDigits {
+		return s.finite(from, i)
 	}
 	return i
+}
+
+// maxDigits is how long a number without exponent may be and surely be finite.
+const maxDigits = 300
+
+// finite refuses a number beyond a double's range: some readers make it
+// infinite, others refuse it (row F5).
+func (s *scanner) finite(from, to int) int {
+	if _, err := strconv.ParseFloat(string(s.b[from:to]), 64); err != nil {
+		return s.fail(from, "a number out of range")
+	}
+	return to
 }
 
 const (

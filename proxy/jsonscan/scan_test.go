@@ -47,6 +47,9 @@ func TestScanRefuses(t *testing.T) {
 		{"plus", `{"a":+1}`, 5, "value"},
 		{"bare point", `{"a":1.}`, 7, "digit"},
 		{"bare exponent", `{"a":1e}`, 7, "digit"},
+		{"too large", `{"a":1e999}`, 5, "out of range"},
+		{"too long", `{"a":` + strings.Repeat("9", 400) + `}`, 5, "out of range"},
+		{"large and small", `{"a":1e308,"b":-1E-400,"c":` + strings.Repeat("9", 308) + `}`, 0, ""},
 		{"NaN", `{"a":NaN}`, 5, "value"},
 		{"literal", `{"a":nul}`, 5, "value"},
 		{"single quotes", `{'a':1}`, 1, "name"},
@@ -159,7 +162,7 @@ func stricter(b []byte, err *Error) bool {
 	case strings.Contains(err.Reason, "escapes that"):
 		return bytes.IndexByte(b, '\\') >= 0
 	}
-	for _, r := range []string{"twice", "deeply", "1024"} {
+	for _, r := range []string{"twice", "deeply", "1024", "out of range"} {
 		if strings.Contains(err.Reason, r) {
 			return true
 		}
