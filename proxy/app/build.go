@@ -118,6 +118,7 @@ func (w *worker) gateway(file *config.File) (*gateway.Gateway, error) {
 		Rewrite:    file.LiteLLM.ModelAliases,
 		Force:      file.General.CompletionModel,
 		Retries:    retries(file),
+		RetryAfter: file.Router.RetryAfter,
 		Limits:     limits,
 
 		AlwaysUsage: file.General.AlwaysIncludeStreamUsage,

@@ -135,7 +135,7 @@ func routerKeys() []Key {
 	keys := []Key{
 		{Name: "model_group_alias", Kind: Map, Doc: "further names of models, as `alias: name` or `alias: {model: name, hidden: true}`"},
 		{Name: "num_retries", Kind: Int, Default: "2", Doc: "further attempts"},
-		{Name: "retry_after", Kind: Seconds, Use: Later, Default: "0", Doc: "least wait before a further attempt"},
+		{Name: "retry_after", Kind: Seconds, Default: "0", Doc: "least wait before a deployment is tried again; another one is tried at once"},
 		{Name: "timeout", Kind: Seconds, Default: "`request_timeout`", Doc: "longest time of a call"},
 		{Name: "stream_timeout", Kind: Seconds, Default: "`timeout`", Doc: "longest time to the first event of a stream"},
 		{Name: "default_litellm_params", Kind: Map, Doc: "parameters of every deployment that does not give them itself"},

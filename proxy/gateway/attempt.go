@@ -66,6 +66,7 @@ func (x *Exchange) pause(i, deployments int, asked time.Duration) *llm.Error {
 	if asked > 0 {
 		wait = min(asked, pauseAsked)
 	}
+	wait = max(wait, x.g.retryAfter)
 	wait = min(wait, time.Duration(max(x.deadline-x.g.now(), 0)))
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

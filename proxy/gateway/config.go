@@ -59,6 +59,7 @@ type Config struct {
 	Rewrite    map[string]string      // model_alias_map
 	Force      string                 // completion_model
 	Retries    int                    // num_retries; the caller knows the default of 2
+	RetryAfter time.Duration          // retry_after: the least wait before a deployment is tried again
 	Limits     Limits
 
 	AlwaysUsage bool // always_include_stream_usage: pass usage chunks nobody asked for
@@ -111,7 +112,7 @@ func New(c Config) (g *Gateway, warnings []string, err error) {
 		c.Metrics = NewMetrics(nil)
 	}
 	g = &Gateway{
-		generation: c.Generation, keys: c.Keys, limits: c.Limits, lenient: c.Lenient, alwaysUsage: c.AlwaysUsage,
+		generation: c.Generation, keys: c.Keys, retryAfter: c.RetryAfter, limits: c.Limits, lenient: c.Lenient, alwaysUsage: c.AlwaysUsage,
 		allowMock: c.AllowMock, metrics: c.Metrics, log: c.Log, now: c.Now, rand: c.Rand,
 	}
 	var problems []error

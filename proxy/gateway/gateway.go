@@ -18,6 +18,7 @@ type Gateway struct {
 	routes      *route.Table
 	bindings    []*binding // by route.Deployment.Index
 	limits      Limits
+	retryAfter  time.Duration
 	lenient     bool
 	alwaysUsage bool
 	allowMock   bool
