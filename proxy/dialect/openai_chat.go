@@ -62,6 +62,10 @@ func (openAIChat) Decode(body, pathModel []byte, req *llm.Request) *llm.Error {
 			if err := readStreamOptions(m, req); err != nil {
 				return err
 			}
+		case "n", "max_tokens", "max_completion_tokens":
+			if err := plausible(m, req.Body); err != nil {
+				return err
+			}
 		default:
 			readExtra(m, req)
 		}
@@ -79,6 +83,29 @@ func (openAIChat) Decode(body, pathModel []byte, req *llm.Request) *llm.Error {
 		}
 	}
 	return nil
+}
+
+// Bounds of what one request may ask for (row F16): beyond them it is a slip or
+// an attack. No provider allows as much.
+const (
+	maxChoices = 10_000
+	maxTokens  = 1_000_000_000
+)
+
+// plausible refuses absurd amounts. What is no number is the provider's to
+// refuse.
+func plausible(m *llm.Member, body []byte) *llm.Error {
+	most := int64(maxTokens)
+	if len(m.Name) == 1 {
+		most = maxChoices
+	}
+	if m.Kind != llm.JSONNumber || jsonscan.Count(m.Value.Of(body)) <= most {
+		return nil
+	}
+	return &llm.Error{
+		Kind: llm.KindBadRequest, Param: string(m.Name),
+		Message: "'" + string(m.Name) + "' must be at most " + strconv.FormatInt(most, 10) + ".",
+	}
 }
 
 func missingMessages() *llm.Error {

@@ -51,6 +51,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"number model", `{"model":3,` + hi + `}`, "bad_request_error", "model", "'model' must be a string."},
 		{"no messages", `{"model":"a"}`, "invalid_request_error", "messages", "'messages'"},
 		{"null messages", `{"model":"a","messages":null}`, "invalid_request_error", "messages", "'messages'"},
+		{"a million choices", `{"model":"a","n":1000000,` + hi + `}`, "invalid_request_error", "n", "at most 10000"},
+		{"absurd tokens", `{"model":"a","max_tokens":1000000000000000000,` + hi + `}`, "invalid_request_error", "max_tokens", "at most"},
 		{"text messages", `{"model":"a","messages":"hi"}`, "invalid_request_error", "messages", "must be an array, not a string"},
 		{"not an object", `[1,2]`, "invalid_request_error", "request_body", "a JSON object was expected"},
 		{"empty", "\n", "invalid_request_error", "messages", "'messages'"},
