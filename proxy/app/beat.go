@@ -51,8 +51,12 @@ func (w *worker) beat() {
 		return
 	}
 	g := w.table.Generation(w.area)
-	g.RSS.Store(residentBytes())
 	g.Beat.Store(fleet.Now())
+	resident := residentBytes()
+	if g.Ready.Load() != 0 && w.trimmer.due(resident, g.Requests.Load()) { // a start has no time for it
+		resident = w.trimmer.trim(resident)
+	}
+	g.RSS.Store(resident)
 }
 
 // residentBytes is the resident set of this process, 0 when it cannot be read.

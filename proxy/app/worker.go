@@ -48,6 +48,7 @@ type worker struct {
 	wantRecycle  chan string   // reasons, from the request path
 	asked        atomic.Bool   // one request for recycling is enough
 	panics       panicWindow
+	trimmer      trimmer
 }
 
 // start builds what the configuration says and serves it on the private

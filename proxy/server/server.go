@@ -26,7 +26,7 @@ import (
 // Limits of reliability rows F2, F3 and F12. Sizes are bytes.
 const (
 	readBuffer   = 32 << 10 // a request line with all its headers
-	writeBuffer  = 8 << 10
+	writeBuffer  = 4 << 10  // more goes out past it
 	maxTarget    = 8 << 10
 	maxFields    = 100
 	keepUnread   = 64 << 10 // a refused body up to this is read so that the connection lives

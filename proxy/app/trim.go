@@ -1,0 +1,57 @@
+package app
+
+import (
+	"runtime"
+	"runtime/debug"
+)
+
+// Limits of trimming: a worker that answers at most trimQuiet requests in the
+// second between two beats has the time for a collection.
+const (
+	trimQuiet = 100
+	trimSlack = 4 << 20 // bytes
+	trimAgain = 5       // looks
+)
+
+// trimmer gives the memory of a burst back when the burst is over. Without it
+// the buffers of the busiest moment stay until the runtime collects by itself,
+// which an idle process does every two minutes, and returns pages at leisure.
+// It belongs to the goroutine that beats.
+type trimmer struct {
+	floor    uint64 // resident bytes after the last trim
+	requests uint64 // answered at the last look
+	again    int    // looks until a second trim; 0 for none
+}
+
+// due reports whether a trim is worth its while: the worker is quiet, and has
+// grown by a quarter since the last one. The first look always is: it returns
+// what the start needed.
+func (t *trimmer) due(resident, requests uint64) bool {
+	quiet := requests-t.requests <= trimQuiet
+	t.requests = requests
+	t.floor = min(t.floor, resident)
+	if t.again > 0 {
+		t.again--
+	}
+	return quiet && (t.again == 1 || resident > t.floor+t.floor/4+trimSlack)
+}
+
+// trim collects, returns what is free to the system, and remembers what is
+// left: growth counts from there. One that gave a lot back is followed by
+// another, because the last of a burst may not have ended yet. Pools let go of
+// what they hold at the second collection only.
+func (t *trimmer) trim(resident uint64) uint64 {
+	runtime.GC()
+	debug.FreeOSMemory()
+	t.trimmed(resident, residentBytes())
+	return t.floor
+}
+
+// trimmed notes what a trim has brought.
+func (t *trimmer) trimmed(before, after uint64) {
+	t.floor = after
+	t.again = 0
+	if after+trimSlack < before {
+		t.again = trimAgain
+	}
+}
