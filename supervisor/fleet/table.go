@@ -90,6 +90,14 @@ type Header struct {
 
 	MigratorState atomic.Uint32 // 0 not run, 1 running, 2 done, 3 waiting for the database
 	MigratorExit  atomic.Uint32
+
+	// Areas is how many generation areas were ever claimed: who looks for
+	// generations stops there, see Table.Areas.
+	Areas atomic.Uint32
+	_     uint32
+
+	// Recycles counts replaced generations by Reason, written by the supervisor.
+	Recycles [maxReasons]atomic.Uint64
 }
 
 // Dependency is what was last seen of a database or Redis.
@@ -130,8 +138,9 @@ type Generation struct {
 	Panics  atomic.Uint64
 	Config  atomic.Uint64 // configuration generation in use
 	Cut     atomic.Uint64 // streams ended with an error event by a stop window
-	Failed  atomic.Uint64 // 1: asks to be recycled, see Reason
-	_       [48]byte
+	Failed  atomic.Uint64 // 1: asks to be recycled
+	Holders atomic.Uint32 // holder words that were ever used: who reaps stops there
+	_       [44]byte
 
 	// The words below change with every connection or request; they have
 	// cache lines of their own.
@@ -231,9 +240,13 @@ func (t *Table) Generation(i int) *Generation {
 	return (*Generation)(unsafe.Pointer(&t.mem[gensAt+i*genSize]))
 }
 
+// Areas is the number of areas that may hold a generation: 0 to Areas()-1. The
+// rest of the table was never touched, and looking at it would cost memory.
+func (t *Table) Areas() int { return min(int(t.Header().Areas.Load()), MaxGenerations) }
+
 // Find returns the area of a generation, or -1.
 func (t *Table) Find(generation int) int {
-	for i := range MaxGenerations {
+	for i := range t.Areas() {
 		if t.Generation(i).Number.Load() == uint32(generation) {
 			return i
 		}
@@ -248,6 +261,9 @@ func (t *Table) Claim(slot, generation int) (int, error) {
 		g := t.Generation(i)
 		if g.Number.Load() != 0 {
 			continue
+		}
+		if h := t.Header(); h.Areas.Load() <= uint32(i) {
+			h.Areas.Store(uint32(i) + 1)
 		}
 		clear(t.mem[gensAt+i*genSize : gensAt+(i+1)*genSize])
 		g.Slot.Store(uint32(slot))
