@@ -225,7 +225,8 @@ func model(file *config.File, d *config.Deployment) gateway.Model {
 		Upstream: upstreamOptions(file, d),
 		Params: provider.Params{
 			Model: p.Model, Provider: p.Provider, APIKey: p.APIKey.Reveal(), APIBase: p.APIBase,
-			APIVersion: p.APIVersion, Organization: p.Organization, Drop: p.DropAlso, Mock: p.MockResponse,
+			APIVersion: p.APIVersion, Organization: p.Organization, Drop: p.DropAlso, Allow: p.AllowAlso,
+			DropRefused: file.DropParams(d), Mock: p.MockResponse,
 		},
 	}
 	m.Info = route.Limits{Mode: d.Info.Mode, MaxInput: d.Info.MaxInputTokens, MaxOutput: d.Info.MaxOutputTokens}

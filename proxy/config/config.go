@@ -330,6 +330,15 @@ func (f *File) Retries(d *Deployment) int {
 	return 2
 }
 
+// DropParams returns whether parameters that a deployment's provider does not
+// support are left out.
+func (f *File) DropParams(d *Deployment) bool {
+	if d.Params.DropParams != nil {
+		return *d.Params.DropParams
+	}
+	return f.LiteLLM.DropParams
+}
+
 // LeaveOutUnknown reports whether a deployment whose provider does not exist is
 // left out with a warning, and not an error.
 func (f *File) LeaveOutUnknown() bool {

@@ -6,7 +6,7 @@ func litellmKeys() []Key {
 		{Name: "num_retries", Kind: Int, Doc: "further attempts; `router_settings` wins"},
 		{Name: "set_verbose", Kind: Bool, Default: "false", Doc: "log more"},
 		{Name: "json_logs", Kind: Bool, Default: "false", Doc: "log lines are JSON objects; also `JSON_LOGS`"},
-		{Name: "drop_params", Kind: Bool, Use: Later, Default: "false", Doc: "leave out what a provider does not support; else such a request is refused"},
+		{Name: "drop_params", Kind: Bool, Default: "false", Doc: "leave out what a provider does not support; else such a request is refused"},
 		{Name: "ssl_verify", Kind: Switch, Default: "true", Doc: "check certificates of providers; a path is a file of authorities; also `SSL_VERIFY`"},
 		{Name: "ssl_certificate", Kind: Text, Doc: "file with the client's certificate and key; also `SSL_CERTIFICATE`"},
 		{Name: "force_ipv4", Kind: Bool, Default: "false", Doc: "connect to providers over IPv4 only"},

@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -194,5 +195,32 @@ func TestForwardedFor(t *testing.T) {
 	}
 	if must(t, "", environ()).General.UseXForwardedFor != nil {
 		t.Error("not given, and yet set")
+	}
+}
+
+func TestDropParams(t *testing.T) {
+	const text = "model_list: [{model_name: a, litellm_params: {model: openai/a%s}}]\nlitellm_settings: {drop_params: %t}"
+	for _, c := range []struct {
+		own  string
+		all  bool
+		flag bool
+		want bool
+	}{
+		{"", false, false, false},
+		{"", true, false, true},
+		{"", false, true, true},
+		{", drop_params: true", false, false, true},
+		{", drop_params: false", true, true, false},
+	} {
+		f, problems := Load(Source{
+			Flags: Flags{Config: "c.yaml", DropParams: c.flag}, Environ: environ(),
+			ReadFile: func(string) ([]byte, error) { return fmt.Appendf(nil, text, c.own, c.all), nil },
+		})
+		if f == nil {
+			t.Fatal(problems)
+		}
+		if got := f.DropParams(f.Models[0]); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
 	}
 }

@@ -9,6 +9,9 @@ const (
 	extraStreamTimeout              // seconds to the first event
 	extraRetries
 	extraMock
+	extraDrop // leave out what the provider does not support
+	extraAllow
+	extraDropAlso
 	extraCredential // the client's own credential or address: refused unless allowed
 )
 
@@ -17,8 +20,8 @@ const (
 var extras = map[string]extra{
 	"metadata": extraConsumed, "litellm_metadata": extraConsumed, "tags": extraConsumed, "cache": extraConsumed,
 	"guardrails": extraConsumed, "fallbacks": extraConsumed, "context_window_fallbacks": extraConsumed,
-	"content_policy_fallbacks": extraConsumed, "disable_fallbacks": extraConsumed, "drop_params": extraConsumed,
-	"allowed_openai_params": extraConsumed, "additional_drop_params": extraConsumed, "priority": extraConsumed,
+	"content_policy_fallbacks": extraConsumed, "disable_fallbacks": extraConsumed, "drop_params": extraDrop,
+	"allowed_openai_params": extraAllow, "additional_drop_params": extraDropAlso, "priority": extraConsumed,
 	"no-log": extraConsumed, "litellm_request_debug": extraConsumed, "litellm_session_id": extraConsumed,
 	"litellm_trace_id": extraConsumed, "litellm_call_id": extraConsumed, "vector_store_ids": extraConsumed,
 	"prompt_id": extraConsumed, "prompt_variables": extraConsumed, "prompt_version": extraConsumed,

@@ -182,6 +182,16 @@ func readExtra(m *llm.Member, req *llm.Request) {
 		if m.Kind == llm.JSONString {
 			req.Mock, req.Scratch = jsonscan.Text(req.Scratch, req.Body, m.Value)
 		}
+	case extraDrop:
+		req.DropParams = m.Kind == llm.JSONTrue
+	case extraAllow:
+		if m.Kind == llm.JSONArray {
+			req.AllowParams = m.Value
+		}
+	case extraDropAlso:
+		if m.Kind == llm.JSONArray {
+			req.DropAlso = m.Value
+		}
 	case extraCredential:
 		if req.Credential == "" && m.Kind != llm.JSONNull {
 			req.Credential = string(m.Name)

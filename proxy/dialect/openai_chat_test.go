@@ -113,3 +113,19 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestDropExtras(t *testing.T) {
+	const body = `{"model":"m","messages":[],"drop_params":true,"allowed_openai_params":["a"],"additional_drop_params":["b"]}`
+	var r llm.Request
+	r.Reset()
+	if e := OpenAIChat().Decode([]byte(body), nil, &r); e != nil {
+		t.Fatal(e)
+	}
+	if !r.DropParams || string(r.AllowParams.Of(r.Body)) != `["a"]` || string(r.DropAlso.Of(r.Body)) != `["b"]` {
+		t.Errorf("%+v", r)
+	}
+	r.Reset()
+	if r.DropParams || r.AllowParams.Present() || r.DropAlso.Present() {
+		t.Errorf("left after Reset: %+v", r)
+	}
+}

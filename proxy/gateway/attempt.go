@@ -90,6 +90,9 @@ func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
 			Err:     missingError(t.Missing),
 		}
 	}
+	if e := t.Unsupported(&x.Request); e != nil {
+		return nil, e
+	}
 	x.Attempts++
 	x.began = g.now()
 	model, name := x.names(b, d)

@@ -59,6 +59,12 @@ type Request struct {
 	// credential or address of its own ("api_base"); "" when there is none.
 	Credential string
 
+	// DropParams asks to leave out what a provider does not support, AllowParams
+	// lists what is sent all the same, DropAlso what is never sent: values of
+	// drop_params, allowed_openai_params and additional_drop_params.
+	DropParams            bool
+	AllowParams, DropAlso Span
+
 	// Lenient accepts duplicate top-level names, the last of which counts
 	// (compat.lenient_json). It is set before a body is decoded.
 	Lenient bool

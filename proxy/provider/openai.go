@@ -101,6 +101,7 @@ func (v *openai) Bind(p *Params, lookup Lookup, t *Target) error {
 		t.Model = v.prefix + t.Model
 	}
 	t.noUsage = t.noUsage || v.noUsage
+	t.refused = v.drop
 	v.credential(p, lookup, t)
 	for _, l := range v.sendWith {
 		if value := lookup(l.variable); value != "" {

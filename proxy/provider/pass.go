@@ -13,7 +13,7 @@ import (
 // dropped, names are changed, defaults are added.
 func (v *openai) adjust(req *llm.Request, t *Target, model []byte, start llm.Span, edits []llm.Edit) []llm.Edit {
 	rename := v.renames(model)
-	cuts := len(rename) > 0 || len(v.drop)+len(t.drop)+len(t.extra) > 0
+	cuts := len(rename) > 0 || len(t.refused)+len(t.drop)+len(t.extra) > 0
 	for i := range req.Members {
 		if req.Members[i].Ours {
 			cuts = true
@@ -75,7 +75,7 @@ func (v *openai) cut(req *llm.Request, t *Target, rename []pair, m *llm.Member) 
 	if t.noUsage && string(m.Name) == "stream_options" {
 		return true
 	}
-	return contains(v.drop, m.Name) || contains(t.drop, m.Name)
+	return t.refuses(req, m.Name) || t.drops(req, m.Name)
 }
 
 func contains(list []string, name []byte) bool {

@@ -34,6 +34,8 @@ type Params struct {
 	Defaults     []Param  // sent where the client does not say otherwise
 	Extra        []Param  // extra_body: sent whatever the client says
 	Drop         []string // additional_drop_params
+	DropRefused  bool     // drop_params: leave out what the provider does not support; else it is refused
+	Allow        []string // allowed_openai_params: sent although the provider is not known to support them
 	Mock         *string  // mock_response: answer without calling anyone
 }
 
@@ -57,7 +59,9 @@ type Target struct {
 	defaults []fixed
 	extra    []fixed
 	drop     []string
-	noUsage  bool // never ask for a usage chunk
+	refused  []string // what the provider does not support
+	lenient  bool     // and is left out silently
+	noUsage  bool     // never ask for a usage chunk
 }
 
 // Adapter is how one family of providers is called. It is stateless.
@@ -114,6 +118,7 @@ func Bind(p Params, lookup Lookup) (*Target, error) {
 			return nil, fmt.Errorf("model %q: header %q cannot be sent", p.Model, h.Name)
 		}
 	}
+	t.support(&p)
 	for _, h := range p.Headers {
 		t.secrets = append(t.secrets, h.Value)
 	}

@@ -163,7 +163,7 @@ func TestPass(t *testing.T) {
 		{"renamed", Params{Model: "groq/m"}, `{"model":"a","messages":[],"max_completion_tokens":5}`, `{"model":"m","messages":[],"max_tokens":5}`},
 		{"renamed for reasoning models", Params{Model: "openai/o3-mini"}, `{"model":"a","messages":[],"max_tokens":5}`, `{"model":"o3-mini","messages":[],"max_completion_tokens":5}`},
 		{"both names", Params{Model: "groq/m"}, `{"model":"a","max_completion_tokens":5,"messages":[],"max_tokens":6}`, `{"model":"m","messages":[],"max_tokens":6}`},
-		{"dropped", Params{Model: "groq/m", Drop: []string{"user"}}, `{"model":"a","messages":[],"logprobs":true,"user":"u"}`, `{"model":"m","messages":[]}`},
+		{"dropped", Params{Model: "groq/m", Drop: []string{"user"}, DropRefused: true}, `{"model":"a","messages":[],"logprobs":true,"user":"u"}`, `{"model":"m","messages":[]}`},
 		{"defaults", Params{Model: "openai/gpt-4o", Defaults: seed}, `{"model":"a","messages":[],"temperature":1}`, `{"seed":7,"model":"gpt-4o","messages":[],"temperature":1}`},
 		{"extra body wins", Params{Model: "openai/gpt-4o", Extra: seed}, `{"model":"a","messages":[],"temperature":1}`, `{"seed":7,"temperature":0.5,"model":"gpt-4o","messages":[]}`},
 		{"no stream options here", Params{Model: "mistral/m"}, `{"model":"a","messages":[],"stream":true,"stream_options":{"include_usage":true}}`, `{"model":"m","messages":[],"stream":true}`},
