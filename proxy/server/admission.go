@@ -59,6 +59,9 @@ func headerReceived(h *fasthttp.RequestHeader) (cfg fasthttp.RequestConfig) {
 		h.SetCanonical(expectKey, newValue)
 		return cfg
 	}
+	if string(h.Protocol()) != "HTTP/1.0" {
+		return cfg // refused by check
+	}
 	h.SetProtocol("HTTP/1.1")
 	h.SetCanonical(expectKey, oldValue)
 	return cfg

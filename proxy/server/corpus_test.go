@@ -46,6 +46,7 @@ func TestCorpus(t *testing.T) {
 		{"F10 no host", "GET /v1/models HTTP/1.1\r\n" + auth + "\r\n", 400, false},
 		{"F10 version 2.0", "GET /v1/models HTTP/2.0\r\nHost: x\r\n\r\n", 400, false},
 		{"F10 version 1.2", "GET /v1/models HTTP/1.2\r\nHost: x\r\n\r\n", 400, false},
+		{"F10 version 2.0 with a body", strings.Replace(post, "1.1", "2.0", 1) + "Content-Length: 2\r\n\r\n{}", 400, false},
 		{"F10 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, false},
 		{"F10 fragment", "GET /v1/models#x HTTP/1.1\r\nHost: x\r\n\r\n", 400, false},
 		{"F10 raw bytes", "GET /v1/m\xc3\xb6dels HTTP/1.1\r\nHost: x\r\n\r\n", 400, false},
