@@ -19,16 +19,17 @@ var mayImport = map[string]string{
 
 	// The proxy, from the inside out.
 	"proxy/llm":      "",
+	"proxy/sock":     "",
 	"proxy/sse":      "proxy/llm",
 	"proxy/jsonscan": "proxy/llm",
 	"proxy/dialect":  "proxy/llm proxy/sse proxy/jsonscan",
 	"proxy/provider": "proxy/llm proxy/sse proxy/jsonscan",
-	"proxy/upstream": "proxy/llm",
+	"proxy/upstream": "proxy/llm proxy/sock",
 	"proxy/auth":     "proxy/llm",
 	"proxy/route":    "proxy/llm",
 	"proxy/gateway": "proxy/llm proxy/auth proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
 		"supervisor/fleet",
-	"proxy/server":  "proxy/gateway proxy/dialect proxy/llm proxy/auth proxy/route supervisor/fleet",
+	"proxy/server":  "proxy/gateway proxy/dialect proxy/llm proxy/auth proxy/route proxy/sock supervisor/fleet",
 	"proxy/config":  "internal/env proxy/llm",
 	"proxy/observe": "supervisor/fleet migrator/schema internal/postgres",
 	"proxy/app":     "*",

@@ -17,6 +17,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"sluice/proxy/gateway"
+	"sluice/proxy/sock"
 )
 
 // Phases of a connection. The sweeper reads them; only the serving goroutine
@@ -38,6 +39,7 @@ type conn struct {
 	s        *Server
 	file     *os.File // non-blocking socket, in the runtime's poller
 	fd       int      // its descriptor; valid while open, see mu
+	sock     sock.Socket
 	tls      *tls.Conn
 	remote   net.Addr
 	text     []byte // the peer as logs show it, without port
@@ -147,7 +149,7 @@ func (c *conn) arrived(p []byte) {
 // byte that arrives at that moment is not lost.
 func (c *conn) readRaw(p []byte) (int, error) {
 	for {
-		n, err := c.file.Read(p)
+		n, err := c.sock.Read(p)
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
@@ -232,7 +234,7 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) writeRaw(p []byte) (int, error) {
 	done := 0
 	for {
-		n, err := c.file.Write(p[done:])
+		n, err := c.sock.Write(p[done:])
 		done += n
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.dead.Load() {
 			return done, err

@@ -326,6 +326,11 @@ func (s *Server) welcome(l *listener, fd int, from syscall.Sockaddr) {
 		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	}
 	c.file = os.NewFile(uintptr(fd), "client")
+	if err := c.sock.Init(c.file); err != nil { // never: it is open
+		s.log.Error("accept", errAttr(err))
+		_ = c.file.Close()
+		return
+	}
 	s.conns.add(c)
 	s.serving.Add(1)
 	go c.serve()

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"sluice/proxy/sock"
 )
 
 // conn is one connection to an endpoint. It belongs to one call or to the idle
@@ -38,7 +40,7 @@ func (c *conn) alive() bool {
 	c.sock.probing = true
 	n, err := c.conn.Read(c.sock.one[:])
 	c.sock.probing = false
-	return n == 0 && err == errWouldBlock //nolint:errorlint // tls hands the socket's error on as it is
+	return n == 0 && err == sock.ErrWouldBlock //nolint:errorlint // tls hands the socket's error on as it is
 }
 
 // Read reads for the call: it counts, and the wait for the body's bytes has a

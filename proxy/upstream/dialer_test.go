@@ -432,6 +432,14 @@ func TestSocketOptions(t *testing.T) {
 	if err := run(e, post("{}"), nil); err != nil {
 		t.Fatal(err)
 	}
+	conn, ok := e.pool.idle[0].sock.Conn.(syscall.Conn)
+	if !ok {
+		t.Fatal("the connection has no descriptor")
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, o := range []struct{ level, name, want int }{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
@@ -440,7 +448,7 @@ func TestSocketOptions(t *testing.T) {
 		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
 		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 30000},
 	} {
-		err := e.pool.idle[0].sock.rc.Control(func(fd uintptr) {
+		err := raw.Control(func(fd uintptr) {
 			if got, err := syscall.GetsockoptInt(int(fd), o.level, o.name); err != nil || got != o.want {
 				t.Errorf("option %d is %d (%v), want %d", o.name, got, err, o.want)
 			}
