@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -71,8 +72,16 @@ type Message struct {
 	Config     uint64    `json:"config,omitempty"`
 }
 
-// maxMessage bounds one packet.
-const maxMessage = 64 << 10
+// Bounds of one packet.
+const (
+	maxMessage = 64 << 10
+	maxReason  = 16 << 10 // of a Reason; Send cuts what is longer
+	maxRights  = 128      // bytes of control data that are taken
+)
+
+// packets are buffers of Receive. One is taken when a packet is there, not
+// while one is waited for.
+var packets = sync.Pool{New: func() any { return new([maxMessage]byte) }}
 
 // Conn is one end of the control socket. Send may be called by several
 // goroutines at once, Receive by one.
@@ -118,9 +127,15 @@ func (c *Conn) PeerPID() (int, error) {
 // Send writes one message with at most one descriptor; fd < 0 sends none. The
 // descriptor is duplicated by the kernel and stays the caller's.
 func (c *Conn) Send(m Message, fd int) error {
+	if len(m.Reason) > maxReason {
+		m.Reason = strings.ToValidUTF8(m.Reason[:maxReason], "")
+	}
 	b, err := json.Marshal(m)
 	if err != nil {
-		return err
+		return fmt.Errorf("send %s: %w", m.Kind, err)
+	}
+	if len(b) > maxMessage {
+		return fmt.Errorf("send %s: %d bytes, at most %d fit", m.Kind, len(b), maxMessage)
 	}
 	var rights []byte
 	if fd >= 0 {
@@ -136,44 +151,78 @@ func (c *Conn) Send(m Message, fd int) error {
 
 // Receive reads one message; fd is -1 when none came with it. A received
 // descriptor is close-on-exec and the caller's. At the end it returns io.EOF.
+// After any other error the connection is of no use any more.
 func (c *Conn) Receive() (m Message, fd int, err error) {
-	buf, oob := make([]byte, maxMessage), make([]byte, 128)
-	n, oobn, _, _, err := c.c.ReadMsgUnix(buf, oob)
+	raw, err := c.c.SyscallConn()
 	if err != nil {
 		return m, -1, err
 	}
-	if n == 0 {
-		return m, -1, io.EOF
+	var failed error
+	if err := raw.Read(func(s uintptr) bool {
+		m, fd, failed = receive(int(s))
+		return !errors.Is(failed, syscall.EAGAIN)
+	}); err != nil {
+		return m, -1, err
 	}
-	fd = -1
-	if oobn > 0 {
-		if fd, err = oneRight(oob[:oobn]); err != nil {
-			return m, -1, err
-		}
-	}
-	if err := json.Unmarshal(buf[:n], &m); err != nil {
-		if fd >= 0 {
-			_ = syscall.Close(fd)
-		}
-		return m, -1, fmt.Errorf("control message: %w", err)
-	}
-	return m, fd, nil
+	return m, fd, failed
 }
 
-func oneRight(oob []byte) (int, error) {
-	msgs, err := syscall.ParseSocketControlMessage(oob)
+// receive takes one packet off a socket, without waiting.
+func receive(s int) (m Message, fd int, err error) {
+	buf := packets.Get().(*[maxMessage]byte)
+	defer packets.Put(buf)
+	var oob [maxRights]byte
+	n, oobn, flags, err := recvmsg(s, buf[:], oob[:])
 	if err != nil {
-		return -1, err
+		return m, -1, err
 	}
-	for i := range msgs {
-		fds, err := syscall.ParseUnixRights(&msgs[i])
+	fd = oneRight(oob[:oobn])
+	switch {
+	case n == 0:
+		err = io.EOF
+	case flags&(syscall.MSG_TRUNC|syscall.MSG_CTRUNC) != 0:
+		err = errors.New("control message is too long")
+	default:
+		if err = json.Unmarshal(buf[:n], &m); err != nil {
+			err = fmt.Errorf("control message: %w", err)
+		}
+	}
+	if err != nil && fd >= 0 {
+		_ = syscall.Close(fd)
+		fd = -1
+	}
+	return m, fd, err
+}
+
+func recvmsg(s int, buf, oob []byte) (n, oobn, flags int, err error) {
+	for {
+		n, oobn, flags, _, err = syscall.Recvmsg(s, buf, oob, syscall.MSG_DONTWAIT|syscall.MSG_CMSG_CLOEXEC)
+		if !errors.Is(err, syscall.EINTR) {
+			return n, oobn, flags, err
+		}
+	}
+}
+
+// oneRight is the first descriptor that came with a packet, -1 without one.
+// Further ones are closed: no message of ours has two.
+func oneRight(oob []byte) int {
+	first := -1
+	messages, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return first
+	}
+	for i := range messages {
+		fds, err := syscall.ParseUnixRights(&messages[i])
 		if err != nil {
 			continue
 		}
-		for _, extra := range fds[1:] {
-			_ = syscall.Close(extra)
+		for _, fd := range fds {
+			if first < 0 {
+				first = fd
+			} else {
+				_ = syscall.Close(fd)
+			}
 		}
-		return fds[0], nil
 	}
-	return -1, errors.New("control message without a descriptor")
+	return first
 }
