@@ -11,22 +11,29 @@ import (
 // Times of a hang, in nanoseconds.
 const (
 	stalledFor = int64(time.Second)     // connections waited and none was accepted
-	dumpTime   = int64(5 * time.Second) // between SIGQUIT, for a goroutine dump, and SIGKILL
+	dumpTime   = int64(3 * time.Second) // between SIGQUIT and SIGKILL
 )
 
-// watchHangs finds workers that do not answer themselves, and those whose
-// accept loop has stopped. The second is seen from outside: over TCP a worker
-// cannot pass a request to itself. A hung one no longer counts as serving, so
-// its slot is filled and adopted like an empty one.
+// watchHangs finds workers that do nothing at all, and those whose accept loop
+// has stopped. The second is seen from outside: over TCP a worker cannot pass a
+// request to itself. A hung one no longer counts as serving, so its slot is
+// filled and adopted like an empty one. One that is merely overloaded is late
+// with its requests to itself too, but others of its requests end.
 func (a *appliance) watchHangs(now int64) {
 	for _, g := range a.gens {
-		if g.state != fleet.StateReady || g.area < 0 || now < a.gracedTill || g.killAt != 0 {
-			g.stalledSince = 0
+		if g.area < 0 || g.killAt != 0 {
 			continue
 		}
 		page := a.table.Generation(g.area)
-		silent := now-max(page.Beat.Load(), g.ready) > fleet.HungAfter
-		stalled := a.stalled(g, page, now)
+		g.noteProgress(page, now)
+		if g.state != fleet.StateReady || now < a.gracedTill {
+			g.stalledSince = 0
+			if g.state == fleet.StateLame && g.hung && g.silent(now) && now >= a.gracedTill {
+				a.endHung(g, now)
+			}
+			continue
+		}
+		silent, stalled := g.silent(now), a.stalled(g, page, now)
 		switch {
 		case (silent || stalled) && !g.hung:
 			g.hung = true
@@ -41,6 +48,18 @@ func (a *appliance) watchHangs(now int64) {
 		}
 	}
 }
+
+// noteProgress notes the last sign of life: an answered request to itself, any
+// other request that ended, a connection that was accepted.
+func (g *generation) noteProgress(page *fleet.Generation, now int64) {
+	if work := page.Requests.Load() + page.Accepted.Load(); work != g.work {
+		g.work, g.lived = work, now
+	}
+	g.lived = max(g.lived, page.Beat.Load(), g.ready)
+}
+
+// silent reports that a worker has given no sign of life for too long.
+func (g *generation) silent(now int64) bool { return now-g.lived > fleet.HungAfter }
 
 // replaced ends a hung generation once its slot has another one.
 func (a *appliance) replaced(g *generation, now int64) {
@@ -72,9 +91,16 @@ func (a *appliance) stalled(g *generation, page *fleet.Generation, now int64) bo
 	return now-g.stalledSince >= stalledFor
 }
 
-// endHung asks a hung worker for a goroutine dump and kills it soon after.
+// endHung ends a worker that gives no sign of life. One that does may finish
+// what it has, for a while, and is watched on.
 func (a *appliance) endHung(g *generation, now int64) {
 	if g.killAt != 0 {
+		return
+	}
+	if !g.silent(now) {
+		a.recycles["hang"]++
+		a.makeLame(g, 0)
+		g.windowEnd = now + forcedWindow
 		return
 	}
 	a.kill(g.name, syscall.SIGQUIT)

@@ -332,6 +332,53 @@ func TestOurOwnStallMakesNobodyHung(t *testing.T) {
 	}
 }
 
+// A worker that is late with its requests to itself, but answers others, is
+// overloaded: killing it would lose what it has accepted.
+func TestOverloadIsNoHang(t *testing.T) {
+	r := newRig(t, 1)
+	r.allUp()
+	g := r.newest(0)
+	r.freeze(g)
+	for range 100 {
+		r.table.Generation(g.area).Requests.Add(1)
+		r.pass(100 * time.Millisecond)
+	}
+	if g.hung || len(r.inSlot(0)) != 1 || len(r.engine.signals) != 0 {
+		t.Fatalf("hung %v, %d generations, signals %v", g.hung, len(r.inSlot(0)), r.engine.signals)
+	}
+	r.pass(4 * time.Second)
+	if !g.hung {
+		t.Fatal("a worker that does nothing does not count as hung")
+	}
+}
+
+// A worker that accepts nothing but lives is replaced and finishes what it
+// has; when it falls silent too, it is killed.
+func TestStalledButAlive(t *testing.T) {
+	r := newRig(t, 1)
+	r.allUp()
+	old := r.newest(0)
+	old.hung = true
+	r.fillSlots(r.clock)
+	r.up(0)
+	if old.state != fleet.StateLame || old.windowEnd == 0 || len(r.engine.signals) != 0 || r.recycles["hang"] != 1 {
+		t.Fatalf("state %v, window %d, signals %v, %v", old.state, old.windowEnd, r.engine.signals, r.recycles)
+	}
+	r.pass(5 * time.Second)
+	if len(r.engine.signals) != 0 {
+		t.Fatalf("signals %v while it lives", r.engine.signals)
+	}
+	r.freeze(old)
+	r.pass(4 * time.Second)
+	if !slices.Equal(r.engine.signals, []string{old.name + " quit"}) {
+		t.Fatalf("signals %v, want quit", r.engine.signals)
+	}
+	r.pass(4 * time.Second)
+	if !slices.Contains(r.engine.signals, old.name+" killed") {
+		t.Fatalf("signals %v, want killed", r.engine.signals)
+	}
+}
+
 func TestWholeStop(t *testing.T) {
 	r := newRig(t, 2)
 	r.allUp()

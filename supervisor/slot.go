@@ -59,6 +59,8 @@ type generation struct {
 	told      bool  // adopting is what it was told
 	adopting  []int // other slots that it accepts on
 
+	work         uint64 // requests and connections at the last look
+	lived        int64  // last sign of life
 	accepted     uint64 // at the last look
 	stalledSince int64  // connections wait and none is accepted since
 	heavySince   int64  // above its memory since
