@@ -21,6 +21,8 @@ var accepted = []struct{ cases, diff, why string }{
 	{"text/plain body", "*", "a body that says it is not JSON is refused and told so, not guessed at"},
 	{"form body", "error.param \"request_body\", recorded \"messages\"", "a form is refused as such, not for the fields it lacks"},
 	{"GET /v1/models/mock", "field m* is null, recorded *", "limits and modes of models come with the table of prices"},
+	{"upstream*broken-429", "error.code \"rate_limit_exceeded\", recorded \"429\"", "the provider's own code is kept"},
+	{"GET without key /metrics", "body is object, recorded string", "the error object of every other refusal"},
 	{"GET /metrics", "status 200, recorded 307", "answered at once instead of by a redirect to /metrics/"},
 	{"GET /metrics", "content type*", "answered at once instead of by a redirect to /metrics/"},
 	{"GET /metrics", "without location", "answered at once instead of by a redirect to /metrics/"},
