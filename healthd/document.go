@@ -112,7 +112,7 @@ func documentOf(t *fleet.Table, ob observation, v verdict) document {
 			Slot: i, State: s.State, AdoptedBy: s.AdoptedBy, Generations: []fleet.GenerationStatus{},
 		})
 	}
-	for i := range fleet.MaxGenerations {
+	for i := range t.Areas() {
 		g := t.Generation(i)
 		number, slot := int(g.Number.Load()), int(g.Slot.Load())
 		if number == 0 || slot >= len(d.Slots) {

@@ -50,7 +50,7 @@ func slots(t *fleet.Table, now int64, unjudged bool) []slotView {
 			Generation: int(s.Generation.Load()), AdoptedBy: int(s.AdoptedBy.Load()),
 		}
 	}
-	for i := range fleet.MaxGenerations {
+	for i := range t.Areas() {
 		g := t.Generation(i)
 		number, slot := int(g.Number.Load()), int(g.Slot.Load())
 		if number == 0 || slot >= len(views) || fleet.State(g.State.Load()) != fleet.StateReady {
@@ -82,7 +82,7 @@ func (o *observer) watch() {
 // workersAlive is true while a generation of the table still runs.
 func (o *observer) workersAlive() bool {
 	t := o.table.Load()
-	for i := range fleet.MaxGenerations {
+	for i := range t.Areas() {
 		if g := t.Generation(i); g.Number.Load() != 0 && alive(int(g.PID.Load())) {
 			return true
 		}

@@ -93,7 +93,7 @@ func generations(w *writer, t *fleet.Table) {
 		{"sluice_generation_resident_bytes", "gauge", func(g *fleet.Generation) float64 { return float64(g.RSS.Load()) }},
 	}
 	var living []*fleet.Generation
-	for i := range fleet.MaxGenerations {
+	for i := range t.Areas() {
 		if g := t.Generation(i); g.Number.Load() != 0 {
 			living = append(living, g)
 		}

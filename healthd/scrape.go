@@ -109,7 +109,7 @@ func (s *scraper) round(ctx context.Context) {
 	var wg sync.WaitGroup
 	var results []*pulled
 	present := map[int]bool{}
-	for i := range fleet.MaxGenerations {
+	for i := range table.Areas() {
 		g := table.Generation(i)
 		p := &pulled{generation: int(g.Number.Load()), slot: int(g.Slot.Load())}
 		if p.generation == 0 || fleet.State(g.State.Load()) == fleet.StateDead {

@@ -210,7 +210,7 @@ func (a *appliance) welcomeWorker(l *link) {
 // reapDead frees the areas of generations that no longer live, after a
 // takeover of the host table.
 func (a *appliance) reapDead() {
-	for area := range fleet.MaxGenerations {
+	for area := range a.table.Areas() {
 		number := int(a.table.Generation(area).Number.Load())
 		if number != 0 && a.byNumber(number) == nil {
 			a.table.Reap(area)

@@ -88,7 +88,7 @@ func (s *Server) health(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 // backlog is the number of requests in flight on the host.
 func (s *Server) backlog(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 	var n int64
-	for i := range fleet.MaxGenerations {
+	for i := range s.c.Table.Areas() {
 		if g := s.c.Table.Generation(i); g.Number.Load() != 0 {
 			n += g.InFlight.Load()
 		}
