@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -77,10 +78,11 @@ func (c *conn) close() {
 // wake ends a watch from another goroutine.
 func (c *conn) wake() { _ = c.nc.SetReadDeadline(time.Unix(1, 0)) }
 
-// watch waits until the time given and tells whether the server closed.
+// watch waits until the time given and tells whether the server closed. A time
+// that has passed is no excuse: a close that has arrived is seen all the same.
 func (c *conn) watch(until time.Time) bool {
 	if !time.Now().Before(until) {
-		return false
+		return c.closedNow()
 	}
 	if err := c.nc.SetReadDeadline(until); err != nil {
 		c.eof = err
@@ -96,6 +98,34 @@ func (c *conn) watch(until time.Time) bool {
 		return false
 	}
 	c.eof = err
+	return true
+}
+
+// closedNow looks at a plain connection without waiting.
+func (c *conn) closedNow() bool {
+	sc, ok := c.nc.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n, peeked := 0, error(nil)
+	err = raw.Control(func(fd uintptr) {
+		var one [1]byte
+		n, _, peeked = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	switch {
+	case err != nil || errors.Is(peeked, syscall.EAGAIN) || errors.Is(peeked, syscall.EINTR):
+		return false
+	case peeked != nil:
+		c.eof = peeked
+	case n > 0: // an answer that nobody asked for
+		c.eof = errProtocol
+	default:
+		c.eof = io.EOF
+	}
 	return true
 }
 

@@ -366,8 +366,11 @@ func (a *Appliance) Log() string {
 	return string(b)
 }
 
-// Tail is the last n lines of the log.
+// Tail is the last n lines of the log, those of single requests and
+// connections left out.
 func (a *Appliance) Tail(n int) string {
-	lines := strings.SplitAfter(a.Log(), "\n")
+	lines := slices.DeleteFunc(strings.SplitAfter(a.Log(), "\n"), func(line string) bool {
+		return strings.Contains(line, " INFO request ") || strings.Contains(line, " DEBUG ")
+	})
 	return "last lines of its log:\n" + strings.Join(lines[max(0, len(lines)-n-1):], "")
 }

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -330,6 +332,9 @@ func (s *Server) welcome(l *listener, fd int, from syscall.Sockaddr) {
 		s.log.Error("accept", errAttr(err))
 		_ = c.file.Close()
 		return
+	}
+	if !l.private && s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug("connection accepted", slog.String("from", c.remote.String()), slog.Int("of_slot", l.about.Slot))
 	}
 	s.conns.add(c)
 	s.serving.Add(1)
