@@ -123,6 +123,7 @@ func (w *worker) gateway(file *config.File) (*gateway.Gateway, error) {
 
 		AlwaysUsage: file.General.AlwaysIncludeStreamUsage,
 		AllowMock:   file.General.AllowMockTestingParams,
+		AllowClient: file.General.AllowClientSideCredentials,
 		Lenient:     file.Compat.LenientJSON,
 
 		Agent:   "sluice/" + boot.Version,
@@ -243,6 +244,9 @@ func model(file *config.File, d *config.Deployment) gateway.Model {
 		if n != nil && m.Retries < 0 {
 			m.Retries = *n
 		}
+	}
+	for _, c := range p.ClientSide {
+		m.Client = append(m.Client, gateway.ClientParam{Name: c.Name, Pattern: c.Pattern})
 	}
 	for _, h := range p.ExtraHeaders {
 		m.Params.Headers = append(m.Params.Headers, provider.Header{Name: h.Name, Value: h.Value.Reveal()})

@@ -91,7 +91,7 @@ func newParamKeys() []Key {
 		{Name: "drop_params", Kind: Bool, Default: "that of `litellm_settings`", Doc: "leave out what the provider does not support"},
 		{Name: "additional_drop_params", Kind: Texts, Doc: "parameters that are left out"},
 		{Name: "allowed_openai_params", Kind: Texts, Doc: "parameters that are passed on although the provider is not known to support them"},
-		{Name: "configurable_clientside_auth_params", Kind: List, Use: Later, Doc: "parameters that a client may send itself, as names or as `{name: pattern}`"},
+		{Name: "configurable_clientside_auth_params", Kind: List, Doc: "of `api_key` and `api_base`, what a client may send itself, as names or as `{name: pattern}`; the pattern matches the whole value. With an `api_base` of its own a client sends its own key too; the deployment's key, headers and certificate never go there"},
 		{Name: "litellm_credential_name", Kind: Text, Doc: "an entry of `credential_list`"},
 		{Name: "ssl_verify", Kind: Switch, Default: "that of `litellm_settings`", Doc: "check the provider's certificate; a path is a file of authorities"},
 		{Name: "ssl_certificate", Kind: Text, Doc: "file with the client's certificate"},

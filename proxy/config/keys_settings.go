@@ -79,7 +79,7 @@ func generalKeys() []Key {
 		{Name: "use_x_forwarded_for", Kind: Bool, Default: "true where `SLUICE_TRUSTED_PROXIES` or a listener names trusted proxies", Doc: "take the address of the client from X-Forwarded-For; believed of trusted proxies alone"},
 		{Name: "forward_client_headers_to_llm_api", Kind: Bool, Use: Later, Default: "false", Doc: "pass the client's `x-*` headers on"},
 		{Name: "forward_openai_org_id", Kind: Bool, Use: Later, Default: "false", Doc: "pass the client's OpenAI-Organization header on"},
-		{Name: "allow_client_side_credentials", Kind: Bool, Use: Later, Default: "false", Doc: "let every client send `api_key` and `api_base`"},
+		{Name: "allow_client_side_credentials", Kind: Bool, Default: "false", Doc: "let every client send `api_key` and `api_base` (`base_url`) for every deployment; this machine's own addresses and those of cloud metadata are refused"},
 		{Name: "dangerously_allow_mock_testing_request_params", Kind: Bool, Default: "false", Doc: "let administrators send `mock_response` and its like in requests"},
 		{Name: "completion_model", Kind: Text, Doc: "the model of chat completions, whatever the client asks for"},
 		{Name: "disable_prisma_schema_update", Kind: Bool, Use: Guards, Default: "false", Doc: "migrations run all the same; set `DISABLE_SCHEMA_UPDATE`"},

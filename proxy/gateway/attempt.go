@@ -81,6 +81,13 @@ func (x *Exchange) pause(i, deployments int, asked time.Duration) *llm.Error {
 // try makes one call to one deployment, up to an answer that can be written.
 func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
 	b := g.bindings[d.Index]
+	if x.Request.Credential != "" {
+		own, err := b.client.bind(x, b)
+		if err != nil {
+			return nil, err
+		}
+		b = own
+	}
 	t := b.target
 	x.Header, x.scratch = x.Header[:0], x.scratch[:0]
 	if t.Missing != "" {

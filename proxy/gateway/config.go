@@ -29,6 +29,7 @@ type Model struct {
 	Pairs    []route.Pair
 	Params   provider.Params
 	Upstream upstream.Options
+	Client   []ClientParam // configurable_clientside_auth_params
 
 	Weight, RPM, TPM int64
 	Order            int
@@ -64,6 +65,7 @@ type Config struct {
 
 	AlwaysUsage bool // always_include_stream_usage: pass usage chunks nobody asked for
 	AllowMock   bool // dangerously_allow_mock_testing_request_params
+	AllowClient bool // allow_client_side_credentials: as if each Model listed all of them
 	Lenient     bool // compat.lenient_json
 
 	Agent   string          // User-Agent of calls; "sluice"
@@ -175,6 +177,7 @@ type binding struct {
 	id       []byte
 	group    []byte
 	base     []byte
+	client   *clientSide // nil: clients bring nothing
 }
 
 func bind(m *Model, c *Config) (*binding, route.Deployment, error) {
@@ -194,7 +197,7 @@ func bind(m *Model, c *Config) (*binding, route.Deployment, error) {
 		}
 		d.ID = route.StableID(m.Name, pairs)
 	}
-	b := &binding{target: t, id: []byte(d.ID), group: []byte(m.Name), base: []byte(t.Shown)}
+	b := &binding{target: t, id: []byte(d.ID), group: []byte(m.Name), base: []byte(t.Shown), client: newClientSide(m, c)}
 	if !d.Wildcard() {
 		b.model, b.name = jsonscan.AppendString(nil, d.Model), []byte(d.ModelName)
 	}

@@ -30,6 +30,8 @@ func (x *Exchange) broke(err error) *llm.Error {
 	}
 	var u *upstream.Error
 	switch {
+	case errors.Is(err, upstream.ErrRefused):
+		return refusedAddress(err)
 	case errors.Is(err, upstream.ErrTooLarge):
 		return x.protocol("its answer is too large", err)
 	case errors.Is(err, upstream.ErrProtocol):
@@ -114,6 +116,9 @@ func (x *Exchange) failure(f provider.Failure, after time.Duration) *llm.Error {
 		switch f.Kind {
 		case llm.KindAuth, llm.KindForbidden:
 			said = "the provider of " + x.group() + " did not accept the gateway's credential"
+			if x.Request.Credential != "" {
+				said = "the provider of " + x.group() + " did not accept the credential that came with the request"
+			}
 		case llm.KindUpstream, llm.KindTimeout:
 			said = "the provider of " + x.group() + " failed with status " + strconv.Itoa(f.Status)
 		case llm.KindProtocol:

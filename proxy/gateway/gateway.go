@@ -83,13 +83,6 @@ func (g *Gateway) permit(x *Exchange) *llm.Error {
 			Message: "Authentication Error, this key has no role that may call models.",
 		}
 	}
-	if x.Request.Credential != "" {
-		return &llm.Error{
-			Kind: llm.KindAuth, Type: "auth_error", Param: "None",
-			Message: "Authentication Error, Rejected Request: " + x.Request.Credential +
-				" is not allowed in request body: this gateway calls providers with its own credentials only.",
-		}
-	}
 	if !g.allowMock {
 		x.Request.Mock = nil
 	}
@@ -103,6 +96,11 @@ func (g *Gateway) plan(x *Exchange) *llm.Error {
 			Kind: llm.KindBadRequest,
 			Message: x.Route + ": Invalid model name passed in model=" + printable(x.Request.Model) +
 				". Call `/v1/models` to view available models for your key.",
+		}
+	}
+	if x.Request.Credential != "" {
+		if err := g.brings(x); err != nil {
+			return err
 		}
 	}
 	x.plan.Group.Count()

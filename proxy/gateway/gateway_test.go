@@ -102,6 +102,11 @@ func decode(t testing.TB, x *Exchange) {
 	if m := r.Find("stream"); m != nil {
 		r.Stream = m.Kind == llm.JSONTrue
 	}
+	for _, name := range []string{"api_key", "api_base", "base_url", "user_config"} {
+		if m := r.Find(name); m != nil {
+			m.Ours, r.Credential = true, name
+		}
+	}
 	if m := r.Find("stream_options"); m != nil {
 		r.StreamOptions, r.StreamOptionsKind, r.IncludeUsage, r.StreamOptionsSize = m.Value, m.Kind, true, 1
 	}

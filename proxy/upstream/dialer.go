@@ -51,6 +51,7 @@ func (d unixDialer) dial(ctx context.Context, _, _ string) (link, error) {
 type tcpDialer struct {
 	names *resolver
 	ipv4  bool // IPv4 alone
+	guard Guard
 }
 
 func (d *tcpDialer) dial(ctx context.Context, host, port string) (link, error) {
@@ -75,6 +76,9 @@ func (d *tcpDialer) addresses(ctx context.Context, host string) ([]netip.Addr, e
 		all = append(all, a)
 	} else if all, err = d.names.addresses(ctx, host); err != nil {
 		return nil, err
+	}
+	if all = d.guard.pass(all); len(all) == 0 {
+		return nil, ErrRefused
 	}
 	if all = order(all, d.ipv4); len(all) == 0 {
 		return nil, fmt.Errorf("%s has no IPv4 address", host)

@@ -35,6 +35,9 @@ type Options struct {
 	Credential string
 	// UnixSocket is connected to in place of the base URL's host.
 	UnixSocket string
+	// Guard refuses addresses of the base URL's host, where a stranger chose
+	// it.
+	Guard Guard
 }
 
 // Endpoint is where calls go: a base URL with transport settings. Endpoints of
@@ -94,12 +97,15 @@ func (p *Pools) Endpoint(baseURL string, o Options) (*Endpoint, error) {
 	if t.port != standard {
 		t.authority += ":" + t.port
 	}
+	if addr, err := netip.ParseAddr(t.host); err == nil && o.Guard.refuses(addr) {
+		return nil, ErrRefused // a forward proxy would connect to it for us
+	}
 	proxy, err := p.route(t, u.Scheme, t.authority, &o)
 	if err != nil {
 		return nil, err
 	}
 	identify(identity, u.Scheme, t.host, t.port, proxy, o.ServerName, o.UnixSocket, o.Credential,
-		fmt.Sprint(o.InsecureSkipVerify, o.ForceIPv4, o.CAFile != "", o.CertFile != ""))
+		fmt.Sprint(o.InsecureSkipVerify, o.ForceIPv4, o.CAFile != "", o.CertFile != "", o.Guard))
 	e.pool = p.pool([sha256.Size]byte(identity.Sum(nil)), t)
 	return e, nil
 }
@@ -143,7 +149,7 @@ func (p *Pools) route(t *target, scheme, authority string, o *Options) (string, 
 		t.dialer = unixDialer{o.UnixSocket}
 		return "", nil
 	}
-	tcp := &tcpDialer{names: p.names, ipv4: o.ForceIPv4}
+	tcp := &tcpDialer{names: p.names, ipv4: o.ForceIPv4, guard: o.Guard}
 	t.dialer, t.named = tcp, t.host
 	proxy := o.Proxy
 	if proxy == "" && !bypass(p.settings.NoProxy, t.host, t.port) {
@@ -160,6 +166,7 @@ func (p *Pools) route(t *target, scheme, authority string, o *Options) (string, 
 	if err != nil {
 		return "", err
 	}
+	tcp.guard = GuardNone // the operator chose the proxy
 	t.dialer = &proxyDialer{next: tcp, via: via, connect: t.tls != nil}
 	t.named = nameOnly(via.host)
 	if t.tls == nil {
