@@ -66,6 +66,10 @@ func own(b []byte, t *fleet.Table, ob observation, s *scraper) []byte {
 	for i := range ob.slots {
 		w.put("sluice_slot_recycles_total", "counter", slotLabel(i), float64(t.Slot(i).Recycles.Load()))
 	}
+	for r := range fleet.Reasons {
+		reason := fleet.Reason(r)
+		w.put("sluice_recycles_total", "counter", `reason="`+reason.String()+`"`, float64(t.Recycled(reason).Load()))
+	}
 	generations(w, t)
 	w.put("sluice_healthd_scrapes_total", "counter", "", float64(s.rounds.Load()))
 	w.put("sluice_healthd_scrape_failures_total", "counter", "", float64(s.failures.Load()))

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"os/signal"
 	"runtime"
@@ -96,7 +95,6 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.L
 	a.readyAt, a.healthUp = a.started, a.started
 	a.migration.stderr = p.Stderr
 	if a.renewed {
-		maps.Copy(a.recycles, past.Recycles)
 		a.config = past.Config
 	}
 	if a.lockFD, err = takeLock(pl.stateDir, past.Lock); err != nil {
@@ -136,6 +134,12 @@ func (a *appliance) prepare(past inheritance) error {
 	h.SupervisorPID.Store(uint32(os.Getpid()))
 	h.State.Store(uint32(fleet.StateStarting))
 	h.Heartbeat.Store(a.now())
+	a.config.Rejected = max(a.config.Rejected, h.ConfigRejected.Load())
+	for r := range fleet.Reasons {
+		if n := a.table.Recycled(fleet.Reason(r)).Load(); n > 0 {
+			a.recycles[fleet.Reason(r).String()] = n
+		}
+	}
 	a.slots = make([]*slot, a.table.Slots())
 	for i := range a.slots {
 		a.slots[i] = &slot{index: i}
@@ -228,6 +232,7 @@ func (a *appliance) step() {
 	a.adoptSlots(now)
 	a.keepHealthd(now)
 	a.migrateAgain(now)
+	a.reloadStep(now)
 	a.stopStep(now)
 	a.upgradeStep()
 	a.publish(now)
@@ -297,6 +302,13 @@ func (a *appliance) publish(now int64) {
 		state = fleet.StateReady
 	}
 	a.table.Header().State.Store(uint32(state))
+	var counts [fleet.Reasons]uint64
+	for name, n := range a.recycles {
+		counts[fleet.ParseReason(name)] += n
+	}
+	for r, n := range counts {
+		a.table.Recycled(fleet.Reason(r)).Store(n)
+	}
 	a.tellSystemd(now, state, ready)
 }
 

@@ -190,7 +190,9 @@ func (a *appliance) received(l *link, m fleet.Message, fd int) {
 			a.want(a.slots[g.slot], m.Reason, false)
 		}
 	case fleet.KindApplied, fleet.KindRefused:
-		a.reloaded(m)
+		if l.gen != nil {
+			a.reloaded(l.gen, m)
+		}
 	}
 }
 
@@ -246,60 +248,4 @@ func (a *appliance) helloWorker(l *link, m fleet.Message) {
 	}
 	l.send(fleet.Message{Kind: fleet.KindEnviron}, fd, true)
 	l.send(fleet.Message{Kind: fleet.KindBegin}, -1, false)
-}
-
-// reloadRound is one HUP and the answers to it.
-type reloadRound struct {
-	at       int64 // 0: none is open
-	waiting  int
-	applied  bool
-	rejected bool
-}
-
-// reloadAll has every worker read its configuration again.
-func (a *appliance) reloadAll() {
-	a.reload = reloadRound{at: a.now()}
-	for _, g := range a.gens {
-		if g.state == fleet.StateReady && g.link != nil {
-			a.reload.waiting++
-			g.send(fleet.Message{Kind: fleet.KindReload})
-		}
-	}
-	a.notify.reloading(a.now())
-	if a.reload.waiting == 0 {
-		a.endReload()
-	}
-}
-
-// reloaded counts one answer: a round is refused or applied once, however
-// many workers say so.
-func (a *appliance) reloaded(m fleet.Message) {
-	h := a.table.Header()
-	if m.Kind == fleet.KindRefused && !a.reload.rejected {
-		a.reload.rejected = true
-		a.config.Rejected++
-		h.ConfigRejected.Store(a.config.Rejected)
-		a.log.Warn("configuration refused, the old one stays", slog.String("reason", m.Reason))
-	}
-	if m.Kind == fleet.KindApplied {
-		if !a.reload.applied {
-			a.reload.applied = true
-			a.config.Applied++
-			a.log.Info("configuration applied", slog.Uint64("config", m.Config))
-		}
-		if m.Config > h.ConfigApplied.Load() {
-			h.ConfigApplied.Store(m.Config)
-		}
-	}
-	if a.reload.waiting--; a.reload.waiting <= 0 {
-		a.endReload()
-	}
-}
-
-func (a *appliance) endReload() {
-	if a.reload.at == 0 {
-		return
-	}
-	a.reload.at = 0
-	a.notify.send("READY=1")
 }

@@ -59,6 +59,7 @@ type generation struct {
 	told      bool  // adopting is what it was told
 	adopting  []int // other slots that it accepts on
 
+	outdated     bool   // has perhaps read a configuration from before a reload
 	work         uint64 // requests and connections at the last look
 	lived        int64  // last sign of life
 	accepted     uint64 // at the last look
@@ -280,6 +281,10 @@ func (a *appliance) isReady(g *generation) {
 		a.recycled(s, now)
 	}
 	s.emptySince = 0
+	if g.outdated {
+		g.outdated = false
+		g.send(fleet.Message{Kind: fleet.KindReload})
+	}
 	for _, old := range a.inSlot(g.slot) {
 		if old == g || old.state != fleet.StateReady {
 			continue

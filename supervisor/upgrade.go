@@ -23,13 +23,12 @@ const envInherited = "SLUICE_INHERITED_FD"
 // inheritance is what a supervisor leaves to itself when it executes itself
 // anew: numbers of descriptors that stay open.
 type inheritance struct {
-	Table    int                `json:"table"`
-	Lock     int                `json:"lock"`
-	Log      int                `json:"log"`
-	Bells    map[int]int        `json:"bells"`
-	Sockets  []inheritedSocket  `json:"sockets"`
-	Recycles map[string]uint64  `json:"recycles"`
-	Config   fleet.ConfigStatus `json:"config"`
+	Table   int                `json:"table"`
+	Lock    int                `json:"lock"`
+	Log     int                `json:"log"`
+	Bells   map[int]int        `json:"bells"`
+	Sockets []inheritedSocket  `json:"sockets"`
+	Config  fleet.ConfigStatus `json:"config"`
 }
 
 type inheritedSocket struct {
@@ -110,7 +109,7 @@ func (a *appliance) become(self string) error {
 	a.writeProcesses()
 	past := inheritance{
 		Table: a.tableFD, Lock: a.lockFD, Log: a.logFD, Bells: a.bells,
-		Recycles: a.recycles, Config: a.config,
+		Config: a.config,
 	}
 	keep := []int{a.tableFD, a.lockFD}
 	for _, fd := range a.bells {

@@ -12,7 +12,9 @@ import (
 func (w *worker) reload() {
 	began := time.Now()
 	if err := w.tryReload(); err != nil {
-		w.table.Header().ConfigRejected.Add(1)
+		if w.link == nil { // the supervisor counts a round once, however many refuse
+			w.table.Header().ConfigRejected.Add(1)
+		}
 		w.log.Error("reload refused, the configuration in use stays", errAttr(err))
 		w.tell(fleet.Message{Kind: fleet.KindRefused, Reason: err.Error()})
 		return
