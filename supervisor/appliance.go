@@ -356,6 +356,6 @@ func (a *appliance) signal(s os.Signal) {
 		a.log.Info("told to move onto the binaries on disk")
 		a.upgrade = true
 	case syscall.SIGCHLD:
-		go a.reap()
+		go a.reap(a.ours())
 	}
 }

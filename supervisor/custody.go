@@ -141,10 +141,39 @@ func (a *appliance) heldSockets(past inheritance, stored []storedFD) *[]socket {
 	}
 	for _, s := range stored {
 		if s.listener != nil {
-			add(*s.listener, s.fd)
+			if s.listener.Network == "tcp" && s.listener.Slot != anySlot {
+				reopen(s.fd)
+			}
+			add(a.placed(*s.listener), s.fd)
 		}
 	}
 	return &out
+}
+
+// placed gives a socket of a socket unit the name of an endpoint: units are
+// named after themselves unless told otherwise. Then the port decides, and
+// what has none of ours is the main listener.
+func (a *appliance) placed(l fleet.Listener) fleet.Listener {
+	all := append([]endpoint{a.plan.health}, a.plan.endpoints...)
+	known := slices.ContainsFunc(all, func(e endpoint) bool { return e.name == l.Name })
+	if l.Slot != anySlot || known {
+		return l
+	}
+	l.Name = mainName
+	for i := range all {
+		if all[i].network != l.Network {
+			continue
+		}
+		_, want, err := splitAddress(all[i].address)
+		_, has, errHas := splitAddress(l.Address)
+		if l.Network == "unix" && all[i].address == l.Address || err == nil && errHas == nil && want == has {
+			l.Name = all[i].name
+		}
+	}
+	if l.Name == healthName {
+		l.Slot = -1
+	}
+	return l
 }
 
 // own fills the slots of one endpoint. An inherited socket fits when it has the

@@ -63,7 +63,7 @@ func (a *appliance) keepHealthd(now int64) {
 			d.killAt = now + int64(time.Second)
 		}
 	}
-	if a.stop.phase >= stopHealthd || now < a.stop.healthRetry {
+	if a.stop.phase >= stopHealthd || a.stop.now || now < a.stop.healthRetry {
 		return
 	}
 	if newest == nil || newest.adopted && a.stop.phase == stopNone {
@@ -104,7 +104,7 @@ func (a *appliance) daemonChanged(d *daemon, ev childEvent) {
 	if d.link != nil {
 		d.link.close()
 	}
-	if d.state == fleet.StateLame || a.stop.phase >= stopHealthd {
+	if d.state == fleet.StateLame || a.stop.phase >= stopHealthd || a.stop.now {
 		return
 	}
 	a.healthNew++

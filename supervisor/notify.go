@@ -29,6 +29,7 @@ type notifier struct {
 	pinged   int64
 	status   string
 	ready    bool
+	extended int64
 	names    []string
 	fds      []storedFD
 }
@@ -178,6 +179,17 @@ func (a *appliance) store() {
 	}
 }
 
+// allSettled says that every slot is ready, or has failed and is adopted:
+// waiting for the start to end would have systemd end what serves.
+func (a *appliance) allSettled() bool {
+	for _, s := range a.slots {
+		if !s.failed && fleet.State(a.table.Slot(s.index).State.Load()) != fleet.StateReady {
+			return false
+		}
+	}
+	return true
+}
+
 // tellSystemd sends what has changed, and the sign of life: the loop turned and
 // a worker has answered itself since the last one.
 func (a *appliance) tellSystemd(now int64, state fleet.State, ready int) {
@@ -194,7 +206,7 @@ func (a *appliance) tellSystemd(now int64, state fleet.State, ready int) {
 			newest = max(newest, page.Beat.Load())
 		}
 	}
-	if !n.ready && ready == len(a.slots) {
+	if !n.ready && ready > 0 && a.allSettled() {
 		n.ready = true
 		n.send("READY=1")
 	}
@@ -207,8 +219,9 @@ func (a *appliance) tellSystemd(now int64, state fleet.State, ready int) {
 		n.send(status)
 	}
 	const extend = int64(10 * time.Second)
-	if a.stop.phase != stopNone && now-a.stop.extended > extend/2 {
-		a.stop.extended = now
+	slow := a.stop.phase != stopNone || !n.ready && a.migration.state == migratorRuns
+	if slow && (n.extended == 0 || now-n.extended > extend/2) {
+		n.extended = now
 		n.send("EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(3*extend/1000, 10))
 	}
 	alive := newest > n.pinged || !a.everReady || a.stop.phase != stopNone

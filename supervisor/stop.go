@@ -37,7 +37,7 @@ type stopping struct {
 	code        int
 	err         error
 	healthRetry int64
-	extended    int64
+	now         bool // QUIT: healthd is not kept alive either
 }
 
 // askStop is TERM or INT: the first begins the stop, the second shortens it.
@@ -76,7 +76,7 @@ func (a *appliance) quit() {
 	if a.stop.phase == stopNone {
 		a.beginStop(0, 0)
 	}
-	a.stop.phase, a.stop.at, a.stop.last = stopCut, now, nil
+	a.stop.phase, a.stop.at, a.stop.last, a.stop.now = stopCut, now, nil, true
 	for _, g := range a.gens {
 		g.killAt = now
 	}
