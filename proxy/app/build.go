@@ -123,6 +123,9 @@ func (w *worker) gateway(file *config.File) (*gateway.Gateway, error) {
 
 		AlwaysUsage: file.General.AlwaysIncludeStreamUsage,
 		AllowMock:   file.General.AllowMockTestingParams,
+		Forward: gateway.Forward{
+			Headers: file.General.ForwardClientHeaders, Organization: file.General.ForwardOpenAIOrg, KeyHeader: file.General.KeyHeader,
+		},
 		AllowClient: file.General.AllowClientSideCredentials,
 		Lenient:     file.Compat.LenientJSON,
 

@@ -113,7 +113,7 @@ func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
 	x.edits = t.Pass(&x.Request, model, x.edits[:0])
 	jsonscan.Sort(x.edits)
 	x.pieces = jsonscan.Splice(x.pieces[:0], x.Body, x.edits)
-	x.call = upstream.Call{Head: b.head, Body: x.pieces, Timeouts: g.timeouts(x, d)}
+	x.call = upstream.Call{Head: g.head(x, b), Body: x.pieces, Timeouts: g.timeouts(x, d)}
 	resp, err := b.endpoint.Do(&x.call, &x.handle)
 	if err != nil {
 		x.UpstreamNanos += g.now() - x.began

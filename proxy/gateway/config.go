@@ -66,6 +66,7 @@ type Config struct {
 	AlwaysUsage bool // always_include_stream_usage: pass usage chunks nobody asked for
 	AllowMock   bool // dangerously_allow_mock_testing_request_params
 	AllowClient bool // allow_client_side_credentials: as if each Model listed all of them
+	Forward     Forward
 	Lenient     bool // compat.lenient_json
 
 	Agent   string          // User-Agent of calls; "sluice"
@@ -114,7 +115,7 @@ func New(c Config) (g *Gateway, warnings []string, err error) {
 		c.Metrics = NewMetrics(nil)
 	}
 	g = &Gateway{
-		generation: c.Generation, keys: c.Keys, retryAfter: c.RetryAfter, limits: c.Limits, lenient: c.Lenient, alwaysUsage: c.AlwaysUsage,
+		generation: c.Generation, keys: c.Keys, retryAfter: c.RetryAfter, forward: c.Forward, limits: c.Limits, lenient: c.Lenient, alwaysUsage: c.AlwaysUsage,
 		allowMock: c.AllowMock, metrics: c.Metrics, log: c.Log, now: c.Now, rand: c.Rand,
 	}
 	var problems []error

@@ -64,6 +64,7 @@ type Exchange struct {
 
 	PathModel []byte // model named by the path; nil if none
 	Body      []byte // the whole body; the server's, until Settle
+	Lines     []byte // the request's header lines as they came; the server's, until Do returns
 	Request   llm.Request
 	Asked     Timeouts
 
@@ -96,6 +97,7 @@ type Exchange struct {
 	pieces   [][]byte // of the provider's request
 	parts    [][]byte // of the client's answer
 	scratch  []byte   // names and header values
+	head     []byte   // of the provider's request, where it holds the client's headers
 	model    []byte   // the name the client asked for, as JSON
 	began    int64    // of the running or last call
 	cause    atomic.Uint32
@@ -112,7 +114,7 @@ func (x *Exchange) Reset() {
 	x.plan.Reset()
 	x.pump.reset()
 	x.CallID, x.Route, x.Remote, x.Start, x.Dialect = nil, "", nil, 0, nil
-	x.Caller, x.PathModel, x.Body, x.Asked = auth.Identity{}, nil, nil, Timeouts{}
+	x.Caller, x.PathModel, x.Body, x.Lines, x.Asked = auth.Identity{}, nil, nil, nil, Timeouts{}
 	x.Model, x.Deployment, x.Attempts, x.Usage, x.Status = "", nil, 0, llm.Usage{}, 0
 	x.Streamed, x.FirstByte, x.UpstreamNanos, x.Err = false, 0, 0, nil
 	x.Header, x.edits, x.pieces, x.parts = x.Header[:0], x.edits[:0], x.pieces[:0], x.parts[:0]

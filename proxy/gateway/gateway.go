@@ -19,6 +19,7 @@ type Gateway struct {
 	bindings    []*binding // by route.Deployment.Index
 	limits      Limits
 	retryAfter  time.Duration
+	forward     Forward
 	lenient     bool
 	alwaysUsage bool
 	allowMock   bool

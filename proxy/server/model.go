@@ -44,7 +44,7 @@ func (s *Server) model(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 		s.refuse(ctx, c, k, e)
 		return
 	}
-	x.Body = k.body
+	x.Body, x.Lines = k.body, ctx.Request.Header.RawHeaders()
 	if e := k.entry.speak.Decode(x.Body, x.PathModel, &x.Request); e != nil {
 		s.refuse(ctx, c, k, e)
 		return
@@ -108,7 +108,7 @@ func (s *Server) end(c *conn, k *call) {
 	k.g, k.entry, k.refusal, k.allow = nil, nil, nil, ""
 	k.asked100, k.old = false, false
 	k.head = head{}
-	k.x.PathModel, k.x.Body, k.x.CallID, k.x.Remote = nil, nil, nil, nil
+	k.x.PathModel, k.x.Body, k.x.Lines, k.x.CallID, k.x.Remote = nil, nil, nil, nil, nil
 	if cap(k.body) > keptBody {
 		k.body = nil
 	}
