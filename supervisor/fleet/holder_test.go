@@ -36,7 +36,7 @@ func holdForEver() {
 	number := func(name string) int { n, _ := strconv.Atoi(os.Getenv(name)); return n }
 	table, err := OpenTable(number(envTable), false)
 	if err != nil {
-		os.Exit(1)
+		panic(err)
 	}
 	area := number(envArea)
 	h := NewHolders(table, area)
@@ -207,7 +207,6 @@ func TestReapKnowsWhetherAChangeHappened(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		until func(table *Table, h *Holders) // as far as the dead process came
-
 	}{
 		{"adding, announced", func(table *Table, h *Holders) {
 			table.announce(h.area, h.take(), stateAdding, n, cell)
