@@ -28,7 +28,7 @@ func (g *Gateway) attempts(x *Exchange) (*Answer, *llm.Error) {
 			return nil, gone
 		}
 		g.metrics.attemptFailed(x, err)
-		if i >= retries || !retryable(err) || x.g.now() >= x.deadline || !x.plan.Group.Retry() {
+		if i >= retries || !retryable(err) && !g.elsewhere(x, i, err) || x.g.now() >= x.deadline || !x.plan.Group.Retry() {
 			x.failureHeaders()
 			return nil, err
 		}
@@ -46,6 +46,16 @@ func retryable(err *llm.Error) bool {
 	default:
 		return err.Status == 409
 	}
+}
+
+// elsewhere reports whether the next deployment is untried and has another
+// credential: what one account is refused may be open to another (row E13).
+func (g *Gateway) elsewhere(x *Exchange, i int, err *llm.Error) bool {
+	if err.Kind != llm.KindAuth && err.Kind != llm.KindForbidden || i+1 >= len(x.plan.Deployments) || x.Request.Credential != "" {
+		return false
+	}
+	this, next := x.plan.Deployments[i], x.plan.Deployments[i+1]
+	return g.bindings[this.Index].target.Identity() != g.bindings[next.Index].target.Identity()
 }
 
 // Waiting between tries of the same deployment.
@@ -67,7 +77,12 @@ func (x *Exchange) pause(i, deployments int, asked time.Duration) *llm.Error {
 		wait = min(asked, pauseAsked)
 	}
 	wait = max(wait, x.g.retryAfter)
-	wait = min(wait, time.Duration(max(x.deadline-x.g.now(), 0)))
+	return x.wait(min(wait, time.Duration(max(x.deadline-x.g.now(), 0))))
+}
+
+// wait lets time pass; the error is that of an exchange that was cut short
+// meanwhile.
+func (x *Exchange) wait(wait time.Duration) *llm.Error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -107,7 +122,7 @@ func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
 	if x.Request.Mock != nil {
 		mock = provider.NewMock(string(x.Request.Mock))
 	}
-	if mock != nil {
+	if mock != nil || x.Request.Test.Timeout {
 		return g.mocked(x, b, name, mock, model)
 	}
 	x.edits = t.Pass(&x.Request, model, x.edits[:0])
@@ -209,19 +224,6 @@ func (g *Gateway) received(x *Exchange, b *binding, name []byte, resp *upstream.
 	x.whole = body
 	if x.Request.Stream {
 		return nil, x.notStream(b)
-	}
-	return g.finish(x, b, name)
-}
-
-// mocked answers in place of a provider, through the same pump and splice.
-func (g *Gateway) mocked(x *Exchange, b *binding, name []byte, m *provider.Mock, model []byte) (*Answer, *llm.Error) {
-	if err := m.Fail(); err != nil {
-		return nil, err
-	}
-	x.FirstByte = g.now()
-	x.whole = m.Append(x.whole[:0], &x.Request, model, x.ID[:], time.Now().Unix())
-	if x.Request.Stream {
-		return g.stream(x, b, name, &replay{b: x.whole})
 	}
 	return g.finish(x, b, name)
 }
