@@ -230,7 +230,7 @@ func model(file *config.File, d *config.Deployment) gateway.Model {
 		Params: provider.Params{
 			Model: p.Model, Provider: p.Provider, APIKey: p.APIKey.Reveal(), APIBase: p.APIBase,
 			APIVersion: p.APIVersion, Organization: p.Organization, Drop: p.DropAlso, Allow: p.AllowAlso,
-			DropRefused: file.DropParams(d), Mock: p.MockResponse,
+			DropRefused: file.DropParams(d), Mock: p.MockResponse, MockDelay: p.MockDelay,
 		},
 	}
 	m.Info = route.Limits{Mode: d.Info.Mode, MaxInput: d.Info.MaxInputTokens, MaxOutput: d.Info.MaxOutputTokens}

@@ -85,6 +85,7 @@ func newParamKeys() []Key {
 		{Name: "weight", Kind: Amount, Doc: "share of the load"},
 		{Name: "order", Kind: Int, Doc: "tier: the lowest is tried first"},
 		{Name: "mock_response", Kind: Any, Doc: "answer with this text; no provider is called"},
+		{Name: "mock_delay", Kind: Seconds, Default: "0", Doc: "wait before the answer of `mock_response`"},
 		{Name: "extra_headers", Kind: Map, Doc: "headers added to calls"},
 		{Name: "headers", Kind: Map, Doc: "the same as `extra_headers`"},
 		{Name: "extra_body", Kind: Map, Doc: "fields added to the body of calls"},
@@ -127,7 +128,7 @@ func newParamKeys() []Key {
 // not served yet: credentials of other clouds, prices. Such are never sent to a
 // provider.
 func laterParam(name string) bool {
-	for _, prefix := range []string{"aws_", "azure_", "vertex_", "watsonx_", "s3_", "gcs_", "auto_router_", "complexity_router_", "litellm_"} {
+	for _, prefix := range []string{"aws_", "azure_", "vertex_", "watsonx_", "s3_", "gcs_", "auto_router_", "complexity_router_", "litellm_", "mock_"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

@@ -80,7 +80,7 @@ func generalKeys() []Key {
 		{Name: "forward_client_headers_to_llm_api", Kind: Bool, Default: "false", Doc: "pass the client's `x-*` and `anthropic-beta` headers on to providers; not those that carry a credential, that are meant for the gateway (`x-litellm-*`), or that proxies and SDKs add (`x-forwarded-*`, `x-real-ip`, `x-stainless-*`). A header of the deployment's own wins"},
 		{Name: "forward_openai_org_id", Kind: Bool, Default: "false", Doc: "pass the client's OpenAI-Organization header on, in place of the deployment's"},
 		{Name: "allow_client_side_credentials", Kind: Bool, Default: "false", Doc: "let every client send `api_key` and `api_base` (`base_url`) for every deployment; this machine's own addresses and those of cloud metadata are refused"},
-		{Name: "dangerously_allow_mock_testing_request_params", Kind: Bool, Default: "false", Doc: "let administrators send `mock_response` and its like in requests"},
+		{Name: "dangerously_allow_mock_testing_request_params", Kind: Bool, Default: "false", Doc: "let administrators send `mock_response`, `mock_delay`, `mock_timeout` and `mock_testing_*` in requests; of others they are ignored"},
 		{Name: "completion_model", Kind: Text, Doc: "the model of chat completions, whatever the client asks for"},
 		{Name: "disable_prisma_schema_update", Kind: Bool, Use: Guards, Default: "false", Doc: "migrations run all the same; set `DISABLE_SCHEMA_UPDATE`"},
 		{Name: "infer_model_from_keys", Kind: Bool, Default: "false", Doc: "also serve every provider whose key is in the environment, under its prefix"},

@@ -41,6 +41,7 @@ type Params struct {
 	Weight         *float64      `cfg:"weight"`
 	Order          *int          `cfg:"order"`
 	MockResponse   *string       // nil: no mock; a map or list is its JSON
+	MockDelay      time.Duration `cfg:"mock_delay"`
 	DropParams     *bool         `cfg:"drop_params"`
 	DropAlso       []string      `cfg:"additional_drop_params"`
 	AllowAlso      []string      `cfg:"allowed_openai_params"`

@@ -182,6 +182,8 @@ func readExtra(m *llm.Member, req *llm.Request) {
 		if m.Kind == llm.JSONString {
 			req.Mock, req.Scratch = jsonscan.Text(req.Scratch, req.Body, m.Value)
 		}
+	case extraMockDelay, extraMockTimeout, extraMockFail:
+		readMockTest(x, m, value, &req.Test)
 	case extraDrop:
 		req.DropParams = m.Kind == llm.JSONTrue
 	case extraAllow:
@@ -197,6 +199,17 @@ func readExtra(m *llm.Member, req *llm.Request) {
 			req.Credential = string(m.Name)
 		}
 	case extraConsumed:
+	}
+}
+
+func readMockTest(x extra, m *llm.Member, value []byte, t *llm.MockTest) {
+	switch {
+	case x == extraMockDelay && m.Kind == llm.JSONNumber:
+		t.Delay = seconds(value)
+	case x == extraMockTimeout:
+		t.Timeout = m.Kind == llm.JSONTrue
+	case x == extraMockFail && m.Kind == llm.JSONTrue:
+		t.Fail, t.Kind = true, mockKinds[string(m.Name)]
 	}
 }
 

@@ -129,3 +129,28 @@ func TestDropExtras(t *testing.T) {
 		t.Errorf("left after Reset: %+v", r)
 	}
 }
+
+func TestMockExtras(t *testing.T) {
+	for members, want := range map[string]llm.MockTest{
+		`"mock_delay":1.5`:                               {Delay: 1500 * time.Millisecond},
+		`"mock_delay":"1"`:                               {},
+		`"mock_timeout":true`:                            {Timeout: true},
+		`"mock_timeout":false`:                           {},
+		`"mock_testing_fallbacks":true`:                  {Fail: true, Kind: llm.KindUpstream},
+		`"mock_testing_fallbacks":false`:                 {},
+		`"mock_testing_context_fallbacks":true`:          {Fail: true, Kind: llm.KindContextWindow},
+		`"mock_testing_context_window_fallbacks":true`:   {Fail: true, Kind: llm.KindContextWindow},
+		`"mock_testing_content_policy_fallbacks":true`:   {Fail: true, Kind: llm.KindContentPolicy},
+		`"mock_testing_rate_limit_error":true`:           {Fail: true, Kind: llm.KindRateLimit},
+		`"mock_testing_what_is_not_known":true,"seed":1`: {},
+	} {
+		var r llm.Request
+		r.Reset()
+		if e := OpenAIChat().Decode([]byte(`{"model":"m","messages":[],`+members+`}`), nil, &r); e != nil {
+			t.Fatal(e)
+		}
+		if r.Test != want || !r.Members[2].Ours {
+			t.Errorf("%s: %+v, ours %v", members, r.Test, r.Members[2].Ours)
+		}
+	}
+}

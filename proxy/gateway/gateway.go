@@ -69,6 +69,9 @@ func (g *Gateway) Do(x *Exchange) (*Answer, *llm.Error) {
 	if err := g.plan(x); err != nil {
 		return nil, x.fail(err)
 	}
+	if err := x.mockFailure(); err != nil {
+		return nil, x.fail(err)
+	}
 	a, err := g.attempts(x)
 	if err != nil {
 		return nil, x.fail(err)
@@ -84,8 +87,8 @@ func (g *Gateway) permit(x *Exchange) *llm.Error {
 			Message: "Authentication Error, this key has no role that may call models.",
 		}
 	}
-	if !g.allowMock {
-		x.Request.Mock = nil
+	if !g.allowMock || x.Caller.Role != auth.RoleAdmin {
+		x.Request.Mock, x.Request.Test = nil, llm.MockTest{}
 	}
 	return nil
 }

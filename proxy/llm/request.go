@@ -55,6 +55,8 @@ type Request struct {
 	StreamTimeout time.Duration
 	// Mock is the body's mock_response, unescaped; nil when there is none.
 	Mock []byte
+	// Test is what else the body asks of a mock.
+	Test MockTest
 	// Credential names the first field with which the client brings a provider
 	// credential or address of its own ("api_base"); "" when there is none.
 	Credential string
@@ -70,6 +72,14 @@ type Request struct {
 	Lenient bool
 
 	Scratch []byte // unescaped names and values
+}
+
+// MockTest is what a client asks for in order to see how failures are handled.
+type MockTest struct {
+	Fail    bool // answer with an error of Kind, no provider is called (mock_testing_*)
+	Kind    Kind
+	Timeout bool          // wait as long as a call may take, then fail (mock_timeout)
+	Delay   time.Duration // wait so long before a mocked answer (mock_delay)
 }
 
 // Reset empties the request and keeps its memory.

@@ -3,6 +3,7 @@ package provider
 import (
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"sluice/proxy/jsonscan"
@@ -11,6 +12,8 @@ import (
 
 // Mock answers like a provider without calling one (mock_response).
 type Mock struct {
+	Delay time.Duration // before it answers
+
 	text string
 	fail *llm.Error // text names an error
 }

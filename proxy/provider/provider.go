@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/proxy/llm"
 )
@@ -37,6 +38,7 @@ type Params struct {
 	DropRefused  bool     // drop_params: leave out what the provider does not support; else it is refused
 	Allow        []string // allowed_openai_params: sent although the provider is not known to support them
 	Mock         *string  // mock_response: answer without calling anyone
+	MockDelay    time.Duration
 }
 
 // Header is one header line of a call.
@@ -108,6 +110,7 @@ func Bind(p Params, lookup Lookup) (*Target, error) {
 	}
 	if p.Mock != nil {
 		t.Mock, t.Missing = NewMock(*p.Mock), ""
+		t.Mock.Delay = p.MockDelay
 	}
 	if t.Shown, err = shown(t.BaseURL); err != nil {
 		return nil, fmt.Errorf("model %q: api_base: %w", p.Model, err)
