@@ -41,9 +41,18 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	case "migrator":
+		for fileBeside("slow") {
+			time.Sleep(10 * time.Millisecond)
+		}
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// fileBeside tells the programs of a box apart from plain ones.
+func fileBeside(name string) bool {
+	_, err := os.Stat(filepath.Join(filepath.Dir(os.Args[0]), name))
+	return err == nil
 }
 
 // played is a child with what it holds.
@@ -73,6 +82,10 @@ func playChild(role string) error {
 		for _, l := range p.listeners {
 			go p.serve(l)
 		}
+		if fileBeside("orphans") {
+			// A process that nobody will wait for but process 1.
+			_ = exec.Command("/bin/sh", "-c", "(sleep 0.2; exit 3) & exit 0").Run()
+		}
 		page := p.table.Generation(p.area)
 		go func() {
 			for {
@@ -91,6 +104,10 @@ func playChild(role string) error {
 			if !p.orphaned() {
 				return errors.New("no successor came")
 			}
+		case m.Kind == fleet.KindReload && fileBeside("bad-config"):
+			_ = p.conn.Send(fleet.Message{Kind: fleet.KindRefused, Reason: "line 3: what is this?"}, -1)
+		case m.Kind == fleet.KindReload:
+			_ = p.conn.Send(fleet.Message{Kind: fleet.KindApplied, Config: 2}, -1)
 		case m.Kind == fleet.KindAdopt:
 			p.accept(append([]int{p.slot}, m.Slots...))
 		case m.Kind == fleet.KindLame, m.Kind == fleet.KindCut:

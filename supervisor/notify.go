@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -50,7 +51,7 @@ func newNotifier(e *env.Environ, log *slog.Logger) *notifier {
 	if path == "" {
 		return n
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		log.Warn("socket to systemd", slog.String("error", err.Error()))
 		return n
@@ -101,10 +102,12 @@ func passed(e *env.Environ, log *slog.Logger) []storedFD {
 func describeSocket(name string, fd int) (*fleet.Listener, error) {
 	l := &fleet.Listener{Name: name, Slot: anySlot}
 	if rest, ok := strings.CutPrefix(name, "l-"); ok {
+		name, number := rest, ""
 		if at := strings.LastIndexByte(rest, '-'); at > 0 {
-			if slot, err := strconv.Atoi(rest[at+1:]); err == nil {
-				l.Name, l.Slot = rest[:at], slot
-			}
+			name, number = rest[:at], rest[at+1:]
+		}
+		if slot, err := strconv.Atoi(number); err == nil {
+			l.Name, l.Slot = strings.TrimSuffix(name, "-"), slot // l-health--1 has two
 		}
 	} else if name == "connection" || name == "unknown" {
 		l.Name = mainName
@@ -135,8 +138,21 @@ func (n *notifier) send(state string) {
 	if n.fd < 0 {
 		return
 	}
-	if err := unix.Sendmsg(n.fd, []byte(state), nil, n.to, unix.MSG_NOSIGNAL); err != nil {
+	if err := n.message(state, nil); err != nil {
 		n.log.Debug("tell systemd", slog.String("error", err.Error()))
+	}
+}
+
+// message sends one datagram. A manager that does not read costs at most a
+// quarter of a second, and the message.
+func (n *notifier) message(state string, rights []byte) error {
+	const tries, pause = 25, 10 * time.Millisecond
+	for try := 1; ; try++ {
+		err := unix.Sendmsg(n.fd, []byte(state), rights, n.to, unix.MSG_NOSIGNAL)
+		if try == tries || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		time.Sleep(pause)
 	}
 }
 
@@ -153,8 +169,7 @@ func (n *notifier) keep(name string, fd int) {
 		return
 	}
 	n.names = append(n.names, name)
-	state := []byte("FDSTORE=1\nFDNAME=" + name)
-	if err := unix.Sendmsg(n.fd, state, unix.UnixRights(fd), n.to, unix.MSG_NOSIGNAL); err != nil {
+	if err := n.message("FDSTORE=1\nFDNAME="+name, unix.UnixRights(fd)); err != nil {
 		n.log.Debug("store descriptor", slog.String("name", name), slog.String("error", err.Error()))
 	}
 }

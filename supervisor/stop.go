@@ -67,6 +67,7 @@ func (a *appliance) beginStop(prestop, window time.Duration) {
 		a.migration.cancel()
 	}
 	a.notify.send("STOPPING=1\nSTATUS=draining")
+	a.notify.extended = 0
 	a.log.Info("stopping", slog.Duration("prestop", prestop), slog.Duration("window", window))
 }
 
