@@ -50,6 +50,17 @@ func open(s fleet.Status) int64 {
 	return n
 }
 
+// answered counts the requests that living workers have answered.
+func answered(s fleet.Status) uint64 {
+	var n uint64
+	for _, slot := range s.Slots {
+		for _, g := range slot.Generations {
+			n += g.Requests
+		}
+	}
+	return n
+}
+
 func (a *Appliance) waitStreams(n int64) {
 	a.t.Helper()
 	a.WaitStatus(30*time.Second, "streaming", func(s fleet.Status) bool { return open(s) >= n })
@@ -123,7 +134,7 @@ func TestStopWithStreams(t *testing.T) {
 	<-alive.done
 
 	notReady := ready.first[http.StatusServiceUnavailable].Sub(term)
-	t.Logf("show 3: TERM with 200 streams: %d whole, %d failed; readiness 503 after %v; %d liveness probes %v; %d new connections served in the pre-stop delay; refused after %v; exit %d after %v",
+	t.Logf("show 3: TERM with 200 streams: %d whole, %d failed; readiness 503 after %v; %d liveness probes %v; %d new connections served in the pre-stop delay; refused those from %v on; exit %d after %v",
 		r.Class("stream").OK, r.Failed(), notReady, alive.total, alive.codes, served, refused, code, took)
 	NoneFailed(t, r)
 	if r.Class("stream").OK < 200 {
@@ -161,7 +172,7 @@ func (a *Appliance) knock(t *testing.T, term time.Time, prestop time.Duration) (
 		if f.Kind != loadgen.KindRefused || after < prestop-50*time.Millisecond {
 			t.Errorf("a new connection %v after TERM: %s %s", after, f.Kind, f.Detail)
 		}
-		if refused == 0 {
+		if refused == 0 || after < refused {
 			refused = after
 		}
 	}
@@ -182,11 +193,11 @@ func TestStopUnderLoad(t *testing.T) {
 			spec := a.Mix(time.Minute)
 			for i := range spec.Classes {
 				if c := &spec.Classes[i]; c.Think > 0 {
-					c.Late = 100 * time.Millisecond // learns of a close so much later
+					c.Conns, c.Late = 200, 100*time.Millisecond // learns of a close so much later
 				}
 			}
 			load := StartLoad(t, spec)
-			a.WaitStatus(20*time.Second, "under load", func(s fleet.Status) bool { return open(s) >= 10 })
+			a.WaitStatus(30*time.Second, "under load", func(s fleet.Status) bool { return open(s) >= 10 && answered(s) >= 3000 })
 			a.client.CloseIdleConnections()
 			term := time.Now()
 			a.Signal(syscall.SIGTERM)
