@@ -20,6 +20,12 @@ const (
 	offerVain   = 5                     // connections in a row that nobody took
 	offerPause  = 50 * time.Millisecond // after so many
 	leastExcess = 2
+
+	// Of so few connections each counts, and the neighbour may have to wait for
+	// a processor: they are offered for longer.
+	fewConns  = 64
+	fewTries  = 10
+	fewInVain = 16
 )
 
 // load knows where the READY generation of each slot counts its connections.
@@ -88,7 +94,11 @@ func (d *load) heavy(s *Server) bool {
 func (lp *loop) offer() (int, syscall.Sockaddr, error) {
 	s, d := lp.s, &lp.load
 	slot := s.c.Table.Slot(max(lp.l.about.Slot, 0))
-	for try := 0; try == 0 || try < offerTries && d.heavy(s); try++ {
+	tries, inVain := offerTries, offerVain
+	if s.own.Conns.Load() <= fewConns {
+		tries, inVain = fewTries, fewInVain
+	}
+	for try := 0; try == 0 || try < tries && d.heavy(s); try++ {
 		slot.Offered.Store(1)
 		s.accept.ring(d.to)
 		time.Sleep(offerTime)
@@ -98,7 +108,7 @@ func (lp *loop) offer() (int, syscall.Sockaddr, error) {
 			return -1, nil, syscall.EAGAIN
 		}
 	}
-	if d.vain++; d.vain >= offerVain {
+	if d.vain++; d.vain >= inVain {
 		d.vain, d.paused = 0, time.Now()
 	}
 	return syscall.Accept4(lp.l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
