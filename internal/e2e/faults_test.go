@@ -162,8 +162,18 @@ func TestNextDeployment(t *testing.T) {
 		attempts int
 		status   int
 	}{
-		{"s500", 2, 200}, {"s503", 2, 200}, {"s429,retry=0", 2, 200}, {"s401", 2, 200}, {"drop", 2, 200}, {"cut,at=-1", 2, 200}, {"garbage", 2, 200},
-		{"errfirst", 2, 200}, {"hang", 2, 200}, {"refused", 1, 200}, {"s400", 1, 400}, {"ctx", 1, 400},
+		{"s500", 2, 200},
+		{"s503", 2, 200},
+		{"s429,retry=0", 2, 200},
+		{"s401", 2, 200},
+		{"drop", 2, 200},
+		{"cut,at=-1", 2, 200},
+		{"garbage", 2, 200},
+		{"errfirst", 2, 200},
+		{"hang", 2, 200},
+		{"refused", 1, 200},
+		{"s400", 1, 400},
+		{"ctx", 1, 400},
 	}
 	var b strings.Builder
 	b.WriteString("model_list:\n")
