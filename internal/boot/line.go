@@ -38,11 +38,8 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 // emit writes one line with the attributes of either source.
 func (h *handler) emit(at time.Time, level slog.Level, message string, attrs []slog.Attr, r *slog.Record) {
 	s := h.sink
-	s.mu.Lock()
-	json := s.json
-	ok := level < slog.LevelWarn || s.admit(at, level, message)
-	s.mu.Unlock()
-	if !ok {
+	json := s.json.Load()
+	if level >= slog.LevelWarn && !s.admitted(at, level, message) {
 		s.rouse()
 		return
 	}
@@ -102,16 +99,17 @@ func (h *handler) with(attrs []slog.Attr) *handler {
 
 // line makes a line of the log's own. It needs mu.
 func (s *sink) line(level slog.Level, message string, attrs ...slog.Attr) []byte {
-	b := appendHead(nil, s.json, time.Now(), level, message)
-	if s.json {
+	json := s.json.Load()
+	b := appendHead(nil, json, time.Now(), level, message)
+	if json {
 		b = append(b, s.base.json...)
 	} else {
 		b = append(b, s.base.text...)
 	}
 	for _, a := range attrs {
-		b = appendAttr(b, s.json, "", a)
+		b = appendAttr(b, json, "", a)
 	}
-	return appendEnd(b, s.json)
+	return appendEnd(b, json)
 }
 
 func levelName(level slog.Level) string {
@@ -128,9 +126,8 @@ func levelName(level slog.Level) string {
 }
 
 func appendHead(b []byte, json bool, at time.Time, level slog.Level, message string) []byte {
-	const layout = "2006-01-02T15:04:05.000000Z"
 	if !json {
-		b = at.UTC().AppendFormat(b, layout)
+		b = appendTime(b, at)
 		b = append(b, ' ')
 		b = append(b, levelName(level)...)
 		b = append(b, ' ')
@@ -141,8 +138,34 @@ func appendHead(b []byte, json bool, at time.Time, level slog.Level, message str
 	b = append(b, `,"level":"`...)
 	b = append(b, levelName(level)...)
 	b = append(b, `","timestamp":"`...)
-	b = at.UTC().AppendFormat(b, layout)
+	b = appendTime(b, at)
 	return append(b, '"')
+}
+
+// appendTime writes a time as 2006-01-02T15:04:05.000000Z. It does what
+// AppendFormat does, at a fifth of the cost.
+func appendTime(b []byte, at time.Time) []byte {
+	at = at.UTC()
+	year, month, day := at.Date()
+	hour, minute, second := at.Clock()
+	b = append(appendDigits(b, year, 4), '-')
+	b = append(appendDigits(b, int(month), 2), '-')
+	b = append(appendDigits(b, day, 2), 'T')
+	b = append(appendDigits(b, hour, 2), ':')
+	b = append(appendDigits(b, minute, 2), ':')
+	b = append(appendDigits(b, second, 2), '.')
+	return append(appendDigits(b, at.Nanosecond()/1000, 6), 'Z')
+}
+
+// appendDigits writes the last n digits of v.
+func appendDigits(b []byte, v, n int) []byte {
+	from := len(b)
+	b = append(b, "000000"[:n]...)
+	for i := from + n - 1; i >= from; i-- {
+		b[i] = byte('0' + v%10)
+		v /= 10
+	}
+	return b
 }
 
 // appendEnd ends a line and cuts one that is too long. A JSON line that would
@@ -164,7 +187,10 @@ func appendEnd(b []byte, json bool) []byte {
 }
 
 func appendAttr(b []byte, json bool, group string, a slog.Attr) []byte {
-	v := a.Value.Resolve()
+	v := a.Value
+	if v.Kind() == slog.KindLogValuer {
+		v = v.Resolve()
+	}
 	if v.Kind() == slog.KindGroup {
 		if a.Key != "" {
 			group += a.Key + "."
@@ -218,6 +244,17 @@ func appendFloat(b []byte, json bool, f float64) []byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return appendString(b, json, strconv.FormatFloat(f, 'g', -1, 64))
 	}
+	// Durations have three places: the shortest form is theirs.
+	if n := int64(f*1000 + 0.5); f > 0 && n < 1e12 && float64(n)/1000 == f {
+		b = strconv.AppendInt(b, n/1000, 10)
+		if n %= 1000; n > 0 {
+			b = appendDigits(append(b, '.'), int(n), 3)
+			for b[len(b)-1] == '0' {
+				b = b[:len(b)-1]
+			}
+		}
+		return b
+	}
 	return strconv.AppendFloat(b, f, 'g', -1, 64)
 }
 
@@ -257,12 +294,13 @@ func appendString(b []byte, json bool, s string) []byte {
 // appendText writes a text that is quoted where it needs to be. Messages are
 // quoted for control characters alone.
 func appendText(b []byte, s string, value bool) []byte {
-	plain := !value || s != ""
+	plain, ascii := !value || s != "", true
 	for i := 0; i < len(s) && plain; i++ {
 		c := s[i]
 		plain = c >= 0x20 && c != 0x7f && (!value || c != ' ' && c != '"' && c != '=')
+		ascii = ascii && c < utf8.RuneSelf
 	}
-	if plain && utf8.ValidString(s) {
+	if plain && (ascii || utf8.ValidString(s)) {
 		return append(b, s...)
 	}
 	return appendQuoted(b, s)

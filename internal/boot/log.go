@@ -42,10 +42,11 @@ type Log struct {
 // called by one goroutine at a time and need not be safe for more.
 func NewLogger(w io.Writer, o LogOptions) *Log {
 	s := &sink{
-		w: w, json: o.JSON, wake: make(chan struct{}, 1),
+		w: w, wake: make(chan struct{}, 1),
 		closing: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.level.Set(o.Level)
+	s.json.Store(o.JSON)
 	h := &handler{sink: s}
 	if o.Program != "" {
 		h = h.with([]slog.Attr{slog.String("program", o.Program)})
@@ -74,11 +75,7 @@ func (l *Log) Level() slog.Level { return l.sink.level.Level() }
 
 // SetJSON changes the form of the lines to come. Attributes that were bound
 // with With before are shown in the new form as well.
-func (l *Log) SetJSON(on bool) {
-	l.sink.mu.Lock()
-	l.sink.json = on
-	l.sink.mu.Unlock()
-}
+func (l *Log) SetJSON(on bool) { l.sink.json.Store(on) }
 
 // SetWriter changes where the lines to come are written, those that wait for
 // the writer too. A write that is under way still goes to the old one.
@@ -135,6 +132,7 @@ func ParseLevel(name string) (level slog.Level, ok bool) {
 // sink holds the lines that wait and the goroutine that writes them.
 type sink struct {
 	level slog.LevelVar
+	json  atomic.Bool
 	base  *handler // whose attributes the log's own lines carry
 
 	wake    chan struct{} // one token: there is something to do
@@ -148,7 +146,6 @@ type sink struct {
 	// mu guards what follows. It is held to copy a line, never over a write.
 	mu      sync.Mutex
 	w       io.Writer
-	json    bool
 	closed  bool
 	pending []byte // lines to write next
 	spare   []byte // empty, or on its way to the writer
@@ -163,6 +160,13 @@ func (s *sink) put(line []byte) {
 	s.append(line)
 	s.mu.Unlock()
 	s.rouse()
+}
+
+// admitted reports whether a warning is to be written as a line of its own.
+func (s *sink) admitted(at time.Time, level slog.Level, message string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.admit(at, level, message)
 }
 
 // append needs mu.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -97,9 +98,11 @@ type Exchange struct {
 	pieces   [][]byte // of the provider's request
 	parts    [][]byte // of the client's answer
 	scratch  []byte   // names and header values
+	said     int      // bytes of a whole answer's choices
 	head     []byte   // of the provider's request, where it holds the client's headers
 	model    []byte   // the name the client asked for, as JSON
 	began    int64    // of the running or last call
+	attrs    []slog.Attr
 	cause    atomic.Uint32
 	wake     chan struct{} // ends a wait between attempts
 }
@@ -118,7 +121,7 @@ func (x *Exchange) Reset() {
 	x.Model, x.Deployment, x.Attempts, x.Usage, x.Status = "", nil, 0, llm.Usage{}, 0
 	x.Streamed, x.FirstByte, x.UpstreamNanos, x.Err = false, 0, 0, nil
 	x.Header, x.edits, x.pieces, x.parts = x.Header[:0], x.edits[:0], x.pieces[:0], x.parts[:0]
-	x.g, x.deadline, x.model, x.began, x.open = nil, 0, nil, 0, nil
+	x.g, x.deadline, x.model, x.began, x.open, x.said = nil, 0, nil, 0, nil, 0
 	if cap(x.whole) > maxKept {
 		x.whole = nil
 	}

@@ -24,6 +24,9 @@ func (x *Exchange) Settle() {
 	if x.Err != nil && !x.Streamed {
 		x.Status = x.Err.HTTPStatus()
 	}
+	if !x.Usage.Reported && x.Status == 200 && x.Attempts > 0 {
+		x.estimate()
+	}
 	now := g.now()
 	if x.Streamed && x.began > 0 {
 		x.UpstreamNanos = now - x.began
@@ -42,8 +45,7 @@ const (
 )
 
 func (x *Exchange) logLine(log Log, now int64) {
-	var room [18]slog.Attr
-	attrs := append(room[:0],
+	attrs := append(x.attrs[:0],
 		slog.String("id", view(x.ID[:])), slog.String("route", x.Route), slog.Int("status", x.Status),
 		slog.String("model", x.modelName()), slog.Float64("duration_ms", millis(now-x.Start)),
 	)
@@ -55,6 +57,9 @@ func (x *Exchange) logLine(log Log, now int64) {
 		attrs = append(attrs, slog.Float64("first_byte_ms", millis(x.FirstByte-x.Start)))
 	}
 	attrs = append(attrs, slog.Bool("stream", x.Streamed), slog.Int64("input_tokens", x.Usage.Input), slog.Int64("output_tokens", x.Usage.Output))
+	if x.Usage.Estimated {
+		attrs = append(attrs, slog.Bool("usage_estimated", true))
+	}
 	if len(x.Remote) > 0 {
 		attrs = append(attrs, slog.String("client", view(x.Remote)))
 	}
@@ -70,6 +75,8 @@ func (x *Exchange) logLine(log Log, now int64) {
 		}
 	}
 	log.Emit(level, line, attrs)
+	clear(attrs)
+	x.attrs = attrs
 }
 
 // modelName is what the log says that was asked for, bounded.
