@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -65,6 +67,24 @@ func TestRecycle(t *testing.T) {
 	// Each is asked once as it is opened and once at the end.
 	if idle := r.Class("idle"); idle.OK != 40 || idle.Connects != 20 || idle.ClosedIdle != 0 {
 		t.Errorf("20 idle connections: %d answers over %d connects, %d closed", idle.OK, idle.Connects, idle.ClosedIdle)
+	}
+}
+
+// The same over TLS, where a connection has more state to lose.
+func TestRecycleTLS(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	roots := certificate(t, certFile, keyFile)
+	o := recycling(MixConfig(Provider(t)))
+	o.Args = append(o.Args, "--ssl_certfile_path", certFile, "--ssl_keyfile_path", keyFile)
+	a := boot(t, o)
+	withoutBelt(t)
+	spec := a.Mix(0)
+	spec.TLS = &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
+	r := recycle(t, a, spec, uint64(length(30, 200)), length(2*time.Minute, 10*time.Minute))
+	NoneFailed(t, r)
+	if idle := r.Class("idle"); idle.OK != 40 || idle.ClosedIdle != 0 {
+		t.Errorf("20 idle connections: %d answers, %d closed", idle.OK, idle.ClosedIdle)
 	}
 }
 
