@@ -32,10 +32,16 @@ func (w *worker) tryReload() error {
 	if err != nil {
 		return err
 	}
-	if err := w.server.ReloadTLS(); err != nil {
+	// Both are read before either is in force: all of it is, or nothing.
+	useTLS, err := w.server.ReadTLS()
+	if err != nil {
 		return err
 	}
-	return w.apply(file)
+	if err := w.apply(file); err != nil {
+		return err
+	}
+	useTLS()
+	return nil
 }
 
 func (w *worker) tell(m fleet.Message) {

@@ -135,9 +135,11 @@ func New(c Config, g Gateway) (*Server, error) {
 	s.Swap(g)
 	if c.CertFile != "" {
 		s.certs = &certificates{certFile: c.CertFile, keyFile: c.KeyFile}
-		if err := s.certs.reload(); err != nil {
+		use, err := s.certs.read()
+		if err != nil {
 			return nil, err
 		}
+		use()
 		s.tls = s.certs.config()
 	}
 	s.bad = readBadness()

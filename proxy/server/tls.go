@@ -14,13 +14,13 @@ type certificates struct {
 	pair              atomic.Pointer[tls.Certificate]
 }
 
-func (t *certificates) reload() error {
+// read gives what puts the pair of the files in force.
+func (t *certificates) read() (use func(), err error) {
 	pair, err := tls.LoadX509KeyPair(t.certFile, t.keyFile)
 	if err != nil {
-		return fmt.Errorf("load certificate %s: %w", t.certFile, err)
+		return nil, fmt.Errorf("load certificate %s: %w", t.certFile, err)
 	}
-	t.pair.Store(&pair)
-	return nil
+	return func() { t.pair.Store(&pair) }, nil
 }
 
 func (t *certificates) config() *tls.Config {
@@ -33,12 +33,13 @@ func (t *certificates) config() *tls.Config {
 	}
 }
 
-// ReloadTLS reads the certificate files again. On an error the old pair stays.
-func (s *Server) ReloadTLS() error {
+// ReadTLS reads the certificate files again and returns what puts them in
+// force. On an error, and until use is called, the old pair stays.
+func (s *Server) ReadTLS() (use func(), err error) {
 	if s.certs == nil {
-		return nil
+		return func() {}, nil
 	}
-	return s.certs.reload()
+	return s.certs.read()
 }
 
 // SetTicketKeys replaces the session ticket keys; the first one encrypts. All

@@ -80,13 +80,15 @@ func TestTLS(t *testing.T) {
 	if err := os.WriteFile(cert, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if b.ReloadTLS() == nil {
+	if _, err := b.ReadTLS(); err == nil {
 		t.Error("a broken certificate was accepted")
 	}
 	writePair(t, dir, 2)
-	if err := b.ReloadTLS(); err != nil {
+	use, err := b.ReadTLS()
+	if err != nil {
 		t.Fatal(err)
 	}
+	use()
 	if err := b.SetTicketKeys([][32]byte{{1}}); err != nil {
 		t.Fatal(err)
 	}
