@@ -39,6 +39,7 @@ type pump struct {
 	pattern []byte
 	becomes []byte
 
+	spoken   speech
 	withhold bool // usage chunks
 	begun    bool // the first bytes were looked at
 	started  bool // an event with data has passed
@@ -247,6 +248,7 @@ func (p *pump) event(b []byte, ev sse.Event) *llm.Error {
 	data := ev.Data.Of(b)
 	if n := p.at + len(p.pattern); len(p.pattern) > 0 && len(data) > n &&
 		bytes.Equal(data[p.at:n], p.pattern) && !hasUsage(data) {
+		p.spoken.add(len(data))
 		at := ev.Data.From + p.at
 		p.out = append(append(append(p.out, b[:at]...), p.becomes...), b[at+len(p.pattern):]...)
 		return nil
@@ -279,6 +281,7 @@ func (p *pump) parse(b []byte, ev sse.Event, data []byte) *llm.Error {
 			return nil
 		}
 	}
+	p.spoken.add(len(data))
 	m := o.Find("model")
 	if m == nil || m.Kind != llm.JSONString {
 		p.out = append(p.out, b...)

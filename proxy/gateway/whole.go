@@ -20,6 +20,9 @@ func (g *Gateway) finish(x *Exchange, b *binding, name []byte) (*Answer, *llm.Er
 	if u := o.Find("usage"); u != nil && u.Kind == llm.JSONObject {
 		x.readUsage(u.Value.Of(x.whole))
 	}
+	if c := o.Find("choices"); c != nil {
+		x.said = c.Value.To - c.Value.From
+	}
 	x.edits = x.edits[:0]
 	if m := o.Find("model"); m != nil && m.Kind == llm.JSONString {
 		x.edits = append(x.edits, llm.Edit{Span: m.Value, With: x.model})
@@ -31,15 +34,18 @@ func (g *Gateway) finish(x *Exchange, b *binding, name []byte) (*Answer, *llm.Er
 	return &x.answer, nil
 }
 
+// maxTokens is more than any one call has used.
+const maxTokens = 1 << 30
+
 // readUsage reads an OpenAI usage object. What is missing stays 0; what cannot
-// be is brought into range.
+// be is brought into range, or not believed at all.
 func (x *Exchange) readUsage(b []byte) {
 	o := &x.inner[0]
 	o.Lenient = true
 	if o.Scan(b) != nil {
 		return
 	}
-	u := llm.Usage{Reported: true}
+	u := llm.Usage{}
 	for i := range o.Members {
 		m := &o.Members[i]
 		value := m.Value.Of(b)
@@ -57,6 +63,10 @@ func (x *Exchange) readUsage(b []byte) {
 		}
 	}
 	u.Total = max(u.Total, u.Input+u.Output)
+	if u.Total > maxTokens || u.CachedIn > u.Total || u.Reasoning > u.Total {
+		return // nonsense: counted by us instead
+	}
+	u.Reported = u.Total > 0
 	x.Usage = u
 }
 
