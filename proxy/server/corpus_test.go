@@ -284,3 +284,17 @@ func TestProxyProtocol(t *testing.T) {
 		t.Error("a connection without a PROXY header was answered")
 	}
 }
+
+// TestRootPath: with SERVER_ROOT_PATH, requests come with it or, behind a
+// balancer that strips it, without it.
+func TestRootPath(t *testing.T) {
+	r := newRouter("gateway/")
+	for path, want := range map[string]bool{
+		"/gateway/v1/models": true, "/v1/models": true, "/gateway": true, "/gateway/": true, "/": true,
+		"/gatewayv1/models": false, "/gateway//v1/models": false, "/other/v1/models": false, "/gateway/gateway/v1/models": false,
+	} {
+		if p, _ := r.find([]byte(path)); (p != nil) != want {
+			t.Errorf("%s is routed: %v", path, p != nil)
+		}
+	}
+}

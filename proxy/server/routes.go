@@ -95,15 +95,15 @@ func newRouter(rootPath string) *router {
 }
 
 // find routes a raw path. Literals are compared undecoded, so that what was
-// authorised is what was routed (F13); param is the undecoded {model}.
+// authorised is what was routed (F13); param is the undecoded {model}. The root
+// path may be there or not: some balancers strip it, and the appliance asks
+// itself without it.
 func (r *router) find(path []byte) (p *place, param []byte) {
 	if r.prefix != "" {
-		rest, ok := bytes.CutPrefix(path, []byte(r.prefix))
-		if !ok || len(rest) > 0 && rest[0] != '/' {
-			return nil, nil
-		}
-		if path = rest; len(path) == 0 {
+		if rest, ok := bytes.CutPrefix(path, []byte(r.prefix)); ok && len(rest) == 0 {
 			path = []byte("/")
+		} else if ok && rest[0] == '/' {
+			path = rest
 		}
 	}
 	if p := r.literal[string(path)]; p != nil {
