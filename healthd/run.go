@@ -142,12 +142,14 @@ func live(ctx context.Context, l *link, srv *server, log *slog.Logger) error {
 	}
 }
 
-// abandoned is true for an orphan after the last worker has drained.
+// abandoned is true for an orphan after the last worker has drained: workers
+// that wait for a supervisor in vain say draining first.
 func abandoned(seen *observer) bool {
-	if seen.alone || !seen.lost.Load() || !seen.gone.Load() {
+	if seen.alone || !seen.lost.Load() || !seen.gone.Load() || seen.workersAlive() {
 		return false
 	}
-	return fleet.Since(seen.table.Load().Header().Heartbeat.Load()) > goneSupervisor && !seen.workersAlive()
+	h := seen.table.Load().Header()
+	return fleet.State(h.State.Load()) == fleet.StateDraining || fleet.Since(h.Heartbeat.Load()) > goneSupervisor
 }
 
 func stateDir(p *boot.Process, args serveCmd) fleet.Dir {

@@ -120,7 +120,7 @@ func up(ctx context.Context, p *boot.Process, t migrate.Target, o migrate.Option
 		}
 		return nil
 	}
-	o.Log.Info("migrating", slog.String("database", t.String()))
+	o.Log.Info("migrating", slog.String("version", boot.Version), slog.String("database", t.String()))
 	state, err := migrate.Up(ctx, t, o)
 	if err != nil {
 		return exit(err)

@@ -18,6 +18,7 @@ type daemon struct {
 	ticks    uint64
 	state    fleet.State
 	link     *link
+	version  string
 	launched int64
 	ready    int64
 	killAt   int64
@@ -128,7 +129,7 @@ func (a *appliance) helloHealthd(l *link, m fleet.Message) {
 		l.close()
 		return
 	}
-	d.link, l.daemon = l, d
+	d.link, l.daemon, d.version = l, d, m.Version
 	l.send(fleet.Message{Kind: fleet.KindTable, Area: -1}, a.tableFD, false)
 	for i := range a.sockets {
 		if s := &a.sockets[i]; s.Slot == -1 {
@@ -161,7 +162,7 @@ func (a *appliance) welcomeHealthd(l *link) {
 	m := l.hello
 	d := &daemon{
 		name: "healthd-p" + strconv.Itoa(m.PID), pid: m.PID, ticks: startTicks(m.PID),
-		state: fleet.StateReady, launched: a.now(), link: l, adopted: true,
+		state: fleet.StateReady, launched: a.now(), link: l, version: m.Version, adopted: true,
 	}
 	if a.engine.watch(d.name, d.pid) != nil {
 		l.close()

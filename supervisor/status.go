@@ -47,7 +47,7 @@ func (a *appliance) status() *fleet.Status {
 		st.Slots = append(st.Slots, out)
 	}
 	if d := a.healthd(); d != nil {
-		st.Healthd = fleet.ChildStatus{PID: d.pid, State: d.state.String(), AgeS: seconds(now - d.launched)}
+		st.Healthd = fleet.ChildStatus{PID: d.pid, State: d.state.String(), AgeS: seconds(now - d.launched), Version: d.version}
 	} else {
 		st.Healthd.State = fleet.StateDead.String()
 	}

@@ -47,6 +47,7 @@ type ChildStatus struct {
 	State    string  `json:"state"`
 	AgeS     float64 `json:"age_s"`
 	Restarts uint64  `json:"restarts"`
+	Version  string  `json:"version,omitempty"`
 }
 
 // ConfigStatus counts reloads.
