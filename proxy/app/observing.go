@@ -100,6 +100,7 @@ func (w *worker) writeMetrics(to io.Writer) {
 	w.metrics.Write(to)
 	metrics.WriteProcessMetrics(to)
 	own := metrics.NewSet()
+	own.NewGauge("litellm_in_flight_requests", func() float64 { return float64(w.table.Generation(w.area).InFlight.Load()) })
 	own.NewGauge("sluice_log_dropped_lines", func() float64 { return float64(w.log.Dropped()) })
 	own.WritePrometheus(to)
 }

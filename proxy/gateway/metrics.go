@@ -28,7 +28,8 @@ const maxSeries = 4096
 type Metrics struct {
 	set     *metrics.Set
 	buckets []float64
-	mu      sync.Mutex                            // guards making series
+	mu      sync.Mutex                            // guards making series, and states
+	states  map[string]*health                    // by labels
 	series  atomic.Pointer[map[seriesKey]*series] // copied when one is added
 }
 
@@ -43,6 +44,7 @@ type series struct {
 	cached, reasoning           *metrics.Counter
 	latency, provider, overhead *metrics.PrometheusHistogram
 	first, perToken             *metrics.PrometheusHistogram
+	health                      *health
 }
 
 // NewMetrics makes the metrics of a process. bounds replaces the histograms'
@@ -51,7 +53,7 @@ func NewMetrics(bounds []float64) *Metrics {
 	if bounds == nil {
 		bounds = buckets
 	}
-	m := &Metrics{set: metrics.NewSet(), buckets: bounds}
+	m := &Metrics{set: metrics.NewSet(), buckets: bounds, states: map[string]*health{}}
 	m.series.Store(&map[seriesKey]*series{})
 	return m
 }
@@ -157,6 +159,7 @@ func (m *Metrics) make(x *Exchange, w where) *series {
 		first:       h("litellm_llm_api_time_to_first_token_metric", call),
 		overhead:    h("litellm_overhead_latency_metric", over),
 		perToken:    h("litellm_deployment_latency_per_output_token", over),
+		health:      m.healthOf(w),
 	}
 }
 
@@ -189,6 +192,7 @@ func (m *Metrics) settled(x *Exchange, now int64) {
 	s.apiRequests.Inc()
 	s.total.Inc()
 	s.success.Inc()
+	s.health.good()
 	u := &x.Usage
 	s.tokens.AddInt64(u.Total)
 	s.input.AddInt64(u.Input)
@@ -228,6 +232,12 @@ func (m *Metrics) attemptFailed(x *Exchange, e *llm.Error) {
 		return
 	}
 	w := x.where()
+	if atFault(e) && x.Request.Credential == "" {
+		m.mu.Lock()
+		h := m.healthOf(w)
+		m.mu.Unlock()
+		h.bad()
+	}
 	m.set.GetOrCreateCounter("litellm_deployment_total_requests_total" + deploymentLabels(x, w)).Inc()
 	m.set.GetOrCreateCounter("litellm_deployment_failure_responses_total" + deploymentLabels(x, w,
 		"exception_status", strconv.Itoa(e.HTTPStatus()), "exception_class", e.Kind.Class())).Inc()
