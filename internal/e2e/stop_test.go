@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"regexp"
 	"slices"
@@ -328,4 +330,40 @@ func (a *Appliance) cutCount() int {
 		return -1
 	}
 	return n
+}
+
+// A supervisor that is killed while it stops, and started again: the listeners
+// that refused are open again, and the streams of the old workers end whole.
+func TestStopThenStartAgain(t *testing.T) {
+	t.Parallel()
+	a, spec := streaming(t, Options{}, "ok,n=900,every=10ms", 10)
+	load := StartLoad(t, spec)
+	a.waitStreams(10)
+	a.client.CloseIdleConnections()
+	load.cancel()
+	a.Signal(syscall.SIGTERM)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		c, err := net.DialTimeout("tcp", a.Addr(), 5*time.Second)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+		if err == nil {
+			_ = c.Close()
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still not refused: %v", err)
+		}
+	}
+	a.Kill9()
+	a.Start()
+	a.WaitReady(20 * time.Second)
+	if r, err := a.Chat(`{"model":"whole","messages":[{"role":"user","content":"hello"}]}`); err != nil || r.Status != http.StatusOK {
+		t.Errorf("after the start: %v %+v", err, r)
+	}
+	NoneFailed(t, load.Wait())
+	if code := a.Stop(); code != fleet.ExitOK {
+		t.Errorf("exit %d", code)
+	}
+	a.NoneLeft(time.Second)
 }
