@@ -5,7 +5,9 @@ package server
 import (
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -15,10 +17,12 @@ import (
 // badness is the known-bad behaviour that the tests of recycling must catch.
 // SLUICE_TEST_BAD names it: shutdown-drain closes idle connections at once, as
 // fasthttp's Shutdown does; own-listener is a worker that binds its own
-// listener and closes it when it stops. X-Sluice-Panic asks for a panic.
+// listener and closes it when it stops. X-Sluice-Panic asks for a panic,
+// X-Sluice-Stuck for an accept loop that stands still for so long.
 type badness struct {
-	name string
-	own  *ownListeners
+	name  string
+	own   *ownListeners
+	until *atomic.Int64 // unix nanoseconds: the accept loops stand still
 }
 
 // ownListeners are those that a known-bad worker binds itself.
@@ -28,7 +32,7 @@ type ownListeners struct {
 }
 
 func readBadness() badness {
-	return badness{name: os.Getenv("SLUICE_TEST_BAD"), own: &ownListeners{}} //nolint:forbidigo // test builds only
+	return badness{name: os.Getenv("SLUICE_TEST_BAD"), own: &ownListeners{}, until: new(atomic.Int64)} //nolint:forbidigo // test builds only
 }
 
 // adopted binds a listener of the worker's own beside those in custody.
@@ -76,7 +80,17 @@ func (b badness) lame(s *Server) {
 
 func (b badness) shutdown() bool { return b.name == "shutdown-drain" }
 
-func (badness) before(h *fasthttp.RequestHeader) {
+// stuck holds the accept loop of a public listener up.
+func (b badness) stuck(private bool) {
+	for !private && time.Now().UnixNano() < b.until.Load() {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (b badness) before(h *fasthttp.RequestHeader) {
+	if d, err := time.ParseDuration(string(h.Peek("X-Sluice-Stuck"))); err == nil {
+		b.until.Store(time.Now().Add(d).UnixNano())
+	}
 	if string(h.Peek("X-Sluice-Panic")) == "before" {
 		panic("asked for: before the answer")
 	}

@@ -14,3 +14,4 @@ func (badness) during(*fasthttp.RequestCtx, *stream) {}
 func (badness) adopted(*Server)                      {}
 func (badness) lame(*Server)                         {}
 func (badness) shutdown() bool                       { return false }
+func (badness) stuck(bool)                           {}

@@ -285,6 +285,7 @@ func (lp *loop) run() {
 		var acceptErr error
 		offer := false
 		err := raw.Read(func(l uintptr) bool {
+			lp.s.bad.stuck(lp.l.private)
 			if offer = lp.load.heavy(lp.s) && !lp.l.private; offer {
 				return queued(int(l))
 			}
