@@ -344,6 +344,7 @@ func (a *appliance) deadlines(now int64) {
 	for name, at := range a.strays {
 		if now >= at {
 			a.kill(name, syscall.SIGKILL)
+			a.strays[name] = now + int64(time.Second)
 		}
 	}
 }
