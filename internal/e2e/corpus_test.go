@@ -121,7 +121,7 @@ func corpus() []rawCase {
 // new connection is answered, and the provider has seen exactly the chats that
 // were answered with 200.
 func TestCorpus(t *testing.T) {
-	e := bootEdge(t)
+	e := bootEdge(t, quietly)
 	e.balance(t)
 	sent, chats := 0, 0
 	var mu sync.Mutex

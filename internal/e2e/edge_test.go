@@ -22,6 +22,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -33,11 +34,12 @@ import (
 // port, plain, IPv6, unix socket and PROXY protocol on others.
 type edge struct {
 	*Appliance
-	p      *fakeprovider.Provider
-	dir    string
-	plain  string // host:port
-	roots  *x509.CertPool
-	fronts map[string]func() (net.Conn, error)
+	p       *fakeprovider.Provider
+	dir     string
+	plain   string // host:port
+	proxied string // likewise, with the PROXY protocol
+	roots   *x509.CertPool
+	fronts  map[string]func() (net.Conn, error)
 }
 
 const edgeConfig = `model_list:
@@ -48,7 +50,7 @@ const edgeConfig = `model_list:
 general_settings: {master_key: %s}
 `
 
-func bootEdge(t *testing.T) *edge {
+func bootEdge(t *testing.T, env map[string]string) *edge {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sluice-edge")
 	if err != nil {
@@ -59,15 +61,15 @@ func bootEdge(t *testing.T) *edge {
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	e.roots = certificate(t, cert, key)
 	six := "[::1]:" + strconv.Itoa(freePort(t))
-	proxied := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	e.proxied = "127.0.0.1:" + strconv.Itoa(freePort(t))
 	socket := filepath.Join(dir, "gateway.sock")
 	e.Appliance = boot(t, Options{
 		Config: fmt.Sprintf(edgeConfig, e.p.URL(""), e.p.URL("slow,for=300ms"), MasterKey),
-		Env:    quietly,
+		Env:    env,
 		Args: []string{
 			"--ssl_certfile_path", cert, "--ssl_keyfile_path", key,
 			"--listen", "plain=tcp://" + e.plain, "--listen", "six=tcp://" + six, "--listen", "local=unix://" + socket,
-			"--listen", "balanced=tcp://" + proxied + "?proxy=1&trusted=127.0.0.0/8",
+			"--listen", "balanced=tcp://" + e.proxied + "?proxy=1&trusted=127.0.0.0/8",
 		},
 	})
 	plain := func(network, addr, first string) func() (net.Conn, error) {
@@ -81,8 +83,8 @@ func bootEdge(t *testing.T) *edge {
 	}
 	e.fronts = map[string]func() (net.Conn, error){
 		"plain": plain("tcp", e.plain, ""), "ipv6": plain("tcp", six, ""), "unix": plain("unix", socket, ""),
-		"proxy v1": plain("tcp", proxied, "PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n"),
-		"proxy v2": plain("tcp", proxied, "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x08\xc0\x00\x02\x01\x12\x67\x01\xbb"),
+		"proxy v1": plain("tcp", e.proxied, "PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n"),
+		"proxy v2": plain("tcp", e.proxied, "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x08\xc0\x00\x02\x01\x12\x67\x01\xbb"),
 		"tls": func() (net.Conn, error) {
 			return tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", e.Addr(), &tls.Config{RootCAs: e.roots, NextProtos: []string{"http/1.1"}})
 		},
@@ -253,4 +255,46 @@ func replies(nc net.Conn, r *bufio.Reader, n int, quiet time.Duration) (list []r
 		}
 	}
 	return list, false
+}
+
+// TestListeners: each listener answers, and the log has the client's address,
+// behind a PROXY header the one that it tells.
+func TestListeners(t *testing.T) {
+	e := bootEdge(t, nil)
+	for name, want := range map[string]string{
+		"plain": "127.0.0.1", "tls": "127.0.0.1", "ipv6": "::1", "unix": "unix", "proxy v1": "192.0.2.7", "proxy v2": "192.0.2.8",
+	} {
+		nc, err := e.fronts[name]()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		body := `{"model":"ok","messages":[{"role":"user","content":"hello"}]}`
+		_, _ = fmt.Fprintf(nc, "%sX-Forwarded-For: 198.51.100.9\r\nContent-Length: %d\r\n\r\n%s", rawPost, len(body), body)
+		got, _ := replies(nc, bufio.NewReader(nc), 1, 10*time.Second)
+		_ = nc.Close()
+		if len(got) != 1 || got[0].status != 200 {
+			t.Fatalf("%s: %+v", name, got)
+		}
+		id, found := got[0].header.Get("x-request-id"), ""
+		for deadline := time.Now().Add(5 * time.Second); found == "" && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			for l := range strings.Lines(e.Log()) {
+				if strings.Contains(l, id) {
+					found = l
+				}
+			}
+		}
+		if !strings.Contains(strings.TrimSpace(found)+" ", " client="+want+" ") {
+			t.Errorf("%s: the log does not name client %s: %s", name, want, found)
+		}
+	}
+	// Without the PROXY header that was agreed on there is no answer.
+	nc, err := net.DialTimeout("tcp", e.proxied, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_, _ = io.WriteString(nc, rawGet+"\r\n")
+	if got, _ := replies(nc, bufio.NewReader(nc), 0, 15*time.Second); len(got) != 0 {
+		t.Errorf("answered without a PROXY header: %+v", got)
+	}
 }
