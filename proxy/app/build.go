@@ -61,7 +61,7 @@ func (w *worker) apply(file *config.File) error {
 	if err := w.setLog(file); err != nil {
 		return err
 	}
-	w.server.Swap(g)
+	w.server.Swap(g, rules(file))
 	w.use(file)
 	return nil
 }
@@ -298,22 +298,28 @@ func poolSettings(file *config.File) upstream.Settings {
 func (w *worker) serverConfig(file *config.File) server.Config {
 	c := server.Config{
 		Version: boot.Version, RootPath: file.Server.RootPath,
-		MaxBody:       int64(file.General.MaxRequestMB * (1 << 20)),
+		Rules:         rules(file),
 		BodyAllowance: bodyAllowance(file),
-		KeepAlive:     file.Server.KeepAlive, KeyHeader: file.General.KeyHeader,
-		CORSOrigins: file.Server.CORSOrigins, CORSCredentials: file.Server.CORSCredentials, MetricsAuth: file.LiteLLM.RequireAuthForMetrics,
+		KeepAlive:     file.Server.KeepAlive,
+		CORSOrigins:   file.Server.CORSOrigins, CORSCredentials: file.Server.CORSCredentials,
 		CertFile: file.Server.TLSCert, KeyFile: file.Server.TLSKey,
 		Metrics: w.writeMetrics, Counted: w.counted, Panicked: w.panicked,
 		Log: w.log.Logger, Table: w.table, Area: w.area, Slot: w.slot,
 		Concurrency: int64(file.Server.LimitConcurrency),
 	}
-	if on := file.General.UseXForwardedFor; on != nil {
-		c.IgnoreForwarded = !*on
-	}
 	if w.link != nil {
 		c.HealthSocket = w.dir.Health()
 	}
 	return c
+}
+
+// rules are the settings of the server that a reload changes.
+func rules(file *config.File) server.Rules {
+	forwarded := file.General.UseXForwardedFor
+	return server.Rules{
+		MaxBody: int64(file.General.MaxRequestMB * (1 << 20)), KeyHeader: file.General.KeyHeader,
+		MetricsAuth: file.LiteLLM.RequireAuthForMetrics, IgnoreForwarded: forwarded != nil && !*forwarded,
+	}
 }
 
 // bodyAllowance is a quarter of the worker's memory limit, or the server's

@@ -16,6 +16,7 @@ import (
 type call struct {
 	x       gateway.Exchange
 	g       Gateway // the generation of the configuration that it began with
+	rules   *Rules  // of the same
 	entry   *entry
 	head    head
 	refusal *llm.Error // what admission said; nil means come in
@@ -138,13 +139,14 @@ func (s *Server) take(c *conn) *call {
 	mintID(&k.x.ID, t)
 	k.x.Start = s.clock.at(t)
 	k.x.CallID = k.x.ID[:]
-	k.g, k.length = s.gateway.Load().Gateway, 0
+	now := s.gateway.Load()
+	k.g, k.rules, k.length = now.Gateway, now.rules, 0
 	return k
 }
 
 func (s *Server) check(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error {
 	h := &ctx.Request.Header
-	if e := k.head.scan(h.RawHeaders(), s.c.KeyHeader); e != nil {
+	if e := k.head.scan(h.RawHeaders(), k.rules.KeyHeader); e != nil {
 		return e
 	}
 	if c.bareLine {
@@ -166,7 +168,7 @@ func (s *Server) check(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error {
 	if e := s.routed(k, h.Method(), path); e != nil {
 		return e
 	}
-	k.remote = append(k.remote[:0], c.client(&k.head)...)
+	k.remote = append(k.remote[:0], c.client(&k.head, k.rules.IgnoreForwarded)...)
 	k.x.Remote = k.remote
 	if e := s.identify(c, k); e != nil {
 		return e
@@ -259,7 +261,7 @@ func knownMethod(m []byte) bool {
 // key where the entry is a probe.
 func (s *Server) identify(c *conn, k *call) *llm.Error {
 	open := k.entry.public
-	if s.c.MetricsAuth && !c.private && strings.HasPrefix(k.entry.path, "/metrics") {
+	if k.rules.MetricsAuth && !c.private && strings.HasPrefix(k.entry.path, "/metrics") {
 		open = false
 	}
 	if open {
@@ -284,8 +286,8 @@ func (s *Server) bodyWelcome(k *call) *llm.Error {
 	if e := mediaTypeOK(k.head.mediaType); e != nil {
 		return e
 	}
-	if k.length > s.c.MaxBody {
-		return s.tooLarge(k.length)
+	if k.length > k.rules.MaxBody {
+		return k.rules.tooLarge(k.length)
 	}
 	if k.length > 0 {
 		return s.reserve(k, k.length)

@@ -30,10 +30,10 @@ func (s *Server) reserve(k *call, n int64) *llm.Error {
 	return nil
 }
 
-func (s *Server) tooLarge(n int64) *llm.Error {
-	m := "Request size is too large. Max size is " + megabytes(s.c.MaxBody) + " MB"
+func (r *Rules) tooLarge(n int64) *llm.Error {
+	m := "Request size is too large. Max size is " + megabytes(r.MaxBody) + " MB"
 	if n > 0 {
-		m = "Request size is too large. Request size is " + megabytes(n) + " MB. Max size is " + megabytes(s.c.MaxBody) + " MB"
+		m = "Request size is too large. Request size is " + megabytes(n) + " MB. Max size is " + megabytes(r.MaxBody) + " MB"
 	}
 	return &llm.Error{Kind: llm.KindTooLarge, Status: 413, Type: "bad_request_error", Param: "content-length", Message: m}
 }
@@ -67,9 +67,9 @@ func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error
 		n, err := in.Read(k.body[len(k.body):cap(k.body)])
 		k.body = k.body[:len(k.body)+n]
 		c.limit.Store(limit + int64(len(k.body))*int64(time.Second/bodyRate))
-		if int64(len(k.body)) > s.c.MaxBody {
+		if int64(len(k.body)) > k.rules.MaxBody {
 			c.linger = true
-			return closing(s.tooLarge(0))
+			return closing(k.rules.tooLarge(0))
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

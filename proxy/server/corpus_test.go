@@ -234,10 +234,9 @@ func TestForwarded(t *testing.T) {
 		{true, true, "192.0.2.9", "10.0.0.1"},
 		{false, false, "192.0.2.9", "10.0.0.1"},
 	} {
-		s := &Server{c: Config{IgnoreForwarded: c.ignore}}
 		l := &listener{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
-		peer := &conn{s: s, listener: l, trusted: c.trusted, text: []byte("10.0.0.1")}
-		if got := string(peer.client(&head{forwarded: []byte(c.line)})); got != c.want {
+		peer := &conn{listener: l, trusted: c.trusted, text: []byte("10.0.0.1")}
+		if got := string(peer.client(&head{forwarded: []byte(c.line)}, c.ignore)); got != c.want {
 			t.Errorf("%+v: %s", c, got)
 		}
 	}

@@ -128,7 +128,7 @@ func (floodGateway) Do(*gateway.Exchange) (*gateway.Answer, *llm.Error) {
 func TestStalledReaderIsCut(t *testing.T) {
 	b := start(t, nil)
 	b.stall = 400 * time.Millisecond
-	b.Swap(floodGateway{b.g})
+	b.Swap(floodGateway{b.g}, Rules{})
 	nc, _ := b.dial(t)
 	_, _ = io.WriteString(nc, chat("mock", ""))
 	deadline := time.Now().Add(8 * time.Second)

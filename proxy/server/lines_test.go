@@ -25,7 +25,7 @@ func (h hearing) Do(x *gateway.Exchange) (*gateway.Answer, *llm.Error) {
 func TestLines(t *testing.T) {
 	b := start(t, nil)
 	h := hearing{b.g, make(chan string, 2)}
-	b.Swap(h)
+	b.Swap(h, Rules{})
 	nc, r := b.dial(t)
 	for _, extra := range []string{"X-One: 1\r\nx-two:2\r\n", "X-Three: 3\r\n"} {
 		_, _ = io.WriteString(nc, chat("mock", extra))

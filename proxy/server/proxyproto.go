@@ -128,8 +128,8 @@ func (c *conn) introduced() bool {
 
 // client is the caller's address for logs: the peer's, or behind trusted
 // proxies the last one in X-Forwarded-For that is not a trusted proxy itself.
-func (c *conn) client(h *head) []byte {
-	if !c.trusted || len(h.forwarded) == 0 || c.s.c.IgnoreForwarded {
+func (c *conn) client(h *head, ignore bool) []byte {
+	if !c.trusted || len(h.forwarded) == 0 || ignore {
 		return c.text
 	}
 	list := h.forwarded

@@ -48,24 +48,37 @@ type Gateway interface {
 	Generation() uint64
 }
 
-// Config is what a Server is made from. The zero value of a field means the
-// default that its comment names.
-type Config struct {
-	Version       string        // x-litellm-version
-	RootPath      string        // SERVER_ROOT_PATH; "" for none
-	MaxBody       int64         // bytes of a JSON body; 32 MiB
-	BodyAllowance int64         // bytes of all bodies held at once; 256 MiB
-	KeepAlive     time.Duration // idle life of a connection; 120 s
-	HeaderTimeout time.Duration // from the first byte to the end of the headers; 10 s
-	KeyHeader     string        // litellm_key_header_name; "" for none
-	CORSOrigins   []string      // LITELLM_CORS_ORIGINS; nil is *
+// Rules are what a reload changes: each request keeps those that it began with.
+type Rules struct {
+	MaxBody     int64  // bytes of a JSON body; 0: 32 MiB
+	KeyHeader   string // litellm_key_header_name; "" for none
+	MetricsAuth bool   // GET /metrics needs a key
 	// IgnoreForwarded takes no client's address from X-Forwarded-For, not even
 	// of a trusted proxy (use_x_forwarded_for: false).
 	IgnoreForwarded bool
+}
+
+func (r Rules) withDefaults() *Rules {
+	if r.MaxBody <= 0 {
+		r.MaxBody = 32 << 20
+	}
+	r.KeyHeader = strings.ToLower(r.KeyHeader)
+	return &r
+}
+
+// Config is what a Server is made from. The zero value of a field means the
+// default that its comment names.
+type Config struct {
+	Rules
+	Version       string        // x-litellm-version
+	RootPath      string        // SERVER_ROOT_PATH; "" for none
+	BodyAllowance int64         // bytes of all bodies held at once; 256 MiB
+	KeepAlive     time.Duration // idle life of a connection; 120 s
+	HeaderTimeout time.Duration // from the first byte to the end of the headers; 10 s
+	CORSOrigins   []string      // LITELLM_CORS_ORIGINS; nil is *
 	// CORSCredentials lets browsers send credentials from the named origins
 	// (LITELLM_CORS_ALLOW_CREDENTIALS); never from *.
 	CORSCredentials bool
-	MetricsAuth     bool   // GET /metrics needs a key
 	HealthSocket    string // healthd's unix socket; "" serves this worker's own metrics
 	CertFile        string // of TLS listeners
 	KeyFile         string
@@ -114,8 +127,11 @@ type Server struct {
 	serving  sync.WaitGroup // one for each connection
 }
 
-// held keeps one generation's gateway behind an atomic pointer.
-type held struct{ Gateway }
+// held keeps one generation of the configuration behind an atomic pointer.
+type held struct {
+	Gateway
+	rules *Rules
+}
 
 // New makes a server that accepts nothing yet and starts its sweeper, which
 // ends with Close. It fails when a certificate cannot be read.
@@ -132,7 +148,7 @@ func New(c Config, g Gateway) (*Server, error) {
 	if c.Concurrency > 0 {
 		s.holds = fleet.NewHolders(c.Table, c.Area)
 	}
-	s.Swap(g)
+	s.Swap(g, c.Rules)
 	if c.CertFile != "" {
 		s.certs = &certificates{certFile: c.CertFile, keyFile: c.KeyFile}
 		use, err := s.certs.read()
@@ -169,9 +185,6 @@ func New(c Config, g Gateway) (*Server, error) {
 }
 
 func (c Config) withDefaults() Config {
-	if c.MaxBody <= 0 {
-		c.MaxBody = 32 << 20
-	}
 	if c.BodyAllowance <= 0 {
 		c.BodyAllowance = 256 << 20
 	}
@@ -187,14 +200,13 @@ func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	c.KeyHeader = strings.ToLower(c.KeyHeader)
 	return c
 }
 
 // Swap puts a new generation of the configuration in force. Requests admitted
 // before keep the one that they began with.
-func (s *Server) Swap(g Gateway) {
-	s.gateway.Store(&held{g})
+func (s *Server) Swap(g Gateway, r Rules) {
+	s.gateway.Store(&held{g, r.withDefaults()})
 	if g != nil {
 		s.own.Config.Store(g.Generation())
 	}
