@@ -58,7 +58,7 @@ func TestBadRequests(t *testing.T) {
 		{"no key", chat, "Content-Type: application/json\r\n", `{}`, 401, []string{"No api key passed in", `"auth_error"`}},
 		{"empty key", chat, "Authorization: Bearer \r\n", `{}`, 401, []string{`"auth_error"`}},
 		{"key without scheme", chat, "Authorization: " + MasterKey + "\r\n", `{}`, 401, []string{"Malformed API Key"}},
-		{"key that is none", chat, "Authorization: Bearer hello\r\n", `{}`, 401, []string{"expected to start with 'sk-'"}},
+		{"key that is none", chat, "Authorization: Bearer hello\r\n", `{}`, 401, []string{"starts with 'sk-'"}},
 		{"wrong key", chat, "Authorization: Bearer sk-wrong\r\n", `{}`, 401, []string{`"token_not_found_in_db"`, `"param":"key"`}},
 		{"timeout of the wrong type", chat, asJSON + "x-litellm-timeout: soon\r\n", `{"model":"ok",` + hi + `}`, 400, []string{"x-litellm-timeout"}},
 		{"good", chat, asJSON, `{"model":"ok",` + hi + `}`, 200, []string{`"model":"ok"`}},
