@@ -83,16 +83,32 @@ func newEngine(log *slog.Logger, trace io.Writer) (*managed, error) {
 	os.Stderr = w
 	go forward(r, trace)
 
+	logrus.AddHook(e)
+	go e.listen(states.events, states.answers)
+	return e, nil
+}
+
+// stateFeed is our end of the library's event listener protocol.
+type stateFeed struct {
+	events  io.Reader
+	answers io.Writer
+}
+
+// states is subscribed while the package initialises: the library's ticker
+// looks through the same map, which nothing locks, from two seconds later on.
+var states = subscribe()
+
+func subscribe() stateFeed {
 	logrus.SetOutput(io.Discard)
 	logrus.SetLevel(logrus.InfoLevel)
-	logrus.AddHook(e)
-
 	fromLibrary, toUs := io.Pipe()
 	answers, toLibrary := io.Pipe()
 	listener := events.NewEventListener("sluice", "supervisor", answers, toUs, 4096)
 	events.RegisterEventListener("sluice", []string{"PROCESS_STATE"}, listener)
-	go e.listen(fromLibrary, toLibrary)
-	return e, nil
+	// Making an event counts it atomically. That orders the registration before
+	// every event that is made later.
+	_ = events.NewRemoteCommunicationEvent("", "")
+	return stateFeed{events: fromLibrary, answers: toLibrary}
 }
 
 // forward copies whole chunks and drops what the destination does not take in
