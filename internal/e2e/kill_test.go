@@ -269,6 +269,7 @@ func TestKilledWorkersKnownBad(t *testing.T) {
 	a := Boot(t, Options{
 		Variant: Bad, Workers: 4, Config: faultConfig(p), Env: map[string]string{"SLUICE_TEST_BAD": "own-listener"},
 	})
+	withoutBelt(t)
 	var lost []loadgen.Failure
 	for round := 0; round < 5 && len(lost) == 0; round++ { // a kill may find an empty queue
 		r, victims := killEverySecond(t, a, 6*time.Second)

@@ -31,7 +31,7 @@ func TestBombs(t *testing.T) {
 	} {
 		start := time.Now()
 		f, problems := loadText(t, text, environ())
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("%s took %v", name, took)
 		}
 		if f != nil || len(problems) > maxProblems {
@@ -60,7 +60,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
 		file, problems := loadText(t, text, environ("A=x", "A_SECRET=never-shown"))
-		if took := time.Since(start); took > time.Second {
+		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("took %v", took)
 		}
 		if (file == nil) != problems.Failed() {

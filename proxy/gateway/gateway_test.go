@@ -274,7 +274,7 @@ func TestFailures(t *testing.T) {
 		{"hang", true, 408, "invalid_request_error", "408", "did not answer in time", 0},
 	} {
 		t.Run(c.script, func(t *testing.T) {
-			b := newBench(t, func(c *Config) { c.Limits.Timeout = 300 * time.Millisecond; c.Retries = 0 }, "m="+c.script)
+			b := newBench(t, func(c *Config) { c.Limits.Timeout = 2 * time.Second; c.Retries = 0 }, "m="+c.script)
 			x, got, _, e := b.run(t, request("m", "u4", c.stream, false))
 			if e == nil {
 				t.Fatalf("answered %s", got)
