@@ -215,7 +215,7 @@ func (g *Gateway) received(x *Exchange, b *binding, name []byte, resp *upstream.
 	if x.Request.Stream && isStream(resp) {
 		return g.stream(x, b, name, resp)
 	}
-	body, err := resp.ReadAll(x.whole[:0], g.limits.Answer)
+	body, err := resp.ReadAll(x.whole[:0], g.limits.Answer, x.Room)
 	resp.Close()
 	x.UpstreamNanos += g.now() - x.began
 	if err != nil {

@@ -32,6 +32,11 @@ func (x *Exchange) broke(err error) *llm.Error {
 	switch {
 	case errors.Is(err, upstream.ErrRefused):
 		return refusedAddress(err)
+	case errors.Is(err, upstream.ErrNoRoom):
+		return &llm.Error{
+			Kind: llm.KindUnavailable, RetryAfter: time.Second, Err: err,
+			Message: "Too many answer bytes are in memory; try again.",
+		}
 	case errors.Is(err, upstream.ErrTooLarge):
 		return x.protocol("its answer is too large", err)
 	case errors.Is(err, upstream.ErrProtocol):
@@ -86,7 +91,7 @@ func (x *Exchange) garbage(err error) *llm.Error {
 
 // refused is the error of an answer with another status than 200.
 func (g *Gateway) refused(x *Exchange, b *binding, resp *upstream.Response) *llm.Error {
-	body, err := resp.ReadAll(x.whole[:0], maxErrorBody)
+	body, err := resp.ReadAll(x.whole[:0], maxErrorBody, nil)
 	after := retryAfter(resp.Header("Retry-After"), resp.Header("Date"))
 	status := resp.Status
 	resp.Close()

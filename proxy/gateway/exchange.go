@@ -68,6 +68,7 @@ type Exchange struct {
 	Lines     []byte // the request's header lines as they came; the server's, until Do returns
 	Request   llm.Request
 	Asked     Timeouts
+	Room      upstream.Room // asked before a large answer is held; nil refuses nothing
 
 	// What came of it.
 	Model         string            // model group that answered or would have
@@ -121,7 +122,7 @@ func (x *Exchange) Reset() {
 	x.Model, x.Deployment, x.Attempts, x.Usage, x.Status = "", nil, 0, llm.Usage{}, 0
 	x.Streamed, x.FirstByte, x.UpstreamNanos, x.Err = false, 0, 0, nil
 	x.Header, x.edits, x.pieces, x.parts = x.Header[:0], x.edits[:0], x.pieces[:0], x.parts[:0]
-	x.g, x.deadline, x.model, x.began, x.open, x.said = nil, 0, nil, 0, nil, 0
+	x.Room, x.g, x.deadline, x.model, x.began, x.open, x.said = nil, nil, 0, nil, 0, nil, 0
 	if cap(x.whole) > maxKept {
 		x.whole = nil
 	}

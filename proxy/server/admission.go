@@ -14,6 +14,7 @@ import (
 
 // call is the server's side of one request, pooled. It holds the exchange.
 type call struct {
+	s       *Server
 	x       gateway.Exchange
 	g       Gateway // the generation of the configuration that it began with
 	rules   *Rules  // of the same

@@ -40,6 +40,18 @@ func (r *Rules) tooLarge(n int64) *llm.Error {
 
 func megabytes(n int64) string { return strconv.FormatFloat(float64(n)/(1<<20), 'f', -1, 64) }
 
+// Take implements upstream.Room: a large answer counts like a request's body.
+func (k *call) Take(n int64) bool { return k.s.reserve(k, n) == nil }
+
+// free gives the allowance back that the connection's last call had taken: its
+// answer is written.
+func (c *conn) free() {
+	if c.owed > 0 {
+		c.s.bodies.Add(-c.owed)
+		c.owed = 0
+	}
+}
+
 // readBody reads the whole body into the call's buffer.
 func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error {
 	in := ctx.RequestBodyStream()

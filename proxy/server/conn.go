@@ -70,6 +70,7 @@ type conn struct {
 	bareLine bool   // and ends in LF alone
 	last     []byte // of this request's bytes what the last read brought; fasthttp's memory
 	chunks   chunks // watches a chunked body
+	owed     int64  // of the body allowance, until the answer is written
 	taken    int    // bytes written since writes began to block
 	blocked  int64
 }
@@ -92,6 +93,7 @@ func (c *conn) become(phase uint32, now int64, d time.Duration) {
 // connState hears from fasthttp that an answer is out and its body drained.
 func connState(nc net.Conn, state fasthttp.ConnState) {
 	if c, ok := nc.(*conn); ok && state == fasthttp.StateIdle {
+		c.free()
 		c.lineSeen, c.bareLine, c.last, c.chunks = false, false, nil, chunks{}
 		// The coarse clock is late by up to a tick; nobody is closed early.
 		c.become(phaseIdle, c.s.clock.coarse.Load(), c.s.c.KeepAlive+tick)
@@ -360,6 +362,7 @@ func (c *conn) serve() {
 	defer s.serving.Done()
 	defer s.conns.remove(c)
 	defer c.shut()
+	defer c.free()
 	if !c.begin() {
 		return
 	}

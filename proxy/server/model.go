@@ -44,7 +44,7 @@ func (s *Server) model(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 		s.refuse(ctx, c, k, e)
 		return
 	}
-	x.Body, x.Lines = k.body, ctx.Request.Header.RawHeaders()
+	x.Body, x.Room, x.Lines = k.body, k, ctx.Request.Header.RawHeaders()
 	if e := k.entry.speak.Decode(x.Body, x.PathModel, &x.Request); e != nil {
 		s.refuse(ctx, c, k, e)
 		return
@@ -86,10 +86,8 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, k *call, a *gateway.A
 // call may be used afterwards.
 func (s *Server) end(c *conn, k *call) {
 	c.call = nil
-	if k.reserved > 0 {
-		s.bodies.Add(-k.reserved)
-		k.reserved = 0
-	}
+	c.owed += k.reserved
+	k.reserved = 0
 	if s.holds != nil {
 		s.holds.Release(k.hold)
 		k.hold = fleet.Hold{}

@@ -143,7 +143,7 @@ func New(c Config, g Gateway) (*Server, error) {
 	s := &Server{c: c, log: c.Log, own: c.Table.Generation(c.Area), stop: make(chan struct{}), stall: readerStall}
 	s.clock.start()
 	s.routes = newRouter(c.RootPath)
-	s.calls.New = func() any { return &call{} }
+	s.calls.New = func() any { return &call{s: s} }
 	s.accept.init(s)
 	if c.Concurrency > 0 {
 		s.holds = fleet.NewHolders(c.Table, c.Area)

@@ -180,20 +180,35 @@ func (r *Response) readChunk(p []byte) (int, error) {
 	return 0, r.cut(err)
 }
 
+// Room is asked before memory is taken for an answer, in bytes. It is called by
+// the goroutine that reads.
+type Room interface{ Take(n int64) bool }
+
+// freeRoom is what an answer may take without asking.
+const freeRoom = 64 << 10
+
 // ReadAll appends the rest of the body to dst, at most limit bytes of it; a
-// longer one is an *Error with ErrTooLarge. It returns what it has also with
-// an error.
-func (r *Response) ReadAll(dst []byte, limit int) ([]byte, error) {
+// longer one is an *Error with ErrTooLarge, and one that room refuses memory an
+// *Error with ErrNoRoom. A nil room refuses nothing. It returns what it has also
+// with an error.
+func (r *Response) ReadAll(dst []byte, limit int, room Room) ([]byte, error) {
 	if r.ContentLength > int64(limit) {
 		return dst, r.stop(fmt.Errorf("%w: announced with %d bytes, allowed are %d", ErrTooLarge, r.ContentLength, limit))
 	}
 	start := len(dst)
 	if r.ContentLength > 0 {
+		if room != nil && r.ContentLength > freeRoom && !room.Take(r.ContentLength) {
+			return dst, r.stop(ErrNoRoom)
+		}
 		dst = slices.Grow(dst, int(r.ContentLength))
 	}
 	for !r.done || r.zip != nil {
 		if len(dst) == cap(dst) {
-			dst = slices.Grow(dst, readSize)
+			more := max(readSize, cap(dst))
+			if room != nil && len(dst)+more > freeRoom && !room.Take(int64(more)) {
+				return dst, r.stop(ErrNoRoom)
+			}
+			dst = slices.Grow(dst, more)
 		}
 		n, err := r.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]

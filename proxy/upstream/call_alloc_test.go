@@ -48,7 +48,7 @@ func once1(tb testing.TB, e *Endpoint, c *Call, h *Handle, buf []byte) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := r.ReadAll(buf[:0], 1<<20); err != nil {
+	if _, err := r.ReadAll(buf[:0], 1<<20, nil); err != nil {
 		tb.Fatal(err)
 	}
 	r.Close()

@@ -159,7 +159,7 @@ func TestRequestOnTheWire(t *testing.T) {
 			if got := r.Header("x-request-id"); string(got) != "r1" {
 				t.Errorf("header: %q", got)
 			}
-			if _, err := r.ReadAll(nil, 5); err != nil {
+			if _, err := r.ReadAll(nil, 5, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -284,7 +284,7 @@ func TestSecondAttempt(t *testing.T) {
 	if r.Attempts != 2 || s.accepted() != 2 {
 		t.Errorf("attempts %d over %d connections, want 2 over 2", r.Attempts, s.accepted())
 	}
-	if b, err := r.ReadAll(nil, 100); string(b) != "hello" || err != nil {
+	if b, err := r.ReadAll(nil, 100, nil); string(b) != "hello" || err != nil {
 		t.Errorf("got %q, %v", b, err)
 	}
 	r.Close()
@@ -313,7 +313,7 @@ func TestReadAllBound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.ReadAll(nil, 4); !errors.Is(err, ErrTooLarge) {
+		if _, err := r.ReadAll(nil, 4, nil); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("got %v", err)
 		}
 		r.Close()
@@ -340,7 +340,7 @@ func TestManyCallsAtOnce(t *testing.T) {
 					go h.Cancel(nil) // races with what follows on purpose
 					time.Sleep(time.Microsecond)
 				}
-				b, err := r.ReadAll(nil, 100)
+				b, err := r.ReadAll(nil, 100, nil)
 				if err == nil && string(b) != "hello" {
 					t.Errorf("got %q", b)
 				}

@@ -89,7 +89,7 @@ func run(e *Endpoint, c *Call, h *Handle) error {
 		return err
 	}
 	defer r.Close()
-	_, err = r.ReadAll(nil, 1<<20)
+	_, err = r.ReadAll(nil, 1<<20, nil)
 	return err
 }
 
@@ -186,7 +186,7 @@ func TestSlowReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(200 * time.Millisecond)
-	if b, err := r.ReadAll(nil, 100); string(b) != "hello" || err != nil {
+	if b, err := r.ReadAll(nil, 100, nil); string(b) != "hello" || err != nil {
 		t.Errorf("got %q, %v", b, err)
 	}
 	r.Close()

@@ -125,7 +125,7 @@ func TestTLSIdle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if b, err := r.ReadAll(nil, 10); string(b) != "hello" || err != nil || s.accepted() != i+1 {
+			if b, err := r.ReadAll(nil, 10, nil); string(b) != "hello" || err != nil || s.accepted() != i+1 {
 				t.Errorf("%s: got %q, %v over %d connections", name, b, err, s.accepted())
 			}
 			r.Close()

@@ -38,6 +38,8 @@ var (
 	ErrProtocol = errors.New("protocol violation")
 	// ErrTooLarge: the answer is larger than the caller's or our own bound.
 	ErrTooLarge = errors.New("answer too large")
+	// ErrNoRoom: the caller has no memory left for the answer.
+	ErrNoRoom = errors.New("no memory left for the answer")
 	// ErrClosed: the pools were closed.
 	ErrClosed = errors.New("upstream pools are closed")
 )

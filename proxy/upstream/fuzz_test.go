@@ -104,7 +104,7 @@ func readAnswer(e *Endpoint, wire []byte, piece int) (status int, body []byte, o
 		return 0, nil, false
 	}
 	h.resp.reuse = false
-	body, err := h.resp.ReadAll(nil, 1<<20)
+	body, err := h.resp.ReadAll(nil, 1<<20, nil)
 	h.resp.Close()
 	if err != nil && errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		panic("a failed read looks like an end")

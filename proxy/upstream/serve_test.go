@@ -147,7 +147,7 @@ func fetch(e *Endpoint, c *Call) (int, string, error) {
 		return 0, "", err
 	}
 	defer r.Close()
-	b, err := r.ReadAll(nil, 64<<20)
+	b, err := r.ReadAll(nil, 64<<20, nil)
 	return r.Status, string(b), err
 }
 
