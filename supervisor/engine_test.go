@@ -34,33 +34,18 @@ func (s *stuck) text() string {
 	return s.got.String()
 }
 
-// engineRig is the one engine that a process may have, made at the start of the tests.
-var engineRig oneEngine
-
-type oneEngine struct {
-	engine *managed
-	trace  *stuck
-	stderr *os.File // the pipe that newEngine gives to the library
-	err    error
-}
-
-func (r *oneEngine) make() {
-	stderr := os.Stderr
-	r.trace = &stuck{release: make(chan struct{})}
-	r.engine, r.err = newEngine(slog.New(slog.DiscardHandler), r.trace)
-	r.stderr, os.Stderr = os.Stderr, stderr
-}
-
-// rigEngine hands out that engine, and takes it off the process afterwards.
+// rigEngine makes the one engine that a process may have and takes its traces
+// off the library afterwards.
 func rigEngine(t *testing.T) (*managed, *stuck) {
 	t.Helper()
-	if engineRig.err != nil {
-		t.Fatal(engineRig.err)
-	}
 	stderr := os.Stderr
-	os.Stderr = engineRig.stderr
+	trace := &stuck{release: make(chan struct{})}
+	e, err := newEngine(slog.New(slog.DiscardHandler), trace)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = os.Stderr.Close(); os.Stderr = stderr })
-	return engineRig.engine, engineRig.trace
+	return e, trace
 }
 
 // script makes a program of one line.
