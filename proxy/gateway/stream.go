@@ -52,6 +52,7 @@ var _ Stream = (*pump)(nil)
 
 // Sizes of the pump's buffers, in bytes.
 const (
+	pumpStart   = 2 << 10 // some events; most streams never have more at once
 	pumpRead    = 4 << 10
 	pumpComment = 64 << 10 // comments that may wait for the first event
 )
@@ -157,8 +158,11 @@ func (p *pump) turn() *llm.Error {
 func (p *pump) room() {
 	switch {
 	case p.in == nil:
-		p.in = make([]byte, pumpRead)
+		p.in = make([]byte, pumpStart)
 	case p.r == p.w:
+		if p.w == len(p.in) && p.w < pumpRead { // more came than it takes
+			p.in = make([]byte, pumpRead)
+		}
 		p.r, p.w = 0, 0
 	case p.w == len(p.in) && p.r > 0:
 		p.w = copy(p.in, p.in[p.r:p.w])
