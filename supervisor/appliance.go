@@ -30,6 +30,7 @@ type appliance struct {
 	engine  engine
 	now     func() int64   // fleet.Now; nanoseconds
 	random  func() float64 // [0,1)
+	self    string         // where our binary was when it was executed
 	binary  func(program string) (string, error)
 	notify  *notifier
 	actions chan func()
@@ -85,8 +86,13 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.L
 	if err != nil {
 		return err
 	}
+	self, err := ownPath()
+	if err != nil {
+		return err
+	}
 	a := &appliance{
-		plan: pl, log: log, now: fleet.Now, random: random, binary: besideUs,
+		plan: pl, log: log, now: fleet.Now, random: random, self: self,
+		binary:  func(program string) (string, error) { return beside(self, program) },
 		environ: childEnviron(environ, &pl), full: full, renewed: past.Table > 0, actions: make(chan func(), 1024),
 		bells: map[int]int{}, gens: map[string]*generation{}, strays: map[string]int64{},
 		recycles: map[string]uint64{}, tableFD: -1, nextNumber: 1, dirty: true,

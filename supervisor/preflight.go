@@ -19,7 +19,11 @@ import (
 // workers and a reload start from the original one, because they read the file
 // themselves.
 func preflight(stderr io.Writer, environ *env.Environ) (*env.Environ, error) {
-	path, err := besideUs("proxy")
+	self, err := ownPath()
+	if err != nil {
+		return nil, err
+	}
+	path, err := beside(self, "proxy")
 	if err != nil {
 		return nil, err
 	}

@@ -72,15 +72,20 @@ func (g *generation) serving() bool { return g.state == fleet.StateReady && !g.h
 
 func random() float64 { return rand.Float64() }
 
-// besideUs finds a program beside our own binary. It is looked up at each
-// start, because an upgrade replaces the file: then the kernel calls ours
-// deleted.
-func besideUs(program string) (string, error) {
+// ownPath is where our binary was when it was executed. It is asked for once
+// at the start: the kernel follows a file that is moved away to make room for
+// another release, and calls one deleted that was replaced.
+func ownPath() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find own binary: %w", err)
 	}
-	self = strings.TrimSuffix(self, " (deleted)")
+	return strings.TrimSuffix(self, " (deleted)"), nil
+}
+
+// beside finds a program in the folder of ours. It is looked up at each start,
+// because an upgrade replaces the file.
+func beside(self, program string) (string, error) {
 	path := filepath.Join(filepath.Dir(self), program)
 	if strings.HasPrefix(filepath.Base(self), "sluice-") {
 		path = filepath.Join(filepath.Dir(self), "sluice-"+program)

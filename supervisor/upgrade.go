@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -73,10 +72,10 @@ func (a *appliance) upgradeStep() {
 	a.notify.reloading(a.now())
 	environ := a.environ.Scrubbed()
 	go func() {
-		self, err := tryBinary(environ)
+		err := tryBinary(a.self, environ)
 		a.post(func() {
 			if err == nil && a.stop.phase == stopNone {
-				err = a.become(self)
+				err = a.become(a.self)
 			}
 			if err != nil {
 				a.log.Error("binary on disk cannot be executed, going on with the old one", slog.String("error", err.Error()))
@@ -86,22 +85,17 @@ func (a *appliance) upgradeStep() {
 	}()
 }
 
-// tryBinary finds our binary on disk and has it tell its version: one that
-// cannot even do that would be the end of us.
-func tryBinary(environ []string) (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find own binary: %w", err)
-	}
-	self = strings.TrimSuffix(self, " (deleted)")
+// tryBinary has the binary on disk tell its version: one that cannot even do
+// that would be the end of us.
+func tryBinary(self string, environ []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	try := exec.CommandContext(ctx, self, "--version")
 	try.Env = environ
 	if out, err := try.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("try %s --version: %w: %.200s", self, err, out)
+		return fmt.Errorf("try %s --version: %w: %.200s", self, err, out)
 	}
-	return self, nil
+	return nil
 }
 
 // become executes the binary in our place; it returns only when that fails.
