@@ -214,17 +214,6 @@ func connections(s fleet.Status) int64 {
 	return n
 }
 
-// requests counts what all living generations have answered.
-func requests(s fleet.Status) uint64 {
-	var n uint64
-	for _, slot := range s.Slots {
-		for _, g := range slot.Generations {
-			n += g.Requests
-		}
-	}
-	return n
-}
-
 // A stranger is told so from the headers alone: before a byte of the body is
 // sent, and before 100 Continue.
 func TestStrangerBeforeBody(t *testing.T) {
