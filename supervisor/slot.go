@@ -1,13 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -71,30 +67,6 @@ type generation struct {
 func (g *generation) serving() bool { return g.state == fleet.StateReady && !g.hung }
 
 func random() float64 { return rand.Float64() }
-
-// ownPath is where our binary was when it was executed. It is asked for once
-// at the start: the kernel follows a file that is moved away to make room for
-// another release, and calls one deleted that was replaced.
-func ownPath() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find own binary: %w", err)
-	}
-	return strings.TrimSuffix(self, " (deleted)"), nil
-}
-
-// beside finds a program in the folder of ours. It is looked up at each start,
-// because an upgrade replaces the file.
-func beside(self, program string) (string, error) {
-	path := filepath.Join(filepath.Dir(self), program)
-	if strings.HasPrefix(filepath.Base(self), "sluice-") {
-		path = filepath.Join(filepath.Dir(self), "sluice-"+program)
-	}
-	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("find %s beside the supervisor: %w", program, err)
-	}
-	return path, nil
-}
 
 // inSlot lists the living generations of a slot, in no order.
 func (a *appliance) inSlot(index int) []*generation {

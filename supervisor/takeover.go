@@ -212,6 +212,8 @@ func (a *appliance) welcomeWorker(l *link) {
 func (a *appliance) reapDead() {
 	for area := range a.table.Areas() {
 		number := int(a.table.Generation(area).Number.Load())
+		// One that was spawned at the very end may not stand in the list yet.
+		a.nextNumber = max(a.nextNumber, number+1)
 		if number != 0 && a.byNumber(number) == nil {
 			a.table.Reap(area)
 		}
