@@ -54,10 +54,14 @@ type victim struct {
 	paused                time.Duration // longest pause of the test itself meanwhile
 }
 
+// notice is how long after the end of a connection a client may still send on
+// it, because it has not looked.
+const notice = 5 * time.Millisecond
+
 // explains reports whether a failed request was sent on a connection that the
 // victim owned, before its end.
 func (v *victim) explains(f *loadgen.Failure) bool {
-	return v.ports[f.LocalPort] && f.Opened.Before(v.gone) && f.SentAt.Before(v.gone) && f.At.After(v.stopped)
+	return v.ports[f.LocalPort] && f.Opened.Before(v.gone) && f.SentAt.Before(v.gone.Add(notice)) && f.At.After(v.stopped)
 }
 
 // pick chooses a slot whose newest generation has been READY for more than a
