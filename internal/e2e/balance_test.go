@@ -72,6 +72,21 @@ func TestBalance(t *testing.T) {
 	}
 }
 
+// Left to the kernel's hashing, connections do pile up: the test can see it.
+func TestBalanceKnownBad(t *testing.T) {
+	const slots, n = 4, 32
+	a := Boot(t, Options{Variant: Bad, Workers: slots, Env: map[string]string{"SLUICE_TEST_BAD": "unshared"}})
+	a.client.CloseIdleConnections()
+	var worst int64
+	for range 10 {
+		worst = max(worst, a.spread(t, n, true))
+	}
+	t.Logf("known-bad: the busiest of %d slots had mean + %d of %d connections", slots, worst-n/slots, n)
+	if worst <= n/slots+2 {
+		t.Errorf("busiest slot has %d connections of %d: the test does not see what it should", worst, n)
+	}
+}
+
 // spread opens n connections, uses each, and returns how many the busiest slot
 // has.
 func (a *Appliance) spread(t *testing.T, n int, atOnce bool) int64 {

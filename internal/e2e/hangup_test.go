@@ -81,6 +81,20 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
+// A worker that does not look at its clients goes on: the test can see it.
+func TestHangUpKnownBad(t *testing.T) {
+	p := fakeprovider.Start(t)
+	a := Boot(t, Options{Variant: Bad, Env: map[string]string{"SLUICE_TEST_BAD": "deaf"}, Config: fmt.Sprintf(
+		"model_list:\n  - model_name: waits\n    litellm_params: {model: openai/x, api_key: x, api_base: %q}\ngeneral_settings: {master_key: %s}\n",
+		p.URL("slow,for=4s/ok"), MasterKey)})
+	if _, err := a.hangUp(p, "bad", "waits", false, false); err != nil {
+		t.Fatal(err)
+	}
+	if e, ok := cancelled(p, "bad", time.Now().Add(2*time.Second)); ok {
+		t.Errorf("cancelled by a worker that notices nothing: %+v", e)
+	}
+}
+
 // hangUp sends a call, waits until the provider has it and, for one that
 // streams, until some of it has come, and closes. It returns when it did.
 func (a *Appliance) hangUp(p *fakeprovider.Provider, id, model string, stream, reset bool) (time.Time, error) {

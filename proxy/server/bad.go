@@ -79,6 +79,8 @@ func (b badness) lame(s *Server) {
 }
 
 func (b badness) shutdown() bool { return b.name == "shutdown-drain" }
+func (b badness) deaf() bool     { return b.name == "deaf" }
+func (b badness) unshared() bool { return b.name == "unshared" }
 
 // stuck holds the accept loop of a public listener up.
 func (b badness) stuck(private bool) {

@@ -15,3 +15,5 @@ func (badness) adopted(*Server)                      {}
 func (badness) lame(*Server)                         {}
 func (badness) shutdown() bool                       { return false }
 func (badness) stuck(bool)                           {}
+func (badness) deaf() bool                           { return false }
+func (badness) unshared() bool                       { return false }

@@ -28,8 +28,8 @@ func (s *Server) sweep() {
 		}
 		now := s.clock.now()
 		s.clock.coarse.Store(now)
-		turn ^= 1 // each connection is peeked at every other time
-		s.conns.each(func(c *conn) { s.look(c, now, c.index&1 == turn) })
+		turn ^= 1 // each connection is peeked at every other time; its number stays
+		s.conns.each(func(c *conn) { s.look(c, now, c.fd&1 == turn) })
 	}
 }
 
@@ -55,7 +55,7 @@ func (s *Server) look(c *conn, now int64, peek bool) {
 				c.wakeRead()
 			}
 		}
-		if peek && now-c.since.Load() >= int64(watchAfter) && c.gone() {
+		if peek && now-c.since.Load() >= int64(watchAfter) && !s.bad.deaf() && c.gone() {
 			c.cancel(gateway.CauseClientGone)
 		}
 	}

@@ -69,7 +69,7 @@ func (d *load) conns(t *fleet.Table, slot int) (int64, bool) {
 // loaded READY neighbour that the next one should be that neighbour's.
 func (d *load) heavy(s *Server) bool {
 	t := s.c.Table
-	if t.Slots() < 2 {
+	if t.Slots() < 2 || s.bad.unshared() {
 		return false
 	}
 	mine := s.own.Conns.Load()
