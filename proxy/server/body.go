@@ -76,7 +76,8 @@ func (s *Server) readBody(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error
 			}
 			k.body = append(make([]byte, 0, 2*cap(k.body)+bodyStep), k.body...)
 		}
-		n, err := in.Read(k.body[len(k.body):cap(k.body)])
+		// One byte beyond the bound shows a body too large before its chunk ends.
+		n, err := in.Read(k.body[len(k.body):min(int64(cap(k.body)), k.rules.MaxBody+1)])
 		k.body = k.body[:len(k.body)+n]
 		c.limit.Store(limit + int64(len(k.body))*int64(time.Second/bodyRate))
 		if int64(len(k.body)) > k.rules.MaxBody {
