@@ -141,6 +141,9 @@ func TestNoProviderKey(t *testing.T) {
 	if r, err = a.Chat(`{"model":"other","messages":[]}`); err != nil || r.Status != 200 {
 		t.Errorf("%v %+v", err, r)
 	}
+	if code := a.Stop(); code != fleet.ExitOK { // now the log is whole
+		t.Errorf("stopped with %d", code)
+	}
 	if n := strings.Count(a.Log(), `model_name \"keyless\" cannot be called`); n != 1 {
 		t.Errorf("said %d times:\n%s", n, a.Log())
 	}
