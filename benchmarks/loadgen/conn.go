@@ -95,7 +95,7 @@ func (c *conn) watch(until time.Time) bool {
 		return true
 	}
 	if err == nil || timeout(err) {
-		return false
+		return c.closedNow() // a close that came while this waited for a CPU
 	}
 	c.eof = err
 	return true
