@@ -26,7 +26,7 @@ func (w *worker) build() error {
 	if w.link != nil { // the supervisor has said it once for all workers
 		quiet = slog.New(slog.DiscardHandler)
 	}
-	file, err := load(w.source, quiet)
+	file, err := w.loadOrKeep(quiet)
 	if err != nil {
 		return err
 	}
@@ -69,6 +69,7 @@ func (w *worker) apply(file *config.File) error {
 // use notes the configuration that is in force now.
 func (w *worker) use(file *config.File) {
 	w.config, w.applied = file, w.applied+1
+	w.keepGood()
 	applied := &w.table.Header().ConfigApplied
 	for old := applied.Load(); old < w.applied && !applied.CompareAndSwap(old, w.applied); old = applied.Load() {
 	}

@@ -28,16 +28,18 @@ func (w *worker) tryReload() error {
 	if w.slot != 0 { // one worker speaks for all
 		log = slog.New(slog.DiscardHandler)
 	}
-	file, err := load(w.source, log)
+	before := w.files
+	file, err := w.loadRecorded(log)
 	if err != nil {
 		return err
 	}
 	// Both are read before either is in force: all of it is, or nothing.
 	useTLS, err := w.server.ReadTLS()
-	if err != nil {
-		return err
+	if err == nil {
+		err = w.apply(file)
 	}
-	if err := w.apply(file); err != nil {
+	if err != nil {
+		w.files = before
 		return err
 	}
 	useTLS()

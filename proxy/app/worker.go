@@ -33,6 +33,7 @@ type worker struct {
 	link   *link  // nil when it runs alone
 
 	config    *config.File
+	files     files      // that it was read from
 	masterKey env.Secret // of the state directory, "" when one is configured
 	madeKey   bool       // this worker made it
 	applied   uint64     // number of the configuration in use

@@ -63,6 +63,10 @@ func (d Dir) Metrics(slot, generation int) string {
 // Health is healthd's private unix socket: the merged metrics and the status.
 func (d Dir) Health() string { return filepath.Join(string(d), "run", "healthd.sock") }
 
+// GoodConfig holds the files of the configuration that was last put in force,
+// mode 0600: a worker that starts while the files on disk are wrong serves it.
+func (d Dir) GoodConfig() string { return filepath.Join(string(d), "run", "config.good") }
+
 // Run is the folder of sockets and locks.
 func (d Dir) Run() string { return filepath.Join(string(d), "run") }
 
