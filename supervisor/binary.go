@@ -17,22 +17,27 @@ func ownPath() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find own binary: %w", err)
 	}
-	kernel = strings.TrimSuffix(kernel, " (deleted)")
+	if called, ok := calledPath(); ok {
+		return called, nil
+	}
+	return strings.TrimSuffix(kernel, " (deleted)"), nil
+}
+
+// calledPath is the name that we were called by, if it leads to us.
+func calledPath() (string, bool) {
 	called, err := exec.LookPath(os.Args[0])
 	if err != nil {
-		return kernel, nil
+		return "", false
 	}
 	if called, err = filepath.Abs(called); err != nil {
-		return kernel, nil
+		return "", false
 	}
 	ours, err := os.Stat("/proc/self/exe")
 	if err != nil {
-		return kernel, nil
+		return "", false
 	}
-	if theirs, err := os.Stat(called); err != nil || !os.SameFile(ours, theirs) {
-		return kernel, nil
-	}
-	return called, nil
+	theirs, err := os.Stat(called)
+	return called, err == nil && os.SameFile(ours, theirs)
 }
 
 // beside finds a program in the folder of self, or of what self is a link to.
