@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -107,7 +108,8 @@ func (w *worker) run() error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(signals)
 	beats, done := make(chan struct{}), make(chan struct{})
-	defer func() { close(beats); <-done }()
+	stopBeating := sync.OnceFunc(func() { close(beats); <-done })
+	defer stopBeating()
 	go func() { defer close(done); w.beatUntil(beats) }()
 
 	var messages <-chan fleet.Message
@@ -138,6 +140,7 @@ func (w *worker) run() error {
 				return err
 			}
 		case <-drained:
+			stopBeating() // before the socket that it asks is closed
 			return w.finish()
 		}
 	}
