@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -214,10 +215,23 @@ func (a *appliance) reapDead() {
 		number := int(a.table.Generation(area).Number.Load())
 		// One that was spawned at the very end may not stand in the list yet.
 		a.nextNumber = max(a.nextNumber, number+1)
-		if number != 0 && a.byNumber(number) == nil {
-			a.table.Reap(area)
+		if number == 0 || a.byNumber(number) != nil {
+			continue
 		}
+		if livesAs(int(a.table.Generation(area).PID.Load()), number) {
+			continue // it drains as a stray and still writes here
+		}
+		a.table.Reap(area)
 	}
+}
+
+// livesAs reports whether a process is the worker of a generation.
+func livesAs(pid, generation int) bool {
+	if pid == 0 {
+		return false
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	return err == nil && bytes.Contains(b, []byte(fleet.EnvGeneration+"="+strconv.Itoa(generation)+"\x00"))
 }
 
 // readMemfd reads a memory file that was inherited by number.
