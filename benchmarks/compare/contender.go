@@ -146,7 +146,7 @@ general_settings:
 		},
 		env: func(p *place) []string {
 			_, health := split(p.spare)
-			return []string{"LITELLM_MASTER_KEY=" + masterKey, "SEPARATE_HEALTH_PORT=" + health, "SLUICE_PRESTOP_DELAY=0", "LITELLM_MODE=PRODUCTION"}
+			return []string{"LITELLM_MASTER_KEY=" + masterKey, "SEPARATE_HEALTH_PORT=" + health, "SLUICE_PRESTOP_DELAY=0", "LITELLM_MODE=PRODUCTION", "LITELLM_LOG=ERROR"} // no access log, as nginx has none here
 		},
 	}
 }

@@ -19,6 +19,8 @@ import (
 // Log is where the line of an exchange goes. Emit must not keep attrs, nor what
 // they point at.
 type Log interface {
+	// Level is the least level that is written.
+	Level() slog.Level
 	Emit(level slog.Level, message string, attrs []slog.Attr)
 }
 

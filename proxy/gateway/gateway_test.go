@@ -25,6 +25,8 @@ func (speaker) StreamError(dst []byte, e *llm.Error) []byte {
 
 type lines struct{ text []string }
 
+func (l *lines) Level() slog.Level { return slog.LevelDebug }
+
 func (l *lines) Emit(level slog.Level, message string, attrs []slog.Attr) {
 	s := level.String() + " " + message
 	for _, a := range attrs {

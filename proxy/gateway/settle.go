@@ -37,6 +37,19 @@ func (x *Exchange) Settle() {
 	}
 }
 
+// lineLevel says how much an exchange's line matters, and which it is.
+func (x *Exchange) lineLevel() (slog.Level, string) {
+	e := x.Err
+	switch {
+	case e == nil:
+		return slog.LevelInfo, lineDone
+	case e.HTTPStatus() >= 500 || e.Kind == llm.KindTimeout || e.Kind == llm.KindAuth && x.Attempts > 0:
+		return slog.LevelWarn, lineFailed
+	default:
+		return slog.LevelInfo, lineFailed
+	}
+}
+
 // Lines of the log. An exchange that failed through our or a provider's fault
 // is a warning; a client's mistake is not.
 const (
@@ -45,6 +58,10 @@ const (
 )
 
 func (x *Exchange) logLine(log Log, now int64) {
+	level, line := x.lineLevel()
+	if level < log.Level() {
+		return
+	}
 	attrs := append(x.attrs[:0],
 		slog.String("id", view(x.ID[:])), slog.String("route", x.Route), slog.Int("status", x.Status),
 		slog.String("model", x.modelName()), slog.Float64("duration_ms", millis(now-x.Start)),
@@ -63,12 +80,7 @@ func (x *Exchange) logLine(log Log, now int64) {
 	if len(x.Remote) > 0 {
 		attrs = append(attrs, slog.String("client", view(x.Remote)))
 	}
-	level, line := slog.LevelInfo, lineDone
 	if e := x.Err; e != nil {
-		line = lineFailed
-		if e.HTTPStatus() >= 500 || e.Kind == llm.KindTimeout || e.Kind == llm.KindAuth && x.Attempts > 0 {
-			level = slog.LevelWarn
-		}
 		attrs = append(attrs, slog.String("error_kind", e.Kind.String()), slog.String("error_code", e.CodeText()))
 		if e.Err != nil {
 			attrs = append(attrs, slog.String("cause", e.Err.Error()))
