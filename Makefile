@@ -68,12 +68,12 @@ fmt: $(GOLANGCI) ## gofumpt and import order, in place
 
 .PHONY: e2e
 e2e: ## the real programs under load, killed, recycled, stopped: short form (flags by ARGS=…)
-	.ci/needs race bench
+	.ci/needs race proxies
 	$(SERVICES) && $(GO) test -v -tags e2e -count=1 -timeout 40m ./internal/e2e $(ARGS)
 
 .PHONY: soak
 soak: ## the same tests at full length, then ten million fuzz inputs
-	.ci/needs race bench
+	.ci/needs race proxies
 	$(SERVICES) && $(GO) test -v -tags e2e -count=1 -timeout 6h ./internal/e2e $(ARGS) -full
 	$(MAKE) fuzz FUZZTIME=20s FUZZ_INPUTS=10000000
 
