@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"sync/atomic"
 )
@@ -40,14 +39,4 @@ func (s *Server) ReadTLS() (use func(), err error) {
 		return func() {}, nil
 	}
 	return s.certs.read()
-}
-
-// SetTicketKeys replaces the session ticket keys; the first one encrypts. All
-// workers of a host are given the same, so that sessions resume anywhere.
-func (s *Server) SetTicketKeys(keys [][32]byte) error {
-	if s.tls == nil || len(keys) == 0 {
-		return errors.New("session ticket keys: no TLS listener, or no key")
-	}
-	s.tls.SetSessionTicketKeys(keys)
-	return nil
 }

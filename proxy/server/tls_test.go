@@ -89,9 +89,6 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	use()
-	if err := b.SetTicketKeys([][32]byte{{1}}); err != nil {
-		t.Fatal(err)
-	}
 	nc, r = open()
 	if n := nc.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); n != 2 {
 		t.Errorf("serial %d", n)
