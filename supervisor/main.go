@@ -37,6 +37,9 @@ func run(p *boot.Process) error {
 	if strings.HasPrefix(ctx.Command(), "status") {
 		return showStatus(p, stateDir(environ, machine{root: os.Geteuid() == 0}), c.Status.JSON)
 	}
+	if _, err := newPlan(environ, lookAround()); err != nil { // wrong flags first: that is usage, not configuration
+		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
+	}
 	full, err := preflight(p.Stderr, environ)
 	if err != nil {
 		if environ.Get(envInherited) == "" {

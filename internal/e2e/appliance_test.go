@@ -105,7 +105,7 @@ func TestWrongStarts(t *testing.T) {
 		says []string
 	}{
 		{"bad flag", Options{Args: []string{"--no-such-flag"}}, 0, fleet.ExitUsage, []string{"no-such-flag"}},
-		{"bad workers", Options{Args: []string{"--num_workers", "many"}}, 0, fleet.ExitConfig, []string{"many", "whole number"}},
+		{"bad workers", Options{Args: []string{"--num_workers", "many"}}, 0, fleet.ExitUsage, []string{"many"}},
 		{
 			"bad config",
 			Options{Config: "model_list:\n  - model_name: 3\n    litellm_params: []\ngeneral_settings: {master_key: 7}\n"},
