@@ -129,6 +129,7 @@ func live(ctx context.Context, l *link, srv *server, log *slog.Logger) error {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	boot.ForgetStart()
 	for {
 		select {
 		case <-ctx.Done():

@@ -3,6 +3,8 @@ package app
 import (
 	"runtime"
 	"runtime/debug"
+
+	"sluice/internal/boot"
 )
 
 // Limits of trimming: a worker that answers at most trimQuiet requests in the
@@ -43,6 +45,7 @@ func (t *trimmer) due(resident, requests uint64) bool {
 func (t *trimmer) trim(resident uint64) uint64 {
 	runtime.GC()
 	debug.FreeOSMemory()
+	boot.ForgetStart()
 	t.trimmed(resident, residentBytes())
 	return t.floor
 }
