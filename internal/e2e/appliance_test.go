@@ -31,7 +31,10 @@ func TestNothingConfigured(t *testing.T) {
 	if r.Status != http.StatusOK || answer.Model != "demo" || len(answer.Choices) != 1 || answer.Choices[0].Message.Content == "" {
 		t.Errorf("chat: %d %s", r.Status, r.Body)
 	}
-	s := a.MustStatus()
+	// Ready is said with the first slot; the second follows.
+	s := a.WaitStatus(10*time.Second, "both slots ready", func(s fleet.Status) bool {
+		return !slices.ContainsFunc(s.Slots, func(slot fleet.SlotStatus) bool { return slot.State != "ready" })
+	})
 	if len(s.Slots) != 2 || s.PID != a.PID() || s.State != "ready" {
 		t.Errorf("status: %+v", s)
 	}
