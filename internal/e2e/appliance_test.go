@@ -5,6 +5,7 @@ package e2e
 import (
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
