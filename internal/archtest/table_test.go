@@ -25,11 +25,20 @@ var mayImport = map[string]string{
 	"proxy/dialect":  "proxy/llm proxy/sse proxy/jsonscan",
 	"proxy/provider": "proxy/llm proxy/sse proxy/jsonscan",
 	"proxy/upstream": "proxy/llm proxy/sock",
-	"proxy/auth":     "proxy/llm",
+	"proxy/money":    "",
+	"proxy/identity": "proxy/money",
+	"proxy/access":   "proxy/identity",
+	"proxy/store":    "proxy/identity proxy/money internal/postgres",
+	"proxy/seal":     "internal/env",
+	"proxy/auth":     "proxy/llm proxy/identity proxy/access proxy/money proxy/seal supervisor/fleet",
+	"proxy/admin": "proxy/llm proxy/identity proxy/access proxy/auth proxy/store proxy/money proxy/seal proxy/price " +
+		"proxy/jsonscan",
+	"proxy/price": "proxy/money",
 	"proxy/route":    "proxy/llm",
-	"proxy/gateway": "proxy/llm proxy/auth proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
+	"proxy/gateway": "proxy/llm proxy/auth proxy/identity proxy/access proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
 		"supervisor/fleet",
-	"proxy/server":  "proxy/gateway proxy/dialect proxy/llm proxy/auth proxy/route proxy/sock supervisor/fleet",
+	"proxy/server": "proxy/gateway proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
+		"supervisor/fleet",
 	"proxy/config":  "internal/env proxy/llm",
 	"proxy/observe": "supervisor/fleet migrator/schema internal/postgres",
 	"proxy/app":     "*",

@@ -7,24 +7,22 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 
+	"sluice/proxy/identity"
 	"sluice/proxy/llm"
-)
-
-// Role is what a caller is.
-type Role uint8
-
-// Roles. The zero value may nothing.
-const (
-	RoleNone Role = iota
-	RoleAdmin
 )
 
 // Identity is a known caller. The zero value is nobody.
 type Identity struct {
-	Role    Role
-	KeyHash [64]byte // hex SHA-256 of the key
-	Alias   string   // the key's alias, as metrics and logs show it
-	User    string   // the user it belongs to
+	Known        bool          // the key is one of ours, good for now
+	Master       bool          // it is the master key
+	Role         identity.Role // of the user that the key belongs to; the master key is a proxy admin
+	KeyHash      [64]byte      // hex SHA-256 of the key
+	Alias        string        // the key's alias, as metrics and logs show it
+	User         string        // the user it belongs to
+	Team         string
+	TeamAlias    string
+	Organization string
+	Key          *identity.Key // nil for the master key; shared, never changed
 }
 
 // Config is what Keys is made from.
@@ -42,7 +40,7 @@ type Keys struct {
 // New makes the keys of a configuration. It keeps no key, only its digest.
 func New(c Config) *Keys {
 	k := &Keys{set: c.MasterKey != "", master: sha256.Sum256([]byte(c.MasterKey))}
-	k.admin = Identity{Role: RoleAdmin, Alias: "None", User: "default_user_id"}
+	k.admin = Identity{Known: true, Master: true, Role: identity.RoleProxyAdmin, Alias: "None", User: identity.DefaultUserID}
 	hex.Encode(k.admin.KeyHash[:], k.master[:])
 	return k
 }

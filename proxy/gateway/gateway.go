@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/proxy/auth"
+	"sluice/proxy/identity"
 	"sluice/proxy/llm"
 	"sluice/proxy/route"
 )
@@ -81,13 +82,13 @@ func (g *Gateway) Do(x *Exchange) (*Answer, *llm.Error) {
 
 // permit says whether the caller may make this call at all.
 func (g *Gateway) permit(x *Exchange) *llm.Error {
-	if x.Caller.Role == auth.RoleNone {
+	if !x.Caller.Known {
 		return &llm.Error{
 			Kind: llm.KindAuth, Type: "auth_error", Param: "None",
-			Message: "Authentication Error, this key has no role that may call models.",
+			Message: "Authentication Error, this key may not call models.",
 		}
 	}
-	if !g.allowMock || x.Caller.Role != auth.RoleAdmin {
+	if !g.allowMock || x.Caller.Role != identity.RoleProxyAdmin {
 		x.Request.Mock, x.Request.Test = nil, llm.MockTest{}
 	}
 	return nil

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"sluice/proxy/auth"
+	"sluice/proxy/identity"
 	"sluice/proxy/llm"
 	"sluice/proxy/provider"
 )
@@ -13,16 +13,15 @@ import (
 // TestAskedMocks: a mock in the request counts only where the operator allows
 // it, and of an administrator alone.
 func TestAskedMocks(t *testing.T) {
-	const nobody auth.Role = 200
 	for _, c := range []struct {
 		name  string
 		allow bool
-		role  auth.Role
+		role  identity.Role
 		want  bool
 	}{
-		{"not allowed", false, auth.RoleAdmin, false},
-		{"allowed", true, auth.RoleAdmin, true},
-		{"allowed, of another", true, nobody, false},
+		{"not allowed", false, identity.RoleProxyAdmin, false},
+		{"allowed", true, identity.RoleProxyAdmin, true},
+		{"allowed, of another", true, identity.RoleInternalUser, false},
 	} {
 		b := newBench(t, func(g *Config) { g.AllowMock = c.allow }, "m=ok")
 		x := b.exchange(t, request("m", "am", false, false))

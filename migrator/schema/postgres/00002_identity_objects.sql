@@ -1,0 +1,145 @@
+-- +goose Up
+-- The rest of who there is: projects, customers, tags, and what the management API keeps.
+
+-- Old digests of regenerated keys: each works until revoke_at.
+CREATE TABLE sluice.retired_keys (
+    token TEXT NOT NULL PRIMARY KEY,
+    active_token TEXT NOT NULL,
+    revoke_at TIMESTAMPTZ NOT NULL,
+    change_number BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    created_by TEXT NOT NULL DEFAULT '',
+    updated_at TIMESTAMPTZ NOT NULL,
+    updated_by TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX retired_keys_active_token ON sluice.retired_keys (active_token);
+CREATE INDEX retired_keys_revoke_at ON sluice.retired_keys (revoke_at);
+
+CREATE TABLE sluice.organization_members (
+    organization_id TEXT NOT NULL REFERENCES sluice.organizations(organization_id) ON DELETE CASCADE,
+    user_id TEXT NOT NULL,
+    user_role TEXT,
+    budget_id TEXT,
+    spend BIGINT NOT NULL DEFAULT 0,
+    change_number BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    created_by TEXT NOT NULL DEFAULT '',
+    updated_at TIMESTAMPTZ NOT NULL,
+    updated_by TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (organization_id, user_id)
+);
+CREATE INDEX organization_members_user_id ON sluice.organization_members (user_id);
+
+CREATE TABLE sluice.projects (
+    project_id TEXT NOT NULL PRIMARY KEY,
+    project_alias TEXT,
+    description TEXT,
+    team_id TEXT,
+    budget_id TEXT,
+    models JSONB NOT NULL DEFAULT '[]',
+    metadata JSONB NOT NULL DEFAULT '{}',
+    blocked BOOLEAN NOT NULL DEFAULT false,
+    spend BIGINT NOT NULL DEFAULT 0,
+    settings JSONB NOT NULL DEFAULT '{}',
+    change_number BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    created_by TEXT NOT NULL DEFAULT '',
+    updated_at TIMESTAMPTZ NOT NULL,
+    updated_by TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX projects_team_id ON sluice.projects (team_id);
+
+-- Customers of the applications that call: what these send as user.
+CREATE TABLE sluice.end_users (
+    user_id TEXT NOT NULL PRIMARY KEY,
+    alias TEXT,
+    blocked BOOLEAN NOT NULL DEFAULT false,
+    allowed_model_region TEXT,
+    default_model TEXT,
+    budget_id TEXT,
+    spend BIGINT NOT NULL DEFAULT 0,
+    settings JSONB NOT NULL DEFAULT '{}',
+    change_number BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    created_by TEXT NOT NULL DEFAULT '',
+    updated_at TIMESTAMPTZ NOT NULL,
+    updated_by TEXT NOT NULL DEFAULT ''
+);
+
+CREATE TABLE sluice.tags (
+    tag_name TEXT NOT NULL PRIMARY KEY,
+    description TEXT,
+    budget_id TEXT,
+    models JSONB NOT NULL DEFAULT '[]',
+    spend BIGINT NOT NULL DEFAULT 0,
+    settings JSONB NOT NULL DEFAULT '{}',
+    change_number BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    created_by TEXT NOT NULL DEFAULT '',
+    updated_at TIMESTAMPTZ NOT NULL,
+    updated_by TEXT NOT NULL DEFAULT ''
+);
+
+-- Named sets of models that keys and teams refer to by id.
+CREATE TABLE sluice.access_groups (
+    access_group_id TEXT NOT NULL PRIMARY KEY,
+    access_group_name TEXT NOT NULL UNIQUE,
+    description TEXT,
+    models JSONB NOT NULL DEFAULT '[]',
+    settings JSONB NOT NULL DEFAULT '{}',
+    change_number BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    created_by TEXT NOT NULL DEFAULT '',
+    updated_at TIMESTAMPTZ NOT NULL,
+    updated_by TEXT NOT NULL DEFAULT ''
+);
+
+-- Sections of the configuration that the API changed, laid over the file.
+CREATE TABLE sluice.config_items (
+    param_name TEXT NOT NULL PRIMARY KEY,
+    param_value JSONB NOT NULL DEFAULT '{}',
+    change_number BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    created_by TEXT NOT NULL DEFAULT '',
+    updated_at TIMESTAMPTZ NOT NULL,
+    updated_by TEXT NOT NULL DEFAULT ''
+);
+
+CREATE TABLE sluice.invitations (
+    invitation_id TEXT NOT NULL PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    is_accepted BOOLEAN NOT NULL DEFAULT false,
+    accepted_at TIMESTAMPTZ,
+    expires_at TIMESTAMPTZ NOT NULL,
+    change_number BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    created_by TEXT NOT NULL DEFAULT '',
+    updated_at TIMESTAMPTZ NOT NULL,
+    updated_by TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX invitations_user_id ON sluice.invitations (user_id);
+
+-- The value of a claim bound to a key.
+CREATE TABLE sluice.jwt_key_mappings (
+    mapping_id TEXT NOT NULL PRIMARY KEY,
+    jwt_claim_name TEXT NOT NULL,
+    jwt_claim_value TEXT NOT NULL,
+    token TEXT NOT NULL,
+    description TEXT,
+    is_active BOOLEAN NOT NULL DEFAULT false,
+    change_number BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL,
+    created_by TEXT NOT NULL DEFAULT '',
+    updated_at TIMESTAMPTZ NOT NULL,
+    updated_by TEXT NOT NULL DEFAULT '',
+    UNIQUE (jwt_claim_name, jwt_claim_value)
+);
+CREATE INDEX jwt_key_mappings_token ON sluice.jwt_key_mappings (token);
+
+-- Lists and lookups of the management API.
+CREATE INDEX keys_organization_id ON sluice.keys (organization_id);
+CREATE INDEX keys_created_at ON sluice.keys (created_at);
+CREATE INDEX keys_project_id ON sluice.keys (project_id);
+CREATE INDEX users_created_at ON sluice.users (created_at);
+CREATE INDEX teams_created_at ON sluice.teams (created_at);
+CREATE INDEX models_team_id ON sluice.models (team_id);

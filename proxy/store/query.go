@@ -1,0 +1,237 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"sluice/proxy/identity"
+)
+
+// Query names objects of a kind.
+type Query struct {
+	Where  []Cond // all of them hold
+	Order  string // column; the key follows. "": the key
+	Desc   bool
+	Limit  int // 0: all
+	Offset int
+
+	unordered bool
+}
+
+// Cond is a condition on columns. Values are always bound, never written into
+// the statement; a column that the kind does not have is an error.
+type Cond struct {
+	write func(b *builder) error
+}
+
+// builder collects a statement and its arguments.
+type builder struct {
+	m    *mapping
+	d    dialect
+	text strings.Builder
+	args []any
+}
+
+func (b *builder) add(parts ...string) {
+	for _, p := range parts {
+		b.text.WriteString(p)
+	}
+}
+
+func (b *builder) bind(v any) error {
+	converted, err := b.d.value(v, false)
+	if err != nil {
+		return err
+	}
+	b.args = append(b.args, converted)
+	b.add("$", strconv.Itoa(len(b.args)))
+	return nil
+}
+
+func (b *builder) column(name string) error {
+	if _, ok := b.m.column(name); !ok {
+		return fmt.Errorf("%s has no column %q", b.m.kind.Table(), name)
+	}
+	b.add(name)
+	return nil
+}
+
+func compare(column, operator string, v any) Cond {
+	return Cond{func(b *builder) error {
+		if err := b.column(column); err != nil {
+			return err
+		}
+		b.add(" ", operator, " ")
+		return b.bind(v)
+	}}
+}
+
+// Eq holds where the column is v.
+func Eq(column string, v any) Cond { return compare(column, "=", v) }
+
+// Ne holds where the column is another value than v, not where it is NULL.
+func Ne(column string, v any) Cond { return compare(column, "<>", v) }
+
+// Before holds where the column is less than v.
+func Before(column string, v any) Cond { return compare(column, "<", v) }
+
+// After holds where the column is greater than v.
+func After(column string, v any) Cond { return compare(column, ">", v) }
+
+// Null holds where the column is NULL.
+func Null(column string) Cond { return suffix(column, " IS NULL") }
+
+// NotNull holds where the column is not NULL.
+func NotNull(column string) Cond { return suffix(column, " IS NOT NULL") }
+
+func suffix(column, text string) Cond {
+	return Cond{func(b *builder) error {
+		err := b.column(column)
+		b.add(text)
+		return err
+	}}
+}
+
+// In holds where the column is one of the values; with none it never holds.
+func In(column string, values []string) Cond {
+	return Cond{func(b *builder) error {
+		if err := b.column(column); err != nil {
+			return err
+		}
+		if b.d.sqlite {
+			text, err := jsonList(values)
+			b.args = append(b.args, text)
+			b.add(" IN (SELECT value FROM json_each($", strconv.Itoa(len(b.args)), "))")
+			return err
+		}
+		b.args = append(b.args, values)
+		b.add(" = ANY($", strconv.Itoa(len(b.args)), "::text[])")
+		return nil
+	}}
+}
+
+// Contains holds where the column contains the text, in any case.
+func Contains(column, text string) Cond {
+	return Cond{func(b *builder) error {
+		b.add("lower(")
+		if err := b.column(column); err != nil {
+			return err
+		}
+		b.add(") LIKE ")
+		err := b.bind("%" + escapeLike(strings.ToLower(text)) + "%")
+		b.add(` ESCAPE '\'`)
+		return err
+	}}
+}
+
+func escapeLike(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s)
+}
+
+// Has holds where the column is a JSON list with the text in it.
+func Has(column, text string) Cond {
+	return Cond{func(b *builder) error {
+		if b.d.sqlite {
+			b.add("EXISTS (SELECT 1 FROM json_each(")
+			if err := b.column(column); err != nil {
+				return err
+			}
+			b.add(") WHERE value = ")
+			err := b.bind(text)
+			b.add(")")
+			return err
+		}
+		if err := b.column(column); err != nil {
+			return err
+		}
+		b.add(" @> to_jsonb(")
+		err := b.bind(text)
+		b.add("::text)")
+		return err
+	}}
+}
+
+// Any holds where one of the conditions does; with none it never holds.
+func Any(conds ...Cond) Cond { return joined(conds, " OR ", "1 = 0") }
+
+// All holds where all conditions do.
+func All(conds ...Cond) Cond { return joined(conds, " AND ", "1 = 1") }
+
+// Not holds where the condition does not.
+func Not(c Cond) Cond {
+	return Cond{func(b *builder) error {
+		b.add("NOT (")
+		err := c.write(b)
+		b.add(")")
+		return err
+	}}
+}
+
+func joined(conds []Cond, by, none string) Cond {
+	return Cond{func(b *builder) error {
+		if len(conds) == 0 {
+			b.add(none)
+			return nil
+		}
+		b.add("(")
+		for i, c := range conds {
+			if i > 0 {
+				b.add(by)
+			}
+			if err := c.write(b); err != nil {
+				return err
+			}
+		}
+		b.add(")")
+		return nil
+	}}
+}
+
+// selects writes the statement of a query.
+func (m *mapping) selects(d dialect, q Query, what string) (string, []any, error) {
+	b := &builder{m: m, d: d}
+	b.add("SELECT ", what, " FROM ", table(m.kind), " WHERE ")
+	if err := All(q.Where...).write(b); err != nil {
+		return "", nil, err
+	}
+	if q.unordered {
+		return b.text.String(), b.args, nil
+	}
+	b.add(" ORDER BY ")
+	direction := ""
+	if q.Desc {
+		direction = " DESC"
+	}
+	if q.Order != "" {
+		if err := b.column(q.Order); err != nil {
+			return "", nil, err
+		}
+		// Where a value is missing it comes last, in both databases and directions.
+		b.add(direction, " NULLS LAST, ")
+	}
+	for i, k := range m.keys {
+		if i > 0 {
+			b.add(", ")
+		}
+		b.add(k.name, direction)
+	}
+	if q.Limit > 0 {
+		b.add(" LIMIT ")
+		if err := b.bind(q.Limit); err != nil {
+			return "", nil, err
+		}
+	}
+	if q.Offset > 0 {
+		if q.Limit == 0 && d.sqlite {
+			b.add(" LIMIT -1")
+		}
+		b.add(" OFFSET ")
+		if err := b.bind(q.Offset); err != nil {
+			return "", nil, err
+		}
+	}
+	return b.text.String(), b.args, nil
+}
+
+func table(k identity.Kind) string { return "sluice." + k.Table() }

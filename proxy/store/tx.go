@@ -1,0 +1,306 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"sluice/proxy/identity"
+)
+
+// Actor is who changes something, and how it came about.
+type Actor struct {
+	User      string // the authenticated caller's user id
+	Key       string // digest of its key
+	Claimed   string // what the caller says about itself: litellm-changed-by
+	Source    string // client address
+	RequestID string
+	Reason    string // x-sluice-reason
+}
+
+// Action is what was done to an object.
+type Action string
+
+// Actions, in the words of LiteLLM's audit log.
+const (
+	Created   Action = "created"
+	Updated   Action = "updated"
+	Deleted   Action = "deleted"
+	Blocked   Action = "blocked"
+	Unblocked Action = "unblocked"
+	Rotated   Action = "rotated"
+)
+
+// Tx is one transaction that changes something. Changes are serialised over the
+// whole cluster by the lock on the change head, which is taken first: what is
+// read in a transaction stays as it is until the transaction ends.
+type Tx struct {
+	s      *Store
+	ctx    context.Context
+	tx     transaction
+	by     Actor
+	now    time.Time
+	number int64
+	done   []Changed
+}
+
+func (t *Tx) reader() querier { return t.tx }
+
+// Now is the time of the transaction: one for all that it writes, to the
+// millisecond, which is what clients see.
+func (t *Tx) Now() time.Time { return t.now }
+
+// Change runs fn in a transaction and commits what it wrote, audit rows
+// included. With an error of fn nothing is written, and the error is returned
+// as it is. fn may be run again where the database asks for it.
+func (s *Store) Change(ctx context.Context, by Actor, fn func(tx *Tx) error) error {
+	const tries = 5
+	for i := 1; ; i++ {
+		done, err := s.change(ctx, by, fn)
+		if err == nil {
+			if s.c.Committed != nil && len(done) > 0 {
+				s.c.Committed(done)
+			}
+			return nil
+		}
+		if i == tries || !again(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) change(ctx context.Context, by Actor, fn func(tx *Tx) error) ([]Changed, error) {
+	db, err := s.db.begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("begin a change: %w", err)
+	}
+	defer db.rollback() // does nothing after a commit
+	t := &Tx{s: s, ctx: ctx, tx: db, by: by, now: s.c.Now().UTC().Truncate(time.Millisecond)}
+	lock := "SELECT number FROM sluice.change_head WHERE id = 1 FOR UPDATE"
+	if db.dialect().sqlite { // the transaction is immediate: the whole file is ours
+		lock = "SELECT number FROM sluice.change_head WHERE id = 1"
+	}
+	err = db.query(ctx, lock, nil, func(scan func(...any) error) error { return scan(&t.number) })
+	if err != nil {
+		return nil, fmt.Errorf("lock the change head: %w", err)
+	}
+	if err := fn(t); err != nil {
+		return nil, err
+	}
+	if len(t.done) > 0 {
+		if _, err := db.exec(ctx, "UPDATE sluice.change_head SET number = $1 WHERE id = 1", []any{t.number}); err != nil {
+			return nil, fmt.Errorf("raise the change head: %w", err)
+		}
+		if !db.dialect().sqlite {
+			if _, err := db.exec(ctx, "SELECT pg_notify('sluice_changes', $1)", []any{strconv.FormatInt(t.number, 10)}); err != nil {
+				return nil, fmt.Errorf("notify: %w", err)
+			}
+		}
+	}
+	if err := db.commit(ctx); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return t.done, nil
+}
+
+// Insert writes a new object and its audit row. The store fills in the stamp.
+func (t *Tx) Insert(o identity.Object) error { return t.InsertAs(Created, o) }
+
+// InsertAs is Insert under another action.
+func (t *Tx) InsertAs(a Action, o identity.Object) error {
+	m := mapped(o.Kind())
+	t.number++
+	s := stampOf(o)
+	*s = identity.Stamp{ChangeNumber: t.number, CreatedAt: t.now, CreatedBy: t.by.User, UpdatedAt: t.now, UpdatedBy: t.by.User}
+	b := &builder{m: m, d: t.tx.dialect()}
+	b.add("INSERT INTO ", table(m.kind), " (", m.columnList(), ") VALUES (")
+	for i, c := range m.columns {
+		if i > 0 {
+			b.add(", ")
+		}
+		if err := b.field(c, o); err != nil {
+			return err
+		}
+	}
+	b.add(")")
+	if _, err := t.tx.exec(t.ctx, b.text.String(), b.args); err != nil {
+		return fmt.Errorf("%s %s: %w", m.kind, m.id(o), err)
+	}
+	return t.record(a, m, o, nil, o)
+}
+
+// Update writes all columns of an object that exists, and its audit row.
+func (t *Tx) Update(o identity.Object) error { return t.UpdateAs(Updated, o) }
+
+// UpdateAs is Update under another action.
+func (t *Tx) UpdateAs(a Action, o identity.Object) error {
+	m := mapped(o.Kind())
+	before, err := t.before(m, o)
+	if err != nil {
+		return err
+	}
+	t.number++
+	s := stampOf(o)
+	s.ChangeNumber, s.UpdatedAt, s.UpdatedBy = t.number, t.now, t.by.User
+	b := &builder{m: m, d: t.tx.dialect()}
+	b.add("UPDATE ", table(m.kind), " SET ")
+	first := true
+	for _, c := range m.columns {
+		if c.key || c.name == "created_at" || c.name == "created_by" {
+			continue
+		}
+		if !first {
+			b.add(", ")
+		}
+		first = false
+		b.add(c.name, " = ")
+		if err := b.field(c, o); err != nil {
+			return err
+		}
+	}
+	if err := b.whereKey(o); err != nil {
+		return err
+	}
+	if _, err := t.tx.exec(t.ctx, b.text.String(), b.args); err != nil {
+		return fmt.Errorf("%s %s: %w", m.kind, m.id(o), err)
+	}
+	return t.record(a, m, o, before, o)
+}
+
+// Delete removes an object and writes its audit row.
+func (t *Tx) Delete(o identity.Object) error {
+	m := mapped(o.Kind())
+	before, err := t.before(m, o)
+	if err != nil {
+		return err
+	}
+	t.number++
+	b := &builder{m: m, d: t.tx.dialect()}
+	b.add("DELETE FROM ", table(m.kind))
+	if err := b.whereKey(o); err != nil {
+		return err
+	}
+	if _, err := t.tx.exec(t.ctx, b.text.String(), b.args); err != nil {
+		return fmt.Errorf("%s %s: %w", m.kind, m.id(o), err)
+	}
+	return t.record(Deleted, m, o, before, nil)
+}
+
+// before reads the object as it is in the database.
+func (t *Tx) before(m *mapping, o identity.Object) (identity.Object, error) {
+	old := m.fresh()
+	b := &builder{m: m, d: t.tx.dialect()}
+	b.add("SELECT ", m.columnList(), " FROM ", table(m.kind))
+	if err := b.whereKey(o); err != nil {
+		return nil, err
+	}
+	found := false
+	err := t.tx.query(t.ctx, b.text.String(), b.args, func(scan func(...any) error) error {
+		found = true
+		return scan(m.destinations(old)...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s %s: %w", m.kind, m.id(o), err)
+	}
+	if !found {
+		return nil, fmt.Errorf("%s %s: %w", m.kind, m.id(o), ErrNotFound)
+	}
+	return old, nil
+}
+
+func (b *builder) field(c column, o identity.Object) error {
+	v, err := c.value(b.d, o)
+	if err != nil {
+		return fmt.Errorf("column %s: %w", c.name, err)
+	}
+	b.args = append(b.args, v)
+	b.add("$", strconv.Itoa(len(b.args)))
+	return nil
+}
+
+func (b *builder) whereKey(o identity.Object) error {
+	for i, c := range b.m.keys {
+		if i == 0 {
+			b.add(" WHERE ")
+		} else {
+			b.add(" AND ")
+		}
+		b.add(c.name, " = ")
+		if err := b.field(c, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record writes the audit row of a change.
+func (t *Tx) record(a Action, m *mapping, o, before, after identity.Object) error {
+	was, err := m.document(before)
+	if err != nil {
+		return err
+	}
+	is, err := m.document(after)
+	if err != nil {
+		return err
+	}
+	at, err := t.tx.dialect().value(t.now, false)
+	if err != nil {
+		return err
+	}
+	id := m.id(o)
+	_, err = t.tx.exec(t.ctx, `INSERT INTO sluice.changes
+		(number, at, actor, actor_key, claimed_actor, action, object_type, object_id, before_value, after_value, source, request_id, host, reason)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		[]any{
+			t.number, at, t.by.User, t.by.Key, t.by.Claimed, string(a), m.kind.String(), id, was, is,
+			t.by.Source, t.by.RequestID, t.s.c.Host, t.by.Reason,
+		})
+	if err != nil {
+		return fmt.Errorf("record the change: %w", err)
+	}
+	t.done = append(t.done, Changed{Number: t.number, Kind: m.kind, ID: id})
+	return nil
+}
+
+// document is an object as the record of changes keeps it, by column; nil for
+// no object. Secrets are digests.
+func (m *mapping) document(o identity.Object) (any, error) {
+	if o == nil {
+		return nil, nil
+	}
+	doc := make(map[string]any, len(m.columns))
+	for _, c := range m.columns {
+		if c.name == "change_number" {
+			continue
+		}
+		v, err := c.value(dialect{}, o)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case secret(m.kind, c.name):
+			v = digestOf(v)
+		case c.json:
+			v = json.RawMessage(v.(string))
+		}
+		doc[c.name] = v
+	}
+	text, err := json.Marshal(doc)
+	return string(text), err
+}
+
+// secret says which columns are never written into a record.
+func secret(k identity.Kind, column string) bool {
+	switch k {
+	case identity.KindUser:
+		return column == "password"
+	case identity.KindModel:
+		return column == "params"
+	case identity.KindCredential:
+		return column == "credential_values"
+	default:
+		return false
+	}
+}
