@@ -11,6 +11,7 @@ import (
 
 	"sluice/proxy/access"
 	"sluice/proxy/auth"
+	"sluice/proxy/identity"
 	"sluice/proxy/llm"
 	"sluice/proxy/store"
 )
@@ -46,6 +47,19 @@ type Config struct {
 
 	MaxKeyDays int // auth_key_max_expiration_days; 0: no bound
 	KeyLength  int // LENGTH_OF_LITELLM_GENERATED_KEY, bytes; 0: 32
+
+	Defaults       Defaults
+	UpperBounds    identity.Fields // upperbound_key_generate_params: more is refused with 400, what is not given becomes the bound
+	NoPersonalKeys bool            // default_team_disabled: every key belongs to a team
+	ShortKeys      bool            // compat.short_custom_keys: chosen keys may be shorter than 24 characters
+	StoreModels    bool            // store_model_in_db: models, credentials and settings may be kept in the database
+}
+
+// Defaults are what a body leaves open, by the API's names of the fields.
+type Defaults struct {
+	Key  identity.Fields // default_key_generate_params
+	User identity.Fields // default_internal_user_params
+	Team identity.Fields // default_team_params
 }
 
 // API serves management calls. It is safe for concurrent use; one generation of
