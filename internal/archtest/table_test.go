@@ -27,7 +27,7 @@ var mayImport = map[string]string{
 	"proxy/upstream": "proxy/llm proxy/sock",
 	"proxy/money":    "",
 	"proxy/identity": "proxy/money",
-	"proxy/access":   "proxy/identity",
+	"proxy/access":   "proxy/identity proxy/money",
 	"proxy/store":    "proxy/identity proxy/money internal/postgres",
 	"proxy/seal":     "internal/env",
 	"proxy/auth":     "proxy/llm proxy/identity proxy/access proxy/money proxy/seal supervisor/fleet",

@@ -31,6 +31,14 @@ type Route struct {
 	// Later is the sentence of a route that a release to come will serve: it
 	// answers 501 with it.
 	Later string
+	// Edge routes are served by package server itself: model calls, lists of
+	// models, probes. All others go to the management API.
+	Edge bool
+	// Public routes ask for no key.
+	Public bool
+	// Hidden routes are served but stand in no document: another spelling of a
+	// documented one.
+	Hidden bool
 }
 
 // Type is the type of a field in a body or query.
@@ -85,14 +93,8 @@ type Standing struct {
 type Target struct {
 	UserID         string
 	TeamID         string
-	OrganizationID string // of the object, or of its team
-	Self           bool   // the calling key itself
-}
-
-// Verdict is what the table says.
-type Verdict struct {
-	Allowed bool
-	// Status and Form say how a refusal is worded, see Refusal.
-	Status int
-	Column Column // by which the caller was allowed or refused
+	OrganizationID string   // of the object, or of its team
+	Organizations  []string // further ones: a user may belong to several
+	Self           bool     // the calling key itself
+	Route          string   // the path of the route that is called
 }

@@ -11,11 +11,81 @@ const (
 	TeamAdmin                    // of the object's team
 	TeamMember                   // of the object's team
 	InternalUser                 // internal_user
-	InternalViewer               // internal_user_viewer
+	InternalViewer               // internal_user_viewer, and a user without a role
 	TeamKey                      // a team or service-account key without a user
 	BareKey                      // a key with neither
 	Columns
 )
 
-// Action is one row of the matrix. Its number indexes Rows.
+var columnNames = [Columns]string{
+	"proxy admin", "admin viewer", "organization admin", "team admin", "team member",
+	"internal user", "internal viewer", "team key", "bare key",
+}
+
+// String is the column's name in the documentation.
+func (c Column) String() string { return columnNames[c] }
+
+// Action is one row of the matrix.
 type Action uint8
+
+// Actions. What they stand for in words is in the matrix.
+const (
+	Chat Action = iota
+
+	KeyInfoSelf
+	KeyInfo
+	KeyList
+	KeyGenerateOwn
+	KeyGenerateOther
+	KeyGenerateTeam
+	KeySetRoutes
+	KeySetSpend
+	KeyExceed
+	KeyUpdateOwn
+	KeyUpdateLimits
+	KeyUpdateTeam
+	KeyDelete
+	KeyBlock
+	KeyResetSpend
+	KeyBulkUpdate
+
+	UserNew
+	UserUpdate
+	UserUpdateAlias
+	UserInfo
+	UserList
+	UserDelete
+
+	TeamNew
+	TeamInfo
+	TeamList
+	TeamUpdate
+	TeamModels
+	TeamMembers
+	TeamJoin
+	TeamMakeAdmin
+	TeamPermissions
+
+	OrganizationNew
+	OrganizationUpdate
+	OrganizationInfo
+
+	ProjectWrite
+	ProjectRead
+	InvitationWrite
+
+	ModelWrite
+	ModelInfo
+	SettingsWrite
+	SettingsRead
+
+	SpendRead
+	GlobalSpend
+	AuditRead
+	SpendReset
+
+	Actions
+)
+
+// String is the action in words, as the matrix has it.
+func (a Action) String() string { return matrix[a].name }

@@ -1,0 +1,4 @@
+package access
+
+// accessGroupRoutes are the routes of access groups.
+func accessGroupRoutes() []Route { return nil }

@@ -1,0 +1,4 @@
+package access
+
+// auditRoutes are the routes of the record of changes.
+func auditRoutes() []Route { return nil }

@@ -1,0 +1,4 @@
+package access
+
+// budgetRoutes are the routes of budgets.
+func budgetRoutes() []Route { return nil }

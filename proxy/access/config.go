@@ -1,0 +1,4 @@
+package access
+
+// configRoutes are the routes of the configuration.
+func configRoutes() []Route { return nil }

@@ -1,0 +1,4 @@
+package access
+
+// invitationRoutes are the routes of invitations.
+func invitationRoutes() []Route { return nil }

@@ -1,0 +1,4 @@
+package access
+
+// jwtMappingRoutes are the routes of mappings of JWT claims to keys.
+func jwtMappingRoutes() []Route { return nil }

@@ -1,0 +1,4 @@
+package access
+
+// keyRoutes are the routes of virtual keys.
+func keyRoutes() []Route { return nil }

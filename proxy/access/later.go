@@ -1,0 +1,4 @@
+package access
+
+// laterRoutes are the routes of releases to come.
+func laterRoutes() []Route { return nil }

@@ -1,0 +1,4 @@
+package access
+
+// modelRoutes are the routes of models.
+func modelRoutes() []Route { return nil }

@@ -1,0 +1,4 @@
+package access
+
+// organizationRoutes are the routes of organizations.
+func organizationRoutes() []Route { return nil }

@@ -1,0 +1,4 @@
+package access
+
+// projectRoutes are the routes of projects.
+func projectRoutes() []Route { return nil }

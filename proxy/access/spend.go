@@ -1,0 +1,4 @@
+package access
+
+// spendRoutes are the reads of what was spent.
+func spendRoutes() []Route { return nil }

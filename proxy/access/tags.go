@@ -1,0 +1,4 @@
+package access
+
+// tagRoutes are the routes of tags.
+func tagRoutes() []Route { return nil }

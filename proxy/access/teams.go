@@ -1,0 +1,4 @@
+package access
+
+// teamRoutes are the routes of teams.
+func teamRoutes() []Route { return nil }

@@ -1,0 +1,4 @@
+package access
+
+// userRoutes are the routes of users.
+func userRoutes() []Route { return nil }
