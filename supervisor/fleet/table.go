@@ -21,6 +21,7 @@ const (
 	MaxGenerations = 1024 // areas; the supervisor reuses those of the reaped
 	MaxCells       = 4096
 	MaxHolders     = 8192 // in one generation's holder area
+	MaxChanges     = 4096 // that a reader of the ring may be behind
 
 	pageSize   = 4096
 	slotSize   = 128
@@ -31,7 +32,12 @@ const (
 	gensAt    = slotsAt + MaxSlots*slotSize
 	cellsAt   = gensAt + MaxGenerations*genSize
 	holdersAt = cellsAt + MaxCells*8
-	tableSize = holdersAt + MaxGenerations*MaxHolders*holderSize
+	changesAt = holdersAt + MaxGenerations*MaxHolders*holderSize
+	tableSize = changesAt + MaxChanges*8
+
+	// leastSize is a table of the first release of this layout version. It ends
+	// before the ring of changes; who may write makes it longer.
+	leastSize = changesAt
 )
 
 // TableSize is the length of the host table in bytes. The file is sparse: a
@@ -76,7 +82,7 @@ type Header struct {
 	StartedAt      atomic.Int64  // unix nanoseconds
 	ConfigApplied  atomic.Uint64 // number of the newest configuration generation that a worker applied
 	ConfigRejected atomic.Uint64 // reloads refused since start
-	AuthEpoch      atomic.Uint64 // moved by every change of identity data
+	AuthEpoch      atomic.Uint64 // head of the ring of changes, see ring.go
 
 	// Observations of the dependencies, written by whichever worker's turn it is.
 	ObserveNext   atomic.Int64  // Now before which nobody needs to look again; claimed by CAS
@@ -98,6 +104,11 @@ type Header struct {
 
 	// Recycles counts replaced generations by Reason, written by the supervisor.
 	Recycles [maxReasons]atomic.Uint64
+
+	FeedNext        atomic.Int64  // Now before which nobody needs to poll the change feed; claimed by CAS
+	FeedNumber      atomic.Int64  // number of the newest change that the ring was told of by the feed
+	IdentityContact atomic.Int64  // Now of the last answer of the database about identity data; 0 never
+	Unavailable     atomic.Uint64 // requests admitted without a database: minute of Now (32), their number in it (32)
 }
 
 // Dependency is what was last seen of a database or Redis.
@@ -201,11 +212,26 @@ func OpenTable(fd int, readOnly bool) (*Table, error) {
 		return nil, err
 	}
 	h := t.Header()
-	if h.magic != tableMagic || h.version != TableVersion || h.size < tableSize {
+	if h.magic != tableMagic || h.version != TableVersion || atomic.LoadUint64(&h.size) < leastSize {
 		_ = t.Close()
 		return nil, errors.New("not a host table of this release")
 	}
+	if !readOnly && atomic.LoadUint64(&h.size) < tableSize {
+		atomic.StoreUint64(&h.size, tableSize)
+	}
 	return t, nil
+}
+
+// grow makes a table that an earlier release made as long as this release's.
+// What is new in it reads as zeros.
+func grow(fd, prot int, size int64) error {
+	if size >= tableSize || size < leastSize || prot&syscall.PROT_WRITE == 0 {
+		return nil
+	}
+	if err := syscall.Ftruncate(fd, tableSize); err != nil {
+		return fmt.Errorf("make the host table longer: %w", err)
+	}
+	return nil
 }
 
 func mapTable(fd, prot int) (*Table, error) {
@@ -213,9 +239,14 @@ func mapTable(fd, prot int) (*Table, error) {
 	if err := syscall.Fstat(fd, &st); err != nil {
 		return nil, fmt.Errorf("look at host table: %w", err)
 	}
-	if st.Size < tableSize {
+	if st.Size < leastSize {
 		return nil, fmt.Errorf("host table of %d bytes, %d expected", st.Size, tableSize)
 	}
+	if err := grow(fd, prot, st.Size); err != nil {
+		return nil, err
+	}
+	// Pages past the end of a short file are mapped all the same: who only
+	// reads does not look at them.
 	mem, err := syscall.Mmap(fd, 0, tableSize, prot, syscall.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map host table: %w", err)

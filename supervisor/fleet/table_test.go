@@ -39,7 +39,9 @@ func TestLayoutStaysAsItIs(t *testing.T) {
 		{"generations at", gensAt, 36864},
 		{"cells at", cellsAt, 561152},
 		{"holders at", holdersAt, 593920},
-		{"table size", tableSize, 67702784},
+		{"changes at", changesAt, 67702784},
+		{"least size", leastSize, 67702784},
+		{"table size", tableSize, 67735552},
 		{"slot size", unsafe.Sizeof(s), 128},
 		{"generation size", unsafe.Sizeof(g), 512},
 
@@ -65,6 +67,10 @@ func TestLayoutStaysAsItIs(t *testing.T) {
 		{"header.MigratorExit", unsafe.Offsetof(h.MigratorExit), 116},
 		{"header.Areas", unsafe.Offsetof(h.Areas), 120},
 		{"header.Recycles", unsafe.Offsetof(h.Recycles), 128},
+		{"header.FeedNext", unsafe.Offsetof(h.FeedNext), 256},
+		{"header.FeedNumber", unsafe.Offsetof(h.FeedNumber), 264},
+		{"header.IdentityContact", unsafe.Offsetof(h.IdentityContact), 272},
+		{"header.Unavailable", unsafe.Offsetof(h.Unavailable), 280},
 
 		{"slot.State", unsafe.Offsetof(s.State), 0},
 		{"slot.Generation", unsafe.Offsetof(s.Generation), 4},
@@ -129,8 +135,12 @@ func TestWordsAreAligned(t *testing.T) {
 		}
 	}
 	end := uintptr(unsafe.Pointer(table.holder(MaxGenerations-1, MaxHolders-1))) - uintptr(unsafe.Pointer(&table.mem[0])) + 8
+	if end != changesAt {
+		t.Errorf("the last holder word ends at %d, the ring of changes begins at %d", end, changesAt)
+	}
+	end = uintptr(unsafe.Pointer(table.ringWord(MaxChanges-1))) - uintptr(unsafe.Pointer(&table.mem[0])) + 8
 	if end != tableSize {
-		t.Errorf("the last holder word ends at %d, the table at %d", end, tableSize)
+		t.Errorf("the last change ends at %d, the table at %d", end, tableSize)
 	}
 }
 
@@ -156,7 +166,7 @@ func TestOpenTableTakesOnlyWhatItKnows(t *testing.T) {
 	for name, spoil := range map[string]func(*Header){
 		"magic":   func(h *Header) { h.magic++ },
 		"version": func(h *Header) { h.version++ },
-		"size":    func(h *Header) { h.size = tableSize - 1 },
+		"size":    func(h *Header) { h.size = leastSize - 1 },
 	} {
 		table, fd := newTestTable(t, 1)
 		spoil(table.Header())
