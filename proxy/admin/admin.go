@@ -53,6 +53,7 @@ type Config struct {
 	NoPersonalKeys bool            // default_team_disabled: every key belongs to a team
 	ShortKeys      bool            // compat.short_custom_keys: chosen keys may be shorter than 24 characters
 	StoreModels    bool            // store_model_in_db: models, credentials and settings may be kept in the database
+	Models         ModelConfig
 }
 
 // Defaults are what a body leaves open, by the API's names of the fields.
