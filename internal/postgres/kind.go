@@ -19,6 +19,7 @@ const (
 	Away            // nobody answers, or the connection broke
 	Starting        // it starts, stops or recovers
 	TooMany         // no connection left
+	PoolEmpty       // all connections of our own pool are in use
 	Busy            // a lock or a statement took too long, or a deadlock was broken
 	DiskFull        // the server cannot write
 	ReadOnly        // a standby, or set read-only
@@ -38,6 +39,7 @@ var kinds = [...]struct {
 	Away:       {"away", "check that PostgreSQL runs and that host, port and network lead to it", true},
 	Starting:   {"starting", "PostgreSQL is starting, stopping or recovering: try again", true},
 	TooMany:    {"too many connections", "raise max_connections, lower database_connection_pool_limit, or put a pooler in between", true},
+	PoolEmpty:  {"pool exhausted", "raise database_connection_pool_limit, or find out what keeps the database busy", true},
 	Busy:       {"busy", "another session holds a lock: try again, or end that session", true},
 	DiskFull:   {"disk full", "make room on the database server", true},
 	ReadOnly:   {"read-only", "this is a standby or set read-only: name the primary, or several hosts with target_session_attrs=read-write", true},
@@ -86,12 +88,14 @@ func Classify(err error) Kind {
 	if errors.As(err, &settings) {
 		return Settings
 	}
+	if errors.Is(err, errNoneFree) {
+		return PoolEmpty
+	}
 	if isTLS(err) {
 		return TLS
 	}
-	var connect *pgconn.ConnectError
 	var network net.Error
-	if errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
+	if isConnect(err) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, net.ErrClosed) || strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "conn closed") {
 		if strings.Contains(err.Error(), "read only connection") || strings.Contains(err.Error(), "server is in hot standby") {
 			return ReadOnly
@@ -99,6 +103,12 @@ func Classify(err error) Kind {
 		return Away
 	}
 	return Other
+}
+
+// isConnect is true for errors of an attempt to connect.
+func isConnect(err error) bool {
+	var connect *pgconn.ConnectError
+	return errors.As(err, &connect)
 }
 
 func isTLS(err error) bool {

@@ -22,11 +22,18 @@ type Options struct {
 	ConnectTimeout   time.Duration // 0: the URL's connect_timeout, or 5 s
 	StatementTimeout time.Duration // 0: the URL's socket_timeout, or the server's
 	LockTimeout      time.Duration
+	// IdleInTransaction ends sessions that hold locks and do nothing: a process
+	// that was stopped between two statements must not stop all others.
+	IdleInTransaction time.Duration
+	// NoStatements keeps no named prepared statements.
+	NoStatements bool
+	// Parameters are further settings of libpq, by keyword. Those of the URL win.
+	Parameters map[string]string
 }
 
 // Config is the driver's configuration for a source. The caller owns it.
 func (s *Source) Config(o Options) (*pgx.ConnConfig, error) {
-	c, err := pgx.ParseConfig(s.keywords())
+	c, err := pgx.ParseConfig(s.with(o.Parameters).keywords())
 	if err != nil {
 		return nil, &configError{err: err}
 	}
@@ -49,12 +56,16 @@ func (s *Source) Config(o Options) (*pgx.ConnConfig, error) {
 	if !s.Bouncer {
 		setMillis(c.RuntimeParams, "statement_timeout", statement)
 		setMillis(c.RuntimeParams, "lock_timeout", o.LockTimeout)
+		setMillis(c.RuntimeParams, "idle_in_transaction_session_timeout", o.IdleInTransaction)
 	}
 	if s.statementCache >= 0 {
 		c.StatementCacheCapacity = s.statementCache
 	}
-	if s.Bouncer || s.statementCache == 0 {
+	if s.Bouncer || s.statementCache == 0 || o.NoStatements {
 		withoutStatements(c)
+	}
+	c.OnPgError = func(_ *pgconn.PgConn, e *pgconn.PgError) bool {
+		return !strings.EqualFold(e.SeverityUnlocalized, "FATAL") && !strings.EqualFold(e.Severity, "FATAL") && !Classify(e).Broken()
 	}
 	return c, nil
 }
@@ -88,6 +99,14 @@ func giveUpOnSilence(network, _ string, c syscall.RawConn) error {
 	return err
 }
 
+// withoutSettings leaves everything to the session that a pooler offers.
+func withoutSettings(c *pgx.ConnConfig) {
+	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
+		delete(c.RuntimeParams, name)
+	}
+	withoutStatements(c)
+}
+
 // Open makes one connection. The caller closes it. Where a pooler refuses our
 // session settings, it connects without them and without named statements;
 // the connection's Config says so.
@@ -98,9 +117,7 @@ func Open(ctx context.Context, s *Source, o Options) (*pgx.Conn, error) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil && refusesSettings(err) {
-		delete(c.RuntimeParams, "statement_timeout")
-		delete(c.RuntimeParams, "lock_timeout")
-		withoutStatements(c)
+		withoutSettings(c)
 		conn, err = pgx.ConnectConfig(ctx, c)
 	}
 	if err != nil {

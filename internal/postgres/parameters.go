@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -120,6 +121,17 @@ func seconds(name, value string) (time.Duration, error) {
 		return 0, fmt.Errorf("database URL: %s is %q: a number of seconds is needed", name, value)
 	}
 	return time.Duration(f * float64(time.Second)), nil
+}
+
+// with is the source with further settings of libpq; its own win.
+func (s *Source) with(parameters map[string]string) *Source {
+	if len(parameters) == 0 {
+		return s
+	}
+	c := *s
+	c.settings = maps.Clone(parameters)
+	maps.Copy(c.settings, s.settings)
+	return &c
 }
 
 // keywords writes the settings in libpq's keyword form, which has none of the

@@ -52,6 +52,130 @@ func (s *Store) Since(ctx context.Context, number int64, limit int) ([]Changed, 
 	return out, nil
 }
 
+// ChangeFilter names changes. What is empty does not matter.
+type ChangeFilter struct {
+	Number  int64  // this one
+	Actor   string // the authenticated user
+	Claimed string // what the caller said about itself
+	Key     string // digest of the caller's key
+	Action  Action
+	Kinds   []identity.Kind // of any of them
+	ID      string          // of the object, as the store knows it
+	From    time.Time       // not earlier
+	To      time.Time       // not later
+	Oldest  bool            // first; else the newest
+	Limit   int             // 0: all
+	Offset  int
+}
+
+// Changes reads the record of changes: one page, and how many there are.
+func (s *Store) Changes(ctx context.Context, f ChangeFilter) ([]Change, int, error) {
+	d := s.db.dialect()
+	b := &builder{d: d}
+	b.add(" FROM sluice.changes WHERE 1 = 1")
+	if err := f.write(b); err != nil {
+		return nil, 0, err
+	}
+	var total int64
+	err := s.db.query(ctx, "SELECT count(*)"+b.text.String(), b.args, func(scan func(...any) error) error { return scan(&total) })
+	if err != nil {
+		return nil, 0, fmt.Errorf("count changes: %w", err)
+	}
+	b.add(" ORDER BY number")
+	if !f.Oldest {
+		b.add(" DESC")
+	}
+	if err := b.page(f.Limit, f.Offset); err != nil {
+		return nil, 0, err
+	}
+	const columns = `number, at, actor, actor_key, claimed_actor, action, object_type, object_id,
+		before_value, after_value, source, request_id, host, reason`
+	var out []Change
+	err = s.db.query(ctx, "SELECT "+columns+b.text.String(), b.args, func(scan func(...any) error) error {
+		var c Change
+		err := scan(&c.Number, &moment{&c.At}, &c.Actor.User, &c.Actor.Key, &c.Actor.Claimed, (*string)(&c.Action), &c.KindNamed,
+			&c.ID, &letters{&c.Before}, &letters{&c.After}, &c.Actor.Source, &c.Actor.RequestID, &c.Host, &c.Actor.Reason)
+		c.Kind = identity.KindNamed(c.KindNamed)
+		out = append(out, c)
+		return err
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read changes: %w", err)
+	}
+	return out, int(total), nil
+}
+
+func (f ChangeFilter) write(b *builder) error {
+	if f.Number != 0 {
+		b.add(" AND number = ")
+		if err := b.bind(f.Number); err != nil {
+			return err
+		}
+	}
+	for _, c := range []struct{ column, value string }{
+		{"actor", f.Actor}, {"claimed_actor", f.Claimed}, {"actor_key", f.Key}, {"action", string(f.Action)}, {"object_id", f.ID},
+	} {
+		if c.value == "" {
+			continue
+		}
+		b.add(" AND ", c.column, " = ")
+		if err := b.bind(c.value); err != nil {
+			return err
+		}
+	}
+	if len(f.Kinds) > 0 {
+		names := make([]string, len(f.Kinds))
+		for i, k := range f.Kinds {
+			names[i] = k.String()
+		}
+		b.add(" AND object_type")
+		if err := b.among(names); err != nil {
+			return err
+		}
+	}
+	for _, c := range []struct {
+		operator string
+		value    time.Time
+	}{{">=", f.From}, {"<=", f.To}} {
+		if c.value.IsZero() {
+			continue
+		}
+		b.add(" AND at ", c.operator, " ")
+		if err := b.bind(c.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moment takes a time of either database.
+type moment struct{ to *time.Time }
+
+// Scan implements sql.Scanner.
+func (m *moment) Scan(src any) error {
+	switch v := src.(type) {
+	case time.Time:
+		*m.to = v.UTC()
+	case int64:
+		*m.to = time.UnixMicro(v).UTC()
+	default:
+		return fmt.Errorf("a %T is no time", src)
+	}
+	return nil
+}
+
+// letters takes a document to the letter; NULL is nil.
+type letters struct{ to *json.RawMessage }
+
+// Scan implements sql.Scanner.
+func (l *letters) Scan(src any) error {
+	*l.to = nil
+	if src != nil {
+		*l.to = append(json.RawMessage{}, bytesOf(src)...)
+	}
+	return nil
+}
+
 // fresh is a new object of the kind.
 func (m *mapping) fresh() identity.Object {
 	return reflect.New(objectTypes[m.kind]).Interface().(identity.Object)

@@ -2,10 +2,10 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,97 +15,271 @@ import (
 	"sluice/internal/postgres"
 )
 
+// Deadlines of what the configuration leaves open.
+const (
+	queryTime       = 10 * time.Second // of a caller who has none
+	statementTime   = 15 * time.Second // the server's view of one statement
+	lockTime        = 5 * time.Second  // for the change head, mostly
+	transactionIdle = 10 * time.Second // a stopped process gives the change head back
+	commitTime      = 5 * time.Second
+)
+
 // server is a PostgreSQL database behind a pool.
 type server struct {
-	pgQuerier
-	pool *pgxpool.Pool
+	pool    *postgres.Pool
+	options postgres.Options
 }
 
 func openPostgres(c Config) (*server, error) {
-	conn, err := c.Postgres.Config(c.Options)
+	o := c.Options
+	for _, t := range []struct {
+		to   *time.Duration
+		time time.Duration
+	}{{&o.StatementTimeout, statementTime}, {&o.LockTimeout, lockTime}, {&o.IdleInTransaction, transactionIdle}} {
+		if *t.to == 0 {
+			*t.to = t.time
+		}
+	}
+	if o.Application == "" {
+		o.Application = "sluice proxy"
+	}
+	pool, err := postgres.NewPool(c.Postgres, postgres.PoolConfig{Options: o, Limit: c.Pool, Wait: c.Wait, Idle: c.Idle})
 	if err != nil {
 		return nil, err
 	}
-	pc, err := pgxpool.ParseConfig("") // only a parsed configuration is accepted
-	if err != nil {
-		return nil, fmt.Errorf("pool: %w", err)
-	}
-	pc.ConnConfig = conn
-	pc.MaxConns = int32(min(c.Pool, 1000)) //nolint:gosec // bounded
-	pc.MinConns, pc.MinIdleConns = 0, 0
-	pc.MaxConnLifetime = 5*time.Minute + rand.N(time.Minute) // a demoted primary is left by itself
-	pc.MaxConnIdleTime = time.Minute
-	pool, err := pgxpool.NewWithConfig(context.Background(), pc)
-	if err != nil {
-		return nil, fmt.Errorf("pool: %w", err)
-	}
-	return &server{pgQuerier: pgQuerier{on: pool}, pool: pool}, nil
+	return &server{pool: pool, options: o}, nil
 }
 
 func (s *server) close() { s.pool.Close() }
 
-func (s *server) begin(ctx context.Context) (transaction, error) {
-	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
-	if err != nil {
-		return nil, pgError(err)
-	}
-	return &pgTx{pgQuerier: pgQuerier{on: tx}, tx: tx}, nil
-}
+func (s *server) dialect() dialect { return dialect{} }
 
-type pgTx struct {
-	pgQuerier
-	tx pgx.Tx
-}
-
-func (t *pgTx) commit(ctx context.Context) error { return pgError(t.tx.Commit(ctx)) }
-
-func (t *pgTx) rollback() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+// reads runs what only reads, and once more where the connection turns out to be
+// broken or to rely on what a pooler does not keep.
+func (s *server) reads(ctx context.Context, fn func(conn *pgx.Conn) error) error {
+	ctx, cancel := bounded(ctx)
 	defer cancel()
-	_ = t.tx.Rollback(ctx)
-}
-
-type pgQuerier struct {
-	on interface {
-		Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-		Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	err := s.pool.Do(ctx, fn)
+	if err != nil && postgres.Again(err) && ctx.Err() == nil {
+		err = s.pool.Do(ctx, fn)
 	}
+	return pgError(err)
 }
 
-func (q pgQuerier) dialect() dialect { return dialect{} }
+// bounded gives a deadline to a context that has none.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, queryTime)
+}
 
-func (q pgQuerier) query(ctx context.Context, text string, args []any, each func(scan func(...any) error) error) error {
-	rows, err := q.on.Query(ctx, text, args...)
+func (s *server) query(ctx context.Context, text string, args []any, each func(scan func(...any) error) error) error {
+	rows := 0
+	return s.reads(ctx, func(conn *pgx.Conn) error {
+		if rows > 0 {
+			return errHalfRead
+		}
+		return pgQuery(ctx, conn, text, args, func(scan func(...any) error) error {
+			rows++
+			return each(scan)
+		})
+	})
+}
+
+// errHalfRead: rows were handed over already, reading again would double them.
+var errHalfRead = fmt.Errorf("the connection broke while rows were read: %w", ErrAway)
+
+func (s *server) exec(ctx context.Context, text string, args []any) (int64, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	var n int64
+	err := s.pool.Do(ctx, func(conn *pgx.Conn) error {
+		tag, err := conn.Exec(ctx, text, args...)
+		n = tag.RowsAffected()
+		return err
+	})
+	return n, pgError(err)
+}
+
+func (s *server) batch(ctx context.Context, statements []statement) error {
+	rows := 0
+	return s.reads(ctx, func(conn *pgx.Conn) error {
+		if rows > 0 {
+			return errHalfRead
+		}
+		b := &pgx.Batch{}
+		for _, st := range statements {
+			b.Queue(st.sql, st.args...)
+		}
+		results := conn.SendBatch(ctx, b)
+		for _, st := range statements {
+			found, err := results.Query()
+			if err == nil {
+				err = drain(found, func(scan func(...any) error) error {
+					rows++
+					return st.each(scan)
+				})
+			}
+			if err != nil {
+				_ = results.Close()
+				return err
+			}
+		}
+		return results.Close()
+	})
+}
+
+// listen hears of changes on a connection of its own.
+func (s *server) listen(ctx context.Context, notify func()) error {
+	if s.pool.Bouncer() {
+		return ErrNone
+	}
+	conn, err := s.pool.Open(ctx, s.options.Application+" listen")
 	if err != nil {
 		return pgError(err)
 	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(closing)
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN sluice_changes"); err != nil {
+		return pgError(fmt.Errorf("listen: %w", err))
+	}
+	for {
+		notify() // the first time for what came before
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return pgError(fmt.Errorf("wait for a notification: %w", err))
+		}
+	}
+}
+
+func (s *server) begin(ctx context.Context) (transaction, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for try := 1; ; try++ {
+		tx, err := s.beginOnce(ctx)
+		if err == nil {
+			return tx, nil
+		}
+		if try == 2 || !postgres.Again(err) || ctx.Err() != nil { // nothing was written yet: a dead connection costs nothing
+			return nil, pgError(err)
+		}
+	}
+}
+
+func (s *server) beginOnce(ctx context.Context) (transaction, error) {
+	conn, err := s.pool.Take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	if err == nil && s.pool.Bouncer() { // the session's settings are not ours there
+		o := s.options
+		_, err = tx.Exec(ctx, `SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),
+			set_config('idle_in_transaction_session_timeout', $3, true)`,
+			millis(o.StatementTimeout), millis(o.LockTimeout), millis(o.IdleInTransaction))
+	}
+	if err != nil {
+		_ = s.pool.Note(err)
+		if tx != nil {
+			_ = tx.Rollback(ctx)
+		}
+		conn.Release()
+		return nil, err
+	}
+	return &pgTx{pool: s.pool, conn: conn, tx: tx}, nil
+}
+
+func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// pgTx is a transaction on a connection that it holds.
+type pgTx struct {
+	pool *postgres.Pool
+	conn *pgxpool.Conn
+	tx   pgx.Tx
+	done bool
+}
+
+func (t *pgTx) dialect() dialect { return dialect{} }
+
+func (t *pgTx) query(ctx context.Context, text string, args []any, each func(scan func(...any) error) error) error {
+	return pgError(t.pool.Note(pgQuery(ctx, t.tx, text, args, each)))
+}
+
+func (t *pgTx) exec(ctx context.Context, text string, args []any) (int64, error) {
+	tag, err := t.tx.Exec(ctx, text, args...)
+	return tag.RowsAffected(), pgError(t.pool.Note(err))
+}
+
+// commit is not given up when the caller is: then nobody would know whether it
+// took place.
+func (t *pgTx) commit(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return pgError(err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
+	defer cancel()
+	err := t.pool.Note(t.tx.Commit(ctx))
+	t.release()
+	return pgError(err)
+}
+
+func (t *pgTx) rollback() {
+	if t.done {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = t.tx.Rollback(ctx)
+	t.release()
+}
+
+func (t *pgTx) release() {
+	if !t.done {
+		t.done = true
+		t.conn.Release()
+	}
+}
+
+func pgQuery(ctx context.Context, on interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}, text string, args []any, each func(scan func(...any) error) error,
+) error {
+	rows, err := on.Query(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	return drain(rows, each)
+}
+
+func drain(rows pgx.Rows, each func(scan func(...any) error) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := each(rows.Scan); err != nil {
 			return err
 		}
 	}
-	return pgError(rows.Err())
+	return rows.Err()
 }
 
-func (q pgQuerier) exec(ctx context.Context, text string, args []any) (int64, error) {
-	tag, err := q.on.Exec(ctx, text, args...)
-	if err != nil {
-		return 0, pgError(err)
-	}
-	return tag.RowsAffected(), nil
-}
-
+// pgError gives an error of the driver the meaning that callers act on.
 func pgError(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, ErrAway) || errors.Is(err, ErrInvalid) {
+		return err
 	}
 	var e *pgconn.PgError
-	if errors.As(err, &e) && e.Code == "23505" { // unique_violation
-		return fmt.Errorf("%w (%s)", ErrExists, e.ConstraintName)
+	if errors.As(err, &e) {
+		switch {
+		case e.Code == "23505": // unique_violation
+			return fmt.Errorf("%w (%s)", ErrExists, e.ConstraintName)
+		case strings.HasPrefix(e.Code, "22"), strings.HasPrefix(e.Code, "54"): // data exception, program limit exceeded
+			return fmt.Errorf("%w: %s", ErrInvalid, e.Message)
+		}
 	}
 	if k := postgres.Classify(err); k != postgres.Other && k != postgres.None {
-		return fmt.Errorf("%w: %w", ErrAway, err)
+		return fmt.Errorf("%w: %s: %w", ErrAway, k, err)
 	}
 	return err
 }
@@ -114,9 +288,4 @@ func pgError(err error) error {
 func again(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (e.Code == "40001" || e.Code == "40P01")
-}
-
-func jsonMarshal(v any) (string, error) {
-	text, err := json.Marshal(v)
-	return string(text), err
 }

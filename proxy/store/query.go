@@ -99,16 +99,21 @@ func In(column string, values []string) Cond {
 		if err := b.column(column); err != nil {
 			return err
 		}
-		if b.d.sqlite {
-			text, err := jsonList(values)
-			b.args = append(b.args, text)
-			b.add(" IN (SELECT value FROM json_each($", strconv.Itoa(len(b.args)), "))")
-			return err
-		}
-		b.args = append(b.args, values)
-		b.add(" = ANY($", strconv.Itoa(len(b.args)), "::text[])")
-		return nil
+		return b.among(values)
 	}}
+}
+
+// among compares what was written with a list of texts.
+func (b *builder) among(values []string) error {
+	argument, err := b.d.texts(values)
+	b.args = append(b.args, argument)
+	n := "$" + strconv.Itoa(len(b.args))
+	if b.d.sqlite {
+		b.add(" IN (SELECT value FROM json_each(", n, "))")
+	} else {
+		b.add(" = ANY(", n, "::text[])")
+	}
+	return err
 }
 
 // Contains holds where the column contains the text, in any case.
@@ -216,22 +221,28 @@ func (m *mapping) selects(d dialect, q Query, what string) (string, []any, error
 		}
 		b.add(k.name, direction)
 	}
-	if q.Limit > 0 {
-		b.add(" LIMIT ")
-		if err := b.bind(q.Limit); err != nil {
-			return "", nil, err
-		}
-	}
-	if q.Offset > 0 {
-		if q.Limit == 0 && d.sqlite {
-			b.add(" LIMIT -1")
-		}
-		b.add(" OFFSET ")
-		if err := b.bind(q.Offset); err != nil {
-			return "", nil, err
-		}
+	if err := b.page(q.Limit, q.Offset); err != nil {
+		return "", nil, err
 	}
 	return b.text.String(), b.args, nil
+}
+
+// page writes which of the rows are wanted.
+func (b *builder) page(limit, offset int) error {
+	if limit > 0 {
+		b.add(" LIMIT ")
+		if err := b.bind(limit); err != nil {
+			return err
+		}
+	}
+	if offset <= 0 {
+		return nil
+	}
+	if limit <= 0 && b.d.sqlite {
+		b.add(" LIMIT -1")
+	}
+	b.add(" OFFSET ")
+	return b.bind(offset)
 }
 
 func table(k identity.Kind) string { return "sluice." + k.Table() }

@@ -3,9 +3,11 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -54,6 +56,18 @@ func (f *file) begin(ctx context.Context) (transaction, error) {
 	return &sqliteTx{sqliteQuerier: sqliteQuerier{on: tx}, tx: tx}, nil
 }
 
+func (f *file) batch(ctx context.Context, statements []statement) error {
+	for _, st := range statements {
+		if err := f.query(ctx, st.sql, st.args, st.each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listen: processes that share a file see each other's changes by polling.
+func (*file) listen(context.Context, func()) error { return ErrNone }
+
 type sqliteTx struct {
 	sqliteQuerier
 	tx *sql.Tx
@@ -94,7 +108,10 @@ func (q sqliteQuerier) exec(ctx context.Context, text string, args []any) (int64
 	return r.RowsAffected()
 }
 
-var translated sync.Map // statement of PostgreSQL → of SQLite
+var (
+	translated sync.Map                        // statement of PostgreSQL → of SQLite
+	parameter  = regexp.MustCompile(`\$(\d+)`) // not the $. of a path in a document
+)
 
 // translate turns a statement into SQLite's words: no schema, parameters ?1.
 // Statements hold no text of callers, so plain replacing is enough.
@@ -102,7 +119,7 @@ func translate(text string) string {
 	if t, ok := translated.Load(text); ok {
 		return t.(string)
 	}
-	t := strings.NewReplacer("sluice.", "", "$", "?").Replace(text)
+	t := parameter.ReplaceAllString(strings.ReplaceAll(text, "sluice.", ""), "?$1")
 	translated.Store(text, t)
 	return t
 }
@@ -123,10 +140,11 @@ func sqliteError(err error) error {
 	return err
 }
 
+// jsonList is a list of texts as one argument.
 func jsonList(values []string) (string, error) {
 	if values == nil {
 		return "[]", nil
 	}
-	text, err := jsonMarshal(values)
-	return text, err
+	text, err := json.Marshal(values)
+	return string(text), err
 }

@@ -20,6 +20,7 @@ var (
 	ErrNotFound = errors.New("no such object")
 	ErrExists   = errors.New("it exists already") // a key or a unique column is taken
 	ErrAway     = errors.New("the database is not available")
+	ErrInvalid  = errors.New("the value cannot be stored")
 	ErrNone     = errors.New("no database is configured")
 )
 
@@ -27,10 +28,11 @@ var (
 type Config struct {
 	Postgres *postgres.Source // nil: the SQLite file
 	SQLite   string           // path
-	Pool     int              // connections at most; 0: 10
-	Wait     time.Duration    // for a free connection; 0: what the caller's context allows
-	Options  postgres.Options
-	Host     string // of this machine, for audit rows
+	Pool     int              // connections at most; 0: the URL's connection_limit, or 10
+	Wait     time.Duration    // for a free connection; 0: the URL's pool_timeout, or 60 s
+	Idle     time.Duration    // a connection that nobody used for so long is closed; 0: 60 s
+	Options  postgres.Options // timeouts of 0 are the defaults of this package
+	Host     string           // of this machine, for audit rows
 	Log      *slog.Logger
 	// Committed is told of every change of this process after its commit and
 	// before Change returns.
@@ -60,9 +62,6 @@ func Open(c Config) (*Store, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.Pool <= 0 {
-		c.Pool = 10
-	}
 	s := &Store{c: c}
 	var err error
 	switch {
@@ -81,6 +80,24 @@ func Open(c Config) (*Store, error) {
 
 // Close ends all connections.
 func (s *Store) Close() { s.db.close() }
+
+// Ping asks the database for an answer.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.db.query(ctx, "SELECT 1", nil, func(scan func(...any) error) error {
+		var n int64
+		return scan(&n)
+	})
+}
+
+// Listen calls notify once it has begun to listen, and then as soon as any
+// process of any host has changed something. It holds one connection of its own
+// and returns when that breaks, or with ErrNone where the database, or a pooler
+// before it, cannot notify: then only polling helps.
+func (s *Store) Listen(ctx context.Context, notify func()) error { return s.db.listen(ctx, notify) }
+
+// Away is true for errors that mean that the database cannot answer now, and
+// that trying again later may help.
+func Away(err error) bool { return errors.Is(err, ErrAway) }
 
 // Reader is what can be read from: the store, or a transaction.
 type Reader interface {
@@ -104,6 +121,11 @@ type database interface {
 	querier
 	// begin starts a transaction that writes.
 	begin(ctx context.Context) (transaction, error)
+	// batch runs queries together, on PostgreSQL in one round trip.
+	batch(ctx context.Context, statements []statement) error
+	// listen calls notify when it has begun to listen and after every change of
+	// any process. It returns when the connection breaks or ctx ends.
+	listen(ctx context.Context, notify func()) error
 	close()
 }
 

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -94,4 +95,14 @@ func TestObjects(t *testing.T) {
 			t.Errorf("%+v %v", changes, err)
 		}
 	})
+}
+
+// document is the JSON of a record.
+func document(t *testing.T, raw json.RawMessage) map[string]any {
+	t.Helper()
+	var out map[string]any
+	if err := json.Unmarshal(raw, &out); err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	return out
 }
