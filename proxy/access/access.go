@@ -31,6 +31,8 @@ type Route struct {
 	// Later is the sentence of a route that a release to come will serve: it
 	// answers 501 with it.
 	Later string
+	// NoDatabase routes are served without a database too.
+	NoDatabase bool
 	// Edge routes are served by package server itself: model calls, lists of
 	// models, probes. All others go to the management API.
 	Edge bool

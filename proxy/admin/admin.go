@@ -36,6 +36,7 @@ type Reply struct {
 	Body    []byte
 	Type    string // content type; "": application/json
 	Headers []llm.Field
+	Err     *llm.Error // what was wrong, where the call was refused
 }
 
 // Config is what an API is made from.
@@ -66,7 +67,24 @@ type Defaults struct {
 // API serves management calls. It is safe for concurrent use; one generation of
 // the configuration has one.
 type API struct {
-	c Config
+	c        Config
+	handlers map[string]handler
+}
+
+// New makes an API. It fails where a route of the table has no handler, or a
+// handler no route.
+func New(c Config) (*API, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	handlers, err := bound(access.Routes())
+	if err != nil {
+		return nil, err
+	}
+	return &API{c: c, handlers: handlers}, nil
 }
 
 // handler answers one route. What it returns is marshalled as the answer's
@@ -80,7 +98,9 @@ type Call struct {
 	Body Body // checked against Route.Body
 	Now  time.Time
 
-	ignored []string // body fields that nobody knows
+	api      *API
+	standing *access.Standing // once it was asked for
+	ignored  []string         // body fields that nobody knows
 }
 
 // Actor is who the audit rows of this call name.

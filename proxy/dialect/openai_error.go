@@ -7,6 +7,9 @@ import (
 
 // appendOpenAIError writes OpenAI's error object in LiteLLM's field order.
 func appendOpenAIError(dst []byte, e *llm.Error) []byte {
+	if e.Body != nil {
+		return append(dst, e.Body...)
+	}
 	if e.Detail {
 		dst = append(dst, `{"detail":`...)
 		dst = jsonscan.AppendString(dst, e.Message)

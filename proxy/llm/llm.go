@@ -45,6 +45,9 @@ type Error struct {
 	// Detail selects the {"detail": Message} body that unknown routes and
 	// wrong methods get.
 	Detail bool
+	// Body is a whole JSON document that is sent in place of all the above, for
+	// the forms that only the management API has.
+	Body []byte
 	// Close asks for the connection to be closed after the answer.
 	Close bool
 
