@@ -28,6 +28,7 @@ type Source struct {
 	Environ   *env.Environ
 	Dir       string     // working directory; "" is that of the process
 	Providers []Provider // served under "prefix/*" when nothing is configured and a key is set
+	Overlay   *Overlay   // what the database says beside the file; nil for nothing
 
 	// ReadFile reads a file; nil is os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
@@ -45,7 +46,8 @@ type File struct {
 	Server  Server
 	Environ *env.Environ // with .env and environment_variables; holds secrets
 
-	root *value
+	root        *value
+	credentials map[string]*value
 }
 
 // Load reads a configuration and says everything that is wrong with it. The
@@ -70,9 +72,13 @@ func Load(src Source) (*File, Problems) {
 		f.readRoot(r, read, absolute(src.Dir, f.Path))
 	}
 	if f.root != nil {
+		f.overlaySections(r, src.Overlay)
 		f.settings(r, f.root)
 		f.sections(r)
+		f.credentials = credentials(r, f.root.get("credential_list"))
+		f.overlayCredentials(f.credentials, src.Overlay)
 		f.models(r, f.root)
+		f.overlayModels(r, src.Overlay, f.credentials)
 		f.fromFlags(r, &src.Flags)
 		f.fromEnviron(r)
 		f.server(r, &src.Flags)
@@ -183,6 +189,7 @@ func (f *File) fromEnviron(r *report) {
 		r.warnf(Pos{File: "LITELLM_CONFIG_BUCKET_NAME"}, "", "is ignored: the configuration is read from a file in this release")
 	}
 	f.redis(r, secret)
+	f.identityEnviron(r, secret)
 	s := setting{report: r, environ: f.Environ}
 	f.General.DisableSchemaUpdate = f.General.DisableSchemaUpdate || s.bool("DISABLE_SCHEMA_UPDATE")
 	litellm := f.root.get("litellm_settings")

@@ -51,7 +51,7 @@ func credentialKeys() []Key {
 func compatKeys() []Key {
 	return []Key{
 		{Name: "lenient_json", Kind: Bool, Default: "false", Doc: "let requests with duplicate JSON keys through: the last one counts"},
-		{Name: "short_custom_keys", Kind: Bool, Use: Later, Default: "false", Doc: "let administrators choose keys of fewer than 24 characters"},
+		{Name: "short_custom_keys", Kind: Bool, Default: "false", Doc: "let administrators choose keys of fewer than 24 characters"},
 	}
 }
 
@@ -141,13 +141,13 @@ func infoKeys() []Key {
 		{Name: "id", Kind: Text, Default: "a digest of the deployment", Doc: "identity, in headers and metrics"},
 		{Name: "mode", Kind: Text, Doc: "what it does: chat, completion, embedding, rerank, …; shown by `/v1/models`"},
 		{Name: "base_model", Kind: Text, Use: Later, Doc: "the model whose prices and limits hold"},
-		{Name: "access_groups", Kind: Texts, Use: Later, Doc: "names that stand for this model in lists of what a key may use"},
+		{Name: "access_groups", Kind: Texts, Doc: "names that stand for this model in lists of what a key may use"},
 		{Name: "supported_environments", Kind: Texts, Doc: "served only where `LITELLM_ENVIRONMENT` is one of these"},
 		{Name: "max_tokens", Kind: Int, Doc: "the same as `max_output_tokens`, which wins"},
 		{Name: "max_input_tokens", Kind: Int, Doc: "longest prompt, shown by `/v1/models`; of a group, the longest of its deployments"},
 		{Name: "max_output_tokens", Kind: Int, Doc: "longest answer, shown likewise"},
-		{Name: "team_id", Kind: Text, Use: Guards, Doc: "the model is open to every key"},
-		{Name: "team_public_model_name", Kind: Text, Use: Later},
-		{Name: "blocked", Kind: Bool, Use: Guards, Doc: "the model is not blocked"},
+		{Name: "team_id", Kind: Text, Doc: "the team whose keys alone may use the deployment"},
+		{Name: "team_public_model_name", Kind: Text, Doc: "the name that the team asks for"},
+		{Name: "blocked", Kind: Bool, Default: "false", Doc: "the deployment is not used"},
 	}
 }

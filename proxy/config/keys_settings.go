@@ -13,6 +13,11 @@ func litellmKeys() []Key {
 		{Name: "model_alias_map", Kind: Map, Doc: "names that are rewritten before anything else looks at them"},
 		{Name: "require_auth_for_metrics_endpoint", Kind: Bool, Default: "true", Doc: "`/metrics` of the proxy's port wants the master key"},
 		{Name: "prometheus_latency_buckets", Kind: Numbers, Doc: "bounds of latency histograms, in seconds"},
+		{Name: "default_key_generate_params", Kind: Map, Doc: "what `/key/generate` takes for fields that are not sent"},
+		{Name: "upperbound_key_generate_params", Kind: Map, Doc: "bounds of `/key/generate` and `/key/update`: more is refused, what is not sent becomes the bound"},
+		{Name: "default_internal_user_params", Kind: Map, Doc: "what `/user/new` takes for fields that are not sent"},
+		{Name: "default_team_params", Kind: Map, Doc: "what `/team/new` takes for fields that are not sent"},
+		{Name: "key_generation_settings", Kind: Map, Use: Guards, Doc: "who may make keys is decided by roles alone"},
 		{Name: "callbacks", Kind: Texts, Use: Later},
 		{Name: "success_callback", Kind: Texts, Use: Later},
 		{Name: "failure_callback", Kind: Texts, Use: Later},
@@ -58,8 +63,7 @@ func litellmKeys() []Key {
 	keys = append(keys, rows(Later, Any, "", `langfuse_default_tags s3_callback_params aws_sqs_callback_params dynamodb_table_name
 		datadog_llm_observability_params argilla_transformation_object langsmith_batch_size cold_storage_custom_logger
 		ssl_security_level ssl_ecdh_curve cost_discount_config cost_margin_config extra_spend_tag_headers
-		internal_user_budget_duration default_internal_user_params max_ui_session_budget default_team_settings default_team_params
-		upperbound_key_generate_params default_key_generate_params key_generation_settings priority_reservation
+		internal_user_budget_duration max_ui_session_budget default_team_settings priority_reservation
 		priority_reservation_settings model_group_settings llm_guard_mode llamaguard_model_name google_moderation_confidence_threshold
 		azure_content_safety_params prometheus_metrics_config custom_prometheus_metadata_labels custom_prometheus_tags mcp_aliases
 		mcp_semantic_tool_filter logged_real_time_event_types vertex_ai_safety_settings default_in_memory_ttl default_redis_ttl
@@ -71,7 +75,7 @@ func generalKeys() []Key {
 	keys := []Key{
 		{Name: "master_key", Kind: Secret, Default: "`LITELLM_MASTER_KEY`", Doc: "key of the administrator; begins with `sk-`. Without one a key is made at the first start"},
 		{Name: "database_url", Kind: Secret, Default: "`DATABASE_URL`", Doc: "PostgreSQL; without it SQLite in the state directory"},
-		{Name: "allow_requests_on_db_unavailable", Kind: Bool, Default: "false", Doc: "start and serve while the database is away"},
+		{Name: "allow_requests_on_db_unavailable", Kind: Bool, Default: "false", Doc: "start and serve while the database is away: keys that nobody knows yet are admitted to model calls then. Private networks only"},
 		{Name: "always_include_stream_usage", Kind: Bool, Default: "false", Doc: "streams end with a chunk that holds the usage, asked for or not"},
 		{Name: "max_request_size_mb", Kind: Megabyte, Doc: "larger requests are refused"},
 		{Name: "max_response_size_mb", Kind: Megabyte, Doc: "larger answers of a provider are refused"},
@@ -92,10 +96,6 @@ func generalKeys() []Key {
 		{Name: "custom_sso", Kind: Text, Use: Never, Doc: "foreign code never runs in this process"},
 		{Name: "custom_ui_sso_sign_in_handler", Kind: Text, Use: Never, Doc: "foreign code never runs in this process"},
 		{Name: "litellm_license", Kind: Secret, Use: Later},
-		{Name: "allowed_ips", Kind: Texts, Use: Guards, Doc: "every address may connect"},
-		{Name: "allowed_routes", Kind: Texts, Use: Guards, Doc: "every route is served"},
-		{Name: "admin_only_routes", Kind: Texts, Use: Guards, Doc: "routes have their usual rights"},
-		{Name: "public_routes", Kind: Texts, Use: Guards, Doc: "every route wants a key"},
 		{Name: "enable_jwt_auth", Kind: Bool, Use: Guards, Doc: "keys alone are accepted"},
 		{Name: "enable_oauth2_auth", Kind: Bool, Use: Guards, Doc: "keys alone are accepted"},
 		{Name: "enable_oauth2_proxy_auth", Kind: Bool, Use: Guards, Doc: "keys alone are accepted"},
@@ -108,20 +108,21 @@ func generalKeys() []Key {
 		{Name: "key_management_system", Kind: Text, Use: Guards, Doc: "secrets are read from the environment alone"},
 		{Name: "ui_access_mode", Kind: Any, Use: Later},
 	}
+	keys = append(keys, identityKeys()...)
 	keys = append(keys, rows(Later, Bool, "", `disable_error_logs disable_spend_logs disable_spend_updates use_redis_transaction_buffer
-		disable_reset_budget store_prompts_in_spend_logs store_prompts_in_cold_storage store_model_in_db
+		disable_reset_budget store_prompts_in_spend_logs store_prompts_in_cold_storage
 		database_disable_prepared_statements custom_auth_run_common_checks disable_retry_on_max_parallel_request_limit_error
 		background_health_checks health_check_details use_shared_health_check enable_health_check_routing
 		health_check_ignore_transient_errors forward_llm_provider_auth_headers use_client_credentials_pass_through_routes
-		disable_responses_id_security disable_adding_master_key_hash_to_db disable_master_key_return default_team_disabled
+		disable_responses_id_security
 		use_azure_key_vault use_google_kms auto_redirect_ui_login_to_sso block_robots enable_mcp_registry
 		require_end_user_mcp_access_defined`)...)
 	keys = append(keys, rows(Later, Seconds, "", `database_connect_timeout database_socket_timeout database_statement_timeout
 		database_lock_timeout database_idle_in_transaction_session_timeout database_max_idle_connection_lifetime proxy_batch_write_at
 		proxy_budget_rescheduler_min_time proxy_budget_rescheduler_max_time proxy_batch_polling_interval alerting_threshold
-		health_check_interval health_check_staleness_threshold user_api_key_cache_ttl`)...)
+		health_check_interval health_check_staleness_threshold`)...)
 	keys = append(keys, rows(Later, Any, "", `database_extra_connection_params maximum_spend_logs_retention_period
-		maximum_spend_logs_retention_interval maximum_spend_logs_cleanup_cron supported_db_objects alerting alert_types alerting_args
+		maximum_spend_logs_retention_interval maximum_spend_logs_cleanup_cron alerting alert_types alerting_args
 		alert_to_webhook_url alert_type_config spend_report_frequency custom_auth_settings litellm_jwtauth role_permissions
 		oauth2_config_mappings user_header_name user_header_mappings service_account_settings health_check_concurrency
 		token_rate_limit_type pass_through_endpoints key_management_settings encryption_algorithm control_plane_url

@@ -22,6 +22,7 @@ type Deployment struct {
 	ID     string // stable over restarts
 	Params Params
 	Info   Info
+	Stored bool // it came from the database
 }
 
 // Params says where a deployment is and how it is called.
@@ -71,6 +72,9 @@ type Info struct {
 	MaxTokens             int64    `cfg:"max_tokens"`
 	MaxInputTokens        int64    `cfg:"max_input_tokens"`
 	MaxOutputTokens       int64    `cfg:"max_output_tokens"`
+	TeamID                string   `cfg:"team_id"`                // "": every team's
+	TeamName              string   `cfg:"team_public_model_name"` // what the team calls it
+	Blocked               bool     `cfg:"blocked"`
 	All                   []Field  // every key as it stands in the file, for those who list models
 }
 
@@ -99,11 +103,10 @@ func (f *File) models(r *report, root *value) {
 	if v == nil || v.is != list {
 		return
 	}
-	credentials := credentials(r, root.get("credential_list"))
 	ids := map[string]Pos{}
 	for i, item := range v.items {
 		sub := newReport(r.strict)
-		found := f.deployment(sub, fmt.Sprintf("model_list[%d]", i), item, credentials)
+		found := f.deployment(sub, fmt.Sprintf("model_list[%d]", i), item, f.credentials)
 		if sub.list.Failed() && f.Router.IgnoreInvalid != nil && *f.Router.IgnoreInvalid {
 			for _, p := range sub.list {
 				r.add(min(p.Severity, Warning), p.At, p.Key, p.Text, p.Allowed)

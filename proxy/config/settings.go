@@ -21,6 +21,10 @@ type LiteLLM struct {
 
 	Verify       Verify            // of ssl_verify
 	ModelAliases map[string]string // of model_alias_map
+	KeyDefaults  Objects           // of default_key_generate_params
+	KeyBounds    Objects           // of upperbound_key_generate_params
+	UserDefaults Objects           // of default_internal_user_params
+	TeamDefaults Objects           // of default_team_params
 }
 
 // General is the section general_settings: the server, its keys, its database.
@@ -42,6 +46,8 @@ type General struct {
 	AllowMockTestingParams     bool          `cfg:"dangerously_allow_mock_testing_request_params"`
 	CompletionModel            string        `cfg:"completion_model"` // forced model; "" for none
 	InferModelFromKeys         bool          `cfg:"infer_model_from_keys"`
+	Access
+	Docs
 }
 
 // Router is the section router_settings: how a deployment is chosen.
@@ -68,6 +74,7 @@ type Router struct {
 // changes on purpose.
 type Compat struct {
 	LenientJSON bool `cfg:"lenient_json"`
+	ShortKeys   bool `cfg:"short_custom_keys"`
 }
 
 // Alias is a further name of a model.
@@ -111,6 +118,8 @@ func (f *File) settings(r *report, root *value) {
 	section(r, "litellm_settings", v, litellmKeys(), &f.LiteLLM, nil)
 	f.LiteLLM.Verify = verifyOf(v.get("ssl_verify"))
 	f.LiteLLM.ModelAliases = textMap(r, "litellm_settings.model_alias_map", v.get("model_alias_map"))
+	f.General.UnavailableRPM, f.General.StaleMax, f.General.CacheTTL = defaultUnavailableRPM, defaultStaleMax, defaultCacheTTL
+	f.General.Docs = Docs{Title: "Sluice", SpecURL: "/openapi.json", URL: "/docs"}
 	section(r, "general_settings", root.get("general_settings"), generalKeys(), &f.General, nil)
 	v = root.get("router_settings")
 	section(r, "router_settings", v, routerKeys(), &f.Router, nil)
@@ -122,6 +131,7 @@ func (f *File) settings(r *report, root *value) {
 	}
 	f.checkForwarded(r, root.get("general_settings"))
 	f.checkGeneral(r, root.get("general_settings"))
+	f.identity(r, root.get("general_settings"))
 }
 
 // checkForwarded warns of a header that nobody is trusted to send.

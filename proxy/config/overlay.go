@@ -1,0 +1,277 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Database is the file that positions name where a value came from the
+// database.
+const Database = "database"
+
+// Overlay is what the database holds beside the file. Its strings are open:
+// whoever makes it has unsealed them. Nothing of it can keep the file from being
+// served: what is wrong is left out with a warning, because whoever may store a
+// model may not take the gateway down.
+type Overlay struct {
+	Models      []OverlayModel
+	Credentials []OverlayCredential
+	// Sections are laid over those of the file, key by key: general_settings,
+	// litellm_settings, router_settings.
+	Sections map[string]Objects
+}
+
+// OverlayModel is a deployment that the API made.
+type OverlayModel struct {
+	ID      string
+	Name    string
+	TeamID  string
+	Blocked bool
+	Params  Objects // litellm_params
+	Info    Objects // model_info
+}
+
+// OverlayCredential is a credential that the API made. It takes the place of
+// one of the file with the same name.
+type OverlayCredential struct {
+	Name   string
+	Values map[string]string
+}
+
+// overlaidSections may be changed by the API, in this order.
+var overlaidSections = []string{"general_settings", "litellm_settings", "router_settings"}
+
+// fixed says why a setting cannot come from the database; "" where it can.
+func fixed(section, name string) string {
+	switch {
+	case section == "general_settings" && name == "master_key":
+		return "the master key is set in the file or in LITELLM_MASTER_KEY"
+	case section == "general_settings" && (strings.HasPrefix(name, "database_") || name == "disable_prisma_schema_update"),
+		section == "router_settings" && strings.HasPrefix(name, "redis_"):
+		return "connections are set in the file or in the environment"
+	case section == "general_settings" && (name == "store_model_in_db" || name == "supported_db_objects"):
+		return "what is taken from the database is set in the file or in STORE_MODEL_IN_DB"
+	}
+	return ""
+}
+
+// overlaySections lays the sections of the database over those of the file.
+func (f *File) overlaySections(r *report, o *Overlay) {
+	if o == nil {
+		return
+	}
+	for _, section := range overlaidSections {
+		values := o.Sections[section]
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			root, problems := f.trySetting(section, name, values[name])
+			for _, p := range problems {
+				r.add(min(p.Severity, Warning), p.At, p.Key, p.Text+leftOut(p.Severity), p.Allowed)
+			}
+			if !problems.Failed() {
+				f.root = root
+			}
+		}
+	}
+}
+
+func leftOut(s Severity) string {
+	if s == Error {
+		return "; it is left out"
+	}
+	return ""
+}
+
+// trySetting returns the file's tree with one more setting, and what is wrong
+// with that.
+func (f *File) trySetting(section, name string, json []byte) (*value, Problems) {
+	r := newReport(false)
+	at, path := Pos{File: Database}, join(section, name)
+	if !slices.Contains(overlaidSections, section) {
+		r.errorf(at, section, strings.Join(overlaidSections, ", "), "no such section can be changed")
+		return nil, r.list
+	}
+	if why := fixed(section, name); why != "" {
+		r.errorf(at, path, "", "cannot be changed here: %s", why)
+		return nil, r.list
+	}
+	v, err := valueOf(json, nil)
+	if err != nil {
+		r.errorf(at, path, "", "cannot be read: %v", err)
+		return nil, r.list
+	}
+	root := f.root.with(section, func(s *value) *value {
+		return s.with(name, func(*value) *value { return v })
+	})
+	probe := &File{Environ: f.Environ, root: root}
+	probe.settings(r, root)
+	var ours Problems
+	for _, p := range r.list {
+		if p.At.File == Database {
+			ours = append(ours, p)
+		}
+	}
+	return root, ours
+}
+
+// with returns a copy of a map in which one entry is what change makes of it.
+// change gets an empty map where there is none.
+func (v *value) with(name string, change func(*value) *value) *value {
+	out := &value{is: mapping, at: v.at}
+	old, at := &value{is: mapping, at: Pos{File: Database}}, Pos{File: Database}
+	for _, e := range v.entries {
+		switch {
+		case e.name != name:
+			out.entries = append(out.entries, e)
+		case e.value.is == mapping:
+			old = e.value
+		}
+	}
+	out.entries = append(out.entries, entry{name, at, change(old)})
+	return out
+}
+
+// overlayCredentials adds the credentials of the database to those of the file.
+func (f *File) overlayCredentials(into map[string]*value, o *Overlay) {
+	if o == nil {
+		return
+	}
+	for _, c := range o.Credentials {
+		v := &value{is: mapping, at: Pos{File: Database}}
+		for _, name := range slices.Sorted(maps.Keys(c.Values)) {
+			one := &value{is: text, text: c.Values[name], at: v.at}
+			f.refer(one)
+			v.entries = append(v.entries, entry{name, v.at, one})
+		}
+		into[c.Name] = v
+	}
+}
+
+// overlayModels adds the deployments of the database.
+func (f *File) overlayModels(r *report, o *Overlay, credentials map[string]*value) {
+	if o == nil {
+		return
+	}
+	taken := map[string]bool{}
+	for _, d := range f.Models {
+		taken[d.ID] = true
+	}
+	for i := range o.Models {
+		m := &o.Models[i]
+		found, problems := f.overlayModel(m, credentials)
+		for _, p := range problems {
+			r.add(min(p.Severity, Warning), p.At, p.Key, p.Text, p.Allowed)
+		}
+		if problems.Failed() {
+			r.warnf(Pos{File: Database}, m.path(), "left out")
+			continue
+		}
+		for _, d := range found {
+			if taken[d.ID] {
+				r.warnf(d.At, m.path(), "the file has a deployment with this id; left out")
+				continue
+			}
+			taken[d.ID] = true
+			f.Models = append(f.Models, d)
+		}
+	}
+}
+
+func (m *OverlayModel) path() string { return join("models", m.ID) }
+
+// overlayModel reads one deployment as an entry of model_list is read.
+func (f *File) overlayModel(m *OverlayModel, credentials map[string]*value) ([]*Deployment, Problems) {
+	r := newReport(false)
+	at := Pos{File: Database}
+	item := &value{is: mapping, at: at, entries: []entry{{"model_name", at, &value{is: text, text: m.Name, at: at}}}}
+	for _, part := range []struct {
+		name string
+		from Objects
+	}{{"litellm_params", m.Params}, {"model_info", m.Info}} {
+		v := &value{is: mapping, at: at}
+		for _, name := range slices.Sorted(maps.Keys(part.from)) {
+			refer := f.refer
+			if part.name == "model_info" || m.TeamID != "" || m.Info["team_id"] != nil {
+				refer = nil // whoever manages a team must not read our environment
+			}
+			one, err := valueOf(part.from[name], refer)
+			if err != nil {
+				r.errorf(at, join(m.path(), part.name+"."+name), "", "cannot be read: %v", err)
+				continue
+			}
+			v.entries = append(v.entries, entry{name, at, one})
+		}
+		item.entries = append(item.entries, entry{part.name, at, v})
+	}
+	found := f.deployment(r, m.path(), item, credentials)
+	for i, d := range found {
+		d.Stored = true
+		d.Info.ID, d.ID = m.ID, m.ID
+		if i > 0 {
+			d.ID = fmt.Sprintf("%s-%d", m.ID, i+1)
+		}
+		d.Info.Blocked = d.Info.Blocked || m.Blocked
+		if m.TeamID != "" {
+			d.Info.TeamID = m.TeamID
+		}
+	}
+	return found, r.list
+}
+
+// CheckModel says what is wrong with a deployment before it is stored: nil, or
+// one sentence that names the field.
+func (f *File) CheckModel(m OverlayModel) (*Deployment, error) {
+	found, problems := f.overlayModel(&m, f.credentials)
+	if failed := problems.Of(Error); len(failed) > 0 {
+		return nil, said(failed[0], m.path()+".")
+	}
+	if len(found) == 0 { // left out, and why is a warning
+		for _, p := range problems.Of(Warning) {
+			return nil, said(p, m.path()+".")
+		}
+		return nil, errors.New("the deployment is not for this environment")
+	}
+	return found[0], nil
+}
+
+// CheckSetting says what is wrong with a setting before it is stored.
+func (f *File) CheckSetting(section, name string, json []byte) error {
+	_, problems := f.trySetting(section, name, json)
+	if failed := problems.Of(Error); len(failed) > 0 {
+		return said(failed[0], "")
+	}
+	return nil
+}
+
+// said is a problem as the answer of an API has it: without its place.
+func said(p Problem, without string) error {
+	text := strings.TrimPrefix(p.Key, without) + ": " + p.Text
+	if p.Allowed != "" {
+		text += "; allowed: " + p.Allowed
+	}
+	return errors.New(text)
+}
+
+// refer replaces a text that names a variable by what that holds. Variables of
+// the gateway itself, and those of its databases, are not to be read this way.
+func (f *File) refer(v *value) {
+	name, ok := strings.CutPrefix(v.text, reference)
+	if !ok {
+		return
+	}
+	v.fromEnv = true
+	for _, own := range []string{"LITELLM_", "SLUICE_", "DATABASE_", "DIRECT_URL", "REDIS_", "PROXY_MASTER_KEY", "POSTGRES_", "PG"} {
+		if strings.HasPrefix(strings.ToUpper(name), own) {
+			v.is, v.text = null, ""
+			return
+		}
+	}
+	got, err := f.Environ.Secret(name)
+	if err != nil || got == "" {
+		v.is, v.text = null, ""
+		return
+	}
+	v.text = got.Reveal()
+}
