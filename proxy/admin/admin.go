@@ -45,6 +45,7 @@ type Config struct {
 	Strict bool         // unknown body fields are errors
 	Log    *slog.Logger
 	Now    func() time.Time // nil: time.Now
+	Zone   *time.Location   // of the calendar that budgets follow: litellm_settings.timezone; nil: UTC
 
 	MaxKeyDays int // auth_key_max_expiration_days; 0: no bound
 	KeyLength  int // LENGTH_OF_LITELLM_GENERATED_KEY, bytes; 0: 32

@@ -1,4 +1,537 @@
 package admin
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"sluice/proxy/identity"
+	"sluice/proxy/llm"
+	"sluice/proxy/money"
+	"sluice/proxy/store"
+)
+
 // budgetHandlers are the handlers of proxy/access/budgets.go.
-func budgetHandlers() map[string]handler { return nil }
+func budgetHandlers() map[string]handler {
+	return map[string]handler{
+		"POST /budget/new":     (*API).newBudget,
+		"POST /budget/update":  (*API).updateBudget,
+		"POST /budget/info":    (*API).budgetInfo,
+		"GET /budget/settings": (*API).budgetSettings,
+		"GET /budget/list":     (*API).listBudgets,
+		"POST /budget/delete":  (*API).deleteBudget,
+	}
+}
+
+// budgetTable is a budget inside the object that refers to it.
+type budgetTable struct {
+	BudgetID            string          `json:"budget_id"`
+	SoftBudget          *money.Nano     `json:"soft_budget"`
+	MaxBudget           *money.Nano     `json:"max_budget"`
+	MaxParallelRequests *int64          `json:"max_parallel_requests"`
+	TPMLimit            *int64          `json:"tpm_limit"`
+	RPMLimit            *int64          `json:"rpm_limit"`
+	TPDLimit            json.RawMessage `json:"tpd_limit"`
+	ModelMaxBudget      identity.Fields `json:"model_max_budget"`
+	BudgetDuration      *string         `json:"budget_duration"`
+	AllowedModels       []string        `json:"allowed_models"`
+	TempBudgetIncrease  json.RawMessage `json:"temp_budget_increase"`
+	TempBudgetExpiry    json.RawMessage `json:"temp_budget_expiry"`
+}
+
+// budgetTableFull is budgetTable where the moments are told too.
+type budgetTableFull struct {
+	budgetTable
+	BudgetResetAt *isoZ `json:"budget_reset_at"`
+	CreatedAt     isoZ  `json:"created_at"`
+}
+
+// budgetRow is a budget as its own routes answer it.
+type budgetRow struct {
+	budgetTableFull
+	CreatedBy          string       `json:"created_by"`
+	UpdatedAt          isoZ         `json:"updated_at"`
+	UpdatedBy          string       `json:"updated_by"`
+	LitellmBudgetTable *budgetTable `json:"litellm_budget_table"` // always null
+}
+
+// tableOf is a budget as another object shows it; nil for none.
+func tableOf(b *identity.Budget) *budgetTable {
+	if b == nil {
+		return nil
+	}
+	t := &budgetTable{
+		BudgetID: b.ID, SoftBudget: b.SoftBudget, MaxBudget: b.MaxBudget, MaxParallelRequests: b.MaxParallelRequests,
+		TPMLimit: b.TPMLimit, RPMLimit: b.RPMLimit, TPDLimit: b.Settings["tpd_limit"], BudgetDuration: null(b.BudgetDuration),
+		AllowedModels: list(b.AllowedModels), TempBudgetIncrease: b.Settings["temp_budget_increase"],
+		TempBudgetExpiry: b.Settings["temp_budget_expiry"],
+	}
+	if len(b.ModelMaxBudget) > 0 {
+		t.ModelMaxBudget = b.ModelMaxBudget
+	}
+	return t
+}
+
+// fullTableOf is tableOf with the moments; nil for none.
+func fullTableOf(b *identity.Budget) *budgetTableFull {
+	if b == nil {
+		return nil
+	}
+	return &budgetTableFull{budgetTable: *tableOf(b), BudgetResetAt: zulu(b.BudgetResetAt), CreatedAt: isoZ(b.CreatedAt)}
+}
+
+func rowOf(b *identity.Budget) budgetRow {
+	return budgetRow{
+		budgetTableFull: *fullTableOf(b), CreatedBy: b.CreatedBy, UpdatedAt: isoZ(b.UpdatedAt), UpdatedBy: b.UpdatedBy,
+	}
+}
+
+// limitNames are the fields of a budget that other objects take inline.
+var limitNames = []string{
+	"max_budget", "soft_budget", "budget_duration", "max_parallel_requests", "tpm_limit", "rpm_limit", "tpd_limit",
+	"model_max_budget", "allowed_models", "temp_budget_increase", "temp_budget_expiry", "budget_reset_at",
+}
+
+// hasLimits says whether a body has one of a budget's fields, and with given
+// whether one of them has a value.
+func hasLimits(b Body) (sent, given bool) {
+	for _, name := range limitNames {
+		sent = sent || b.Has(name)
+		given = given || b.Given(name)
+	}
+	return sent, given
+}
+
+// setLimits takes the fields of a budget from the body. A field that is sent as
+// null is cleared; one that is not sent stays. A new duration starts a new
+// window.
+func (a *API) setLimits(c *Call, b *identity.Budget) *llm.Error {
+	if e := counts(c.Body, "max_parallel_requests", "tpm_limit", "rpm_limit", "tpd_limit"); e != nil {
+		return e
+	}
+	for name, to := range map[string]**money.Nano{"max_budget": &b.MaxBudget, "soft_budget": &b.SoftBudget} {
+		if c.Body.Has(name) {
+			*to = c.Body.Money(name)
+		}
+	}
+	for name, to := range map[string]**int64{
+		"max_parallel_requests": &b.MaxParallelRequests, "tpm_limit": &b.TPMLimit, "rpm_limit": &b.RPMLimit,
+	} {
+		if c.Body.Has(name) {
+			*to = c.Body.Int(name)
+		}
+	}
+	if c.Body.Has("model_max_budget") {
+		b.ModelMaxBudget = c.Body.Fields("model_max_budget")
+		if e := checkModelBudgets(b.ModelMaxBudget); e != nil {
+			return e
+		}
+	}
+	if c.Body.Has("allowed_models") {
+		b.AllowedModels = c.Body.Texts("allowed_models")
+	}
+	b.Settings = keep(b.Settings, c.Body, "tpd_limit", "temp_budget_increase", "temp_budget_expiry")
+	if duration := c.Body.Text("budget_duration"); c.Body.Has("budget_duration") && duration != b.BudgetDuration {
+		b.BudgetDuration, b.BudgetResetAt = duration, nil
+	}
+	if c.Body.Has("budget_reset_at") {
+		b.BudgetResetAt = c.Body.Time("budget_reset_at")
+	}
+	if b.BudgetDuration != "" && b.BudgetResetAt == nil {
+		at, err := nextReset(b.BudgetDuration, c.Now, a.c.Zone)
+		if err != nil {
+			return badRequest("budget_duration "+err.Error()+".", "budget_duration")
+		}
+		b.BudgetResetAt = &at
+	}
+	return nil
+}
+
+// counts refuses numbers below zero: a limit that can never be met is a mistake,
+// and blocking says better what is meant.
+func counts(b Body, names ...string) *llm.Error {
+	for _, name := range names {
+		if n := b.Int(name); n != nil && *n < 0 {
+			return badRequest(fmt.Sprintf("%s must be a whole number of zero or more. Received: %d", name, *n), name)
+		}
+	}
+	return nil
+}
+
+// checkModelBudgets reads the budgets of single models: each an amount, or an
+// object whose amount and window are checked.
+func checkModelBudgets(f identity.Fields) *llm.Error {
+	for model, raw := range f {
+		name := "model_max_budget." + model
+		refuse := func(what string) *llm.Error { return badRequest(name+" "+what, "model_max_budget") }
+		amount := money.Nano(0)
+		if json.Unmarshal(raw, &amount) == nil {
+			if amount < 0 {
+				return refuse("must be zero dollars or more.")
+			}
+			continue
+		}
+		var limits identity.Fields
+		if json.Unmarshal(raw, &limits) != nil {
+			return refuse("must be an object with max_budget and budget_duration, or a number of dollars.")
+		}
+		for field, v := range limits {
+			if string(v) == "null" {
+				continue
+			}
+			switch field {
+			case "max_budget", "budget_limit":
+				if json.Unmarshal(v, &amount) != nil || amount < 0 {
+					return refuse(field + " must be a number of dollars, zero or more.")
+				}
+			case "budget_duration", "time_period":
+				var text string
+				if json.Unmarshal(v, &text) != nil {
+					return refuse(field + " must be a text as in 30s, 5m, 12h, 7d or 1mo.")
+				}
+				if _, err := parseDuration(text); err != nil {
+					return refuse(field + " " + err.Error() + ".")
+				}
+			case "tpm_limit", "rpm_limit":
+				var n int64
+				if json.Unmarshal(v, &n) != nil || n < 0 {
+					return refuse(field + " must be a whole number of zero or more.")
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// keep takes fields without a column from the body; null takes them away.
+func keep(settings identity.Fields, b Body, names ...string) identity.Fields {
+	for _, name := range names {
+		switch {
+		case b.Given(name):
+			if settings == nil {
+				settings = identity.Fields{}
+			}
+			settings[name] = b[name]
+		case b.Null(name):
+			delete(settings, name)
+		}
+	}
+	return settings
+}
+
+// madeFor is the setting that names the object for which a budget was made, as
+// kind/id: limits that the object was given inline. Such a budget goes with it.
+const madeFor = "made_for"
+
+// inlineBudget gives an object the limits of the body: the budget that the body
+// names, or one of the object's own. current is the budget that it has, "" for
+// none; what is returned is the one that it has from now on, nil for none.
+//
+// A budget that others use too is not changed through one of them: the object
+// gets a copy with the change.
+func (a *API) inlineBudget(c *Call, tx *store.Tx, owner identity.Object, id, current string) (*identity.Budget, *llm.Error) {
+	sent, given := hasLimits(c.Body)
+	if c.Body.Has("budget_id") && given && c.Body.Given("budget_id") {
+		return nil, badRequest("Send either budget_id or limits such as max_budget, not both.", "budget_id")
+	}
+	before, e := a.budget(c, tx, current)
+	if e != nil {
+		return nil, e
+	}
+	if c.Body.Has("budget_id") {
+		named := c.Body.Text("budget_id")
+		if named == "" && given {
+			return a.ownBudget(c, tx, &identity.Budget{}, owner, id)
+		}
+		if named == "" || named == current {
+			return onlyIf(named != "", before), nil
+		}
+		b, err := store.Get[identity.Budget](c.Ctx, tx, named)
+		if missing(err) {
+			return nil, notFound(fmt.Sprintf("Budget %q does not exist. Make it with /budget/new first.", named), "budget_id")
+		}
+		return b, a.failed(err)
+	}
+	switch {
+	case !sent, before == nil && !given:
+		return before, nil
+	case before == nil:
+		return a.ownBudget(c, tx, &identity.Budget{}, owner, id)
+	case text(before.Settings[madeFor]) != owner.Kind().String()+"/"+id:
+		return a.ownBudget(c, tx, before, owner, id)
+	}
+	users, err := usersOf(c, tx, before.ID)
+	if err != nil {
+		return nil, a.failed(err)
+	}
+	if users.total() > 1 {
+		return a.ownBudget(c, tx, before, owner, id)
+	}
+	if e := a.setLimits(c, before); e != nil {
+		return nil, e
+	}
+	return before, a.failed(tx.Update(before))
+}
+
+func onlyIf(yes bool, b *identity.Budget) *identity.Budget {
+	if yes {
+		return b
+	}
+	return nil
+}
+
+// ownBudget makes a budget for an object: the limits of another one, changed as
+// the body says.
+func (a *API) ownBudget(c *Call, tx *store.Tx, from *identity.Budget, owner identity.Object, id string) (*identity.Budget, *llm.Error) {
+	b := *from
+	b.ID = newID()
+	b.Settings = identity.Fields{}
+	for name, v := range from.Settings {
+		b.Settings[name] = v
+	}
+	b.Settings[madeFor] = quoted(owner.Kind().String() + "/" + id)
+	if e := a.setLimits(c, &b); e != nil {
+		return nil, e
+	}
+	return &b, a.failed(tx.Insert(&b))
+}
+
+// budget reads a budget that something refers to; nil for none, and for one
+// that is not there any more.
+func (a *API) budget(c *Call, r store.Reader, id string) (*identity.Budget, *llm.Error) {
+	if id == "" {
+		return nil, nil
+	}
+	b, err := store.Get[identity.Budget](c.Ctx, r, id)
+	if missing(err) {
+		return nil, nil
+	}
+	return b, a.failed(err)
+}
+
+// budgetsOf reads the budgets of some ids, by id.
+func budgetsOf(c *Call, r store.Reader, ids []string) (map[string]*identity.Budget, error) {
+	out := map[string]*identity.Budget{}
+	if len(ids) == 0 {
+		return out, nil
+	}
+	found, err := store.Find[identity.Budget](c.Ctx, r, store.Query{Where: []store.Cond{store.In("budget_id", ids)}})
+	for _, b := range found {
+		out[b.ID] = b
+	}
+	return out, err
+}
+
+// dropBudget deletes the budget that was made for an object which is deleted
+// in this transaction, unless something else uses it by now.
+func (a *API) dropBudget(c *Call, tx *store.Tx, owner identity.Object, id, budget string) *llm.Error {
+	b, e := a.budget(c, tx, budget)
+	if e != nil || b == nil || text(b.Settings[madeFor]) != owner.Kind().String()+"/"+id {
+		return e
+	}
+	users, err := usersOf(c, tx, budget)
+	if err != nil || users.total() > 0 {
+		return a.failed(err)
+	}
+	return a.failed(tx.Delete(b))
+}
+
+// usage counts the objects that use a budget, by what they are called.
+type usage struct {
+	names  []string
+	counts []int
+}
+
+func (u *usage) total() (n int) {
+	for _, count := range u.counts {
+		n += count
+	}
+	return n
+}
+
+func (u *usage) String() string {
+	var parts []string
+	for i, n := range u.counts {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, u.names[i]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// usersOf counts what uses a budget.
+func usersOf(c *Call, tx *store.Tx, id string) (*usage, error) {
+	u := &usage{}
+	var failed error
+	count := func(name string, n int, err error) {
+		u.names, u.counts, failed = append(u.names, name), append(u.counts, n), errors.Join(failed, err)
+	}
+	is := store.Eq("budget_id", id)
+	n, err := store.Count[identity.Key](c.Ctx, tx, is)
+	count("keys", n, err)
+	n, err = store.Count[identity.User](c.Ctx, tx, is)
+	count("users", n, err)
+	n, err = store.Count[identity.Team](c.Ctx, tx, is)
+	count("teams", n, err)
+	n, err = store.Count[identity.Member](c.Ctx, tx, is)
+	count("team members", n, err)
+	n, err = store.Count[identity.Organization](c.Ctx, tx, is)
+	count("organizations", n, err)
+	n, err = store.Count[identity.OrganizationMember](c.Ctx, tx, is)
+	count("organization members", n, err)
+	n, err = store.Count[identity.Project](c.Ctx, tx, is)
+	count("projects", n, err)
+	n, err = store.Count[identity.EndUser](c.Ctx, tx, is)
+	count("customers", n, err)
+	n, err = store.Count[identity.Tag](c.Ctx, tx, is)
+	count("tags", n, err)
+	return u, failed
+}
+
+func (a *API) newBudget(c *Call) (any, *llm.Error) {
+	b := &identity.Budget{ID: c.Body.Text("budget_id")}
+	if b.ID == "" {
+		b.ID = newID()
+	}
+	if e := a.setLimits(c, b); e != nil {
+		return nil, e
+	}
+	e := a.change(c, func(tx *store.Tx) *llm.Error {
+		return a.inserted(tx, b, fmt.Sprintf("Budget %q exists already. Change it with /budget/update.", b.ID), "budget_id")
+	})
+	if e != nil {
+		return nil, e
+	}
+	return rowOf(b), nil
+}
+
+// inserted inserts an object whose key or name may be taken; the sentence says
+// so then.
+func (a *API) inserted(tx *store.Tx, o identity.Object, taken, param string) *llm.Error {
+	err := tx.Insert(o)
+	if errors.Is(err, store.ErrExists) {
+		e := conflict(taken, param)
+		e.Err = err
+		return e
+	}
+	return a.failed(err)
+}
+
+// updateBudget answers null where there is no budget of the id, as LiteLLM does.
+func (a *API) updateBudget(c *Call) (any, *llm.Error) {
+	var answer any
+	e := a.change(c, func(tx *store.Tx) *llm.Error {
+		answer = nil
+		b, e := a.budget(c, tx, c.Body.Text("budget_id"))
+		if e != nil {
+			return e
+		}
+		if b == nil {
+			return a.setLimits(c, &identity.Budget{}) // what is wrong is wrong all the same
+		}
+		if e := a.setLimits(c, b); e != nil {
+			return e
+		}
+		if err := tx.Update(b); err != nil {
+			return a.failed(err)
+		}
+		answer = rowOf(b)
+		return nil
+	})
+	return answer, e
+}
+
+func (a *API) budgetInfo(c *Call) (any, *llm.Error) {
+	ids := c.Body.Texts("budgets")
+	if len(ids) == 0 {
+		return nil, badRequest("budgets must name at least one budget.", "budgets")
+	}
+	found, err := budgetsOf(c, a.c.Store, ids)
+	if err != nil {
+		return nil, a.failed(err)
+	}
+	rows := []budgetRow{}
+	for _, id := range ids {
+		if b := found[id]; b != nil {
+			rows = append(rows, rowOf(b))
+			delete(found, id) // named twice, told once
+		}
+	}
+	return rows, nil
+}
+
+// budgetSetting is one field of a budget, as forms are made from it.
+type budgetSetting struct {
+	FieldName         string  `json:"field_name"`
+	FieldType         string  `json:"field_type"`
+	FieldDescription  string  `json:"field_description"`
+	FieldValue        any     `json:"field_value"`
+	StoredInDB        bool    `json:"stored_in_db"`
+	FieldDefaultValue *string `json:"field_default_value"`
+	PremiumField      bool    `json:"premium_field"`
+	NestedFields      *string `json:"nested_fields"`
+}
+
+func (a *API) budgetSettings(c *Call) (any, *llm.Error) {
+	b, e := a.budget(c, a.c.Store, c.Arg("budget_id"))
+	if e != nil {
+		return nil, e
+	}
+	if b == nil {
+		return nil, notFound(fmt.Sprintf("Budget %q does not exist.", c.Arg("budget_id")), "budget_id")
+	}
+	rows := []budgetSetting{
+		{FieldName: "max_budget", FieldType: "Float", FieldDescription: "Dollars that may be spent in one window.", FieldValue: b.MaxBudget},
+		{FieldName: "soft_budget", FieldType: "Float", FieldDescription: "Dollars from which a warning is given.", FieldValue: b.SoftBudget},
+		{FieldName: "max_parallel_requests", FieldType: "Integer", FieldDescription: "Requests at the same time.", FieldValue: b.MaxParallelRequests},
+		{FieldName: "tpm_limit", FieldType: "Integer", FieldDescription: "Tokens a minute.", FieldValue: b.TPMLimit},
+		{FieldName: "rpm_limit", FieldType: "Integer", FieldDescription: "Requests a minute.", FieldValue: b.RPMLimit},
+		{FieldName: "budget_duration", FieldType: "String", FieldDescription: "Length of the window.", FieldValue: null(b.BudgetDuration)},
+	}
+	for i := range rows {
+		rows[i].StoredInDB = true
+	}
+	return rows, nil
+}
+
+func (a *API) listBudgets(c *Call) (any, *llm.Error) {
+	found, e := listed[identity.Budget](a, c, "page_size", nil, store.Query{})
+	if e != nil {
+		return nil, e
+	}
+	rows := make([]budgetRow, len(found))
+	for i, b := range found {
+		rows[i] = rowOf(b)
+	}
+	return rows, nil
+}
+
+// deleteBudget refuses a budget that is used: without it its users would have
+// no limit at all.
+func (a *API) deleteBudget(c *Call) (any, *llm.Error) {
+	id := c.Body.Text("id")
+	var gone *identity.Budget
+	e := a.change(c, func(tx *store.Tx) *llm.Error {
+		b, e := a.budget(c, tx, id)
+		if e != nil {
+			return e
+		}
+		if b == nil {
+			return notFound(fmt.Sprintf("Budget %q does not exist.", id), "id")
+		}
+		users, err := usersOf(c, tx, id)
+		if err != nil {
+			return a.failed(err)
+		}
+		if users.total() > 0 {
+			return conflict(fmt.Sprintf("Budget %q is used by %s. Give them another budget first.", id, users), "id")
+		}
+		gone = b
+		return a.failed(tx.Delete(b))
+	})
+	if e != nil {
+		return nil, e
+	}
+	return rowOf(gone), nil
+}

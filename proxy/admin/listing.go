@@ -1,0 +1,70 @@
+package admin
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+
+	"sluice/proxy/identity"
+	"sluice/proxy/llm"
+	"sluice/proxy/store"
+)
+
+// longestList is how many objects a list without pages holds at most: an answer
+// is built in memory.
+const longestList = 10_000
+
+// objects is what can be listed.
+type objects[T any] interface {
+	*T
+	identity.Object
+}
+
+// listed reads a list that LiteLLM answers whole: all of it, or the page that
+// the query asks for. size is the name of the parameter for a page's size.
+func listed[T any, P objects[T]](a *API, c *Call, size string, where []store.Cond, q store.Query) ([]*T, *llm.Error) {
+	q.Where, q.Limit = where, longestList+1
+	if paged := c.Arg("page") != "" || c.Arg(size) != ""; paged {
+		q.Limit = c.ArgInt(size, 100)
+		q.Offset = (c.ArgInt("page", 1) - 1) * q.Limit
+	}
+	found, err := store.Find[T, P](c.Ctx, a.c.Store, q)
+	if err != nil {
+		return nil, a.failed(err)
+	}
+	if len(found) > longestList {
+		return nil, badRequest(fmt.Sprintf("The list has more than %d entries. Ask for its pages with page and %s.", longestList, size), "page")
+	}
+	return found, nil
+}
+
+// text is a JSON text; "" for anything else.
+func text(raw json.RawMessage) (s string) {
+	_ = json.Unmarshal(raw, &s)
+	return s
+}
+
+// texts is a JSON list of texts; nil for anything else.
+func texts(raw json.RawMessage) (s []string) {
+	if json.Unmarshal(raw, &s) != nil {
+		return nil
+	}
+	return s
+}
+
+// quoted is a text as JSON.
+func quoted(v any) json.RawMessage {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: a setting is no JSON: " + err.Error())
+	}
+	return raw
+}
+
+// newID makes an id: a random UUID.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
