@@ -86,6 +86,9 @@ func TestAcceptLoopStandsStill(t *testing.T) {
 	})
 	t.Run("known bad", func(t *testing.T) {
 		a := Boot(t, Options{Variant: Bad})
+		a.WaitStatus(10*time.Second, "both slots ready", func(s fleet.Status) bool { // nobody is there to fill a slot later
+			return !slices.ContainsFunc(s.Slots, func(s fleet.SlotStatus) bool { return s.State != fleet.StateReady.String() })
+		})
 		a.Signal(syscall.SIGSTOP)
 		waits, _ := stuckWaits(t, a)
 		a.Signal(syscall.SIGCONT)
