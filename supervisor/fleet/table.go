@@ -109,6 +109,7 @@ type Header struct {
 	FeedNumber      atomic.Int64  // number of the newest change that the ring was told of by the feed
 	IdentityContact atomic.Int64  // Now of the last answer of the database about identity data; 0 never
 	Unavailable     atomic.Uint64 // requests admitted without a database: minute of Now (32), their number in it (32)
+	FeedListen      atomic.Int64  // Now until which a process listens for changes; claimed by CAS
 }
 
 // Dependency is what was last seen of a database or Redis.
@@ -151,7 +152,9 @@ type Generation struct {
 	Cut     atomic.Uint64 // streams ended with an error event by a stop window
 	Failed  atomic.Uint64 // 1: asks to be recycled
 	Holders atomic.Uint32 // holder words that were ever used: who reaps stops there
-	_       [44]byte
+	_       uint32
+	Overlay atomic.Uint64 // position in the ring of changes up to which models and settings of the database are in force
+	_       [32]byte
 
 	// The words below change with every connection or request; they have
 	// cache lines of their own.
