@@ -37,9 +37,10 @@ var mayImport = map[string]string{
 	"proxy/route":    "proxy/llm",
 	"proxy/gateway": "proxy/llm proxy/auth proxy/identity proxy/access proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
 		"supervisor/fleet",
-	"proxy/server": "proxy/gateway proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
+	"proxy/server": "proxy/gateway proxy/admin proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
 		"supervisor/fleet",
 	"proxy/config":  "internal/env proxy/llm",
+	"proxy/feed":    "proxy/store supervisor/fleet",
 	"proxy/observe": "supervisor/fleet migrator/schema internal/postgres",
 	"proxy/app":     "*",
 

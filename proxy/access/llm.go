@@ -53,3 +53,14 @@ func healthRoutes() []Route {
 	}
 	return out
 }
+
+// docsRoutes are the documents about the API: made of this table.
+func docsRoutes() []Route {
+	return []Route{
+		{
+			Method: "GET", Path: "/openapi.json", Tag: TagDocs, Summary: "Describe the API as OpenAPI 3.1", Group: GroupPublic,
+			Public: true, NoDatabase: true,
+		},
+		{Method: "GET", Path: "/docs", Tag: TagDocs, Summary: "Describe the API for people", Group: GroupPublic, Public: true, NoDatabase: true, Hidden: true},
+	}
+}

@@ -31,7 +31,8 @@ type call struct {
 	reserved   int64      // of the body allowance
 	hold       fleet.Hold // of limit_concurrency
 	body       []byte
-	param      []byte // decoded {model}
+	param      []byte            // decoded {model}
+	params     map[string]string // decoded, of a management route
 	remote     []byte
 	stream     stream
 }
@@ -174,11 +175,13 @@ func (s *Server) check(ctx *fasthttp.RequestCtx, c *conn, k *call) *llm.Error {
 	if e := s.identify(c, k); e != nil {
 		return e
 	}
-	if !k.entry.model {
+	if !k.entry.body {
 		return nil
 	}
-	if e := s.holdPlace(k); e != nil {
-		return e
+	if k.entry.model {
+		if e := s.holdPlace(k); e != nil {
+			return e
+		}
 	}
 	return s.bodyWelcome(k)
 }
@@ -228,20 +231,31 @@ func (s *Server) routed(k *call, method, path []byte) *llm.Error {
 	if !knownMethod(method) {
 		return wrongMethod()
 	}
-	p, param := s.routes.find(path)
+	p, e, param := s.routes.find(method, path)
 	if p == nil {
 		return notFound()
 	}
-	if k.entry = p.method(method); k.entry == nil {
+	if k.entry = e; e == nil {
 		k.allow = p.allow
 		return wrongMethod()
 	}
+	if len(k.rules.Disabled) > 0 && k.rules.disabled(e.row) {
+		k.entry = nil
+		return notFound()
+	}
 	k.x.Route = k.entry.path
 	k.x.Dialect = k.entry.speak
+	var ok bool
+	if p.segments != nil {
+		if k.params, ok = e.params(s.routes.strip(path)); !ok {
+			k.entry = nil
+			return notFound()
+		}
+		return nil
+	}
 	if param == nil {
 		return nil
 	}
-	var ok bool
 	if k.param, ok = unescape(k.param[:0], param); !ok {
 		k.entry = nil
 		return notFound()

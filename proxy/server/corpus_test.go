@@ -196,13 +196,13 @@ func FuzzTarget(f *testing.F) {
 	for _, s := range []string{"/v1/models/a%2fb", "http://h/v1/models", "/%2e%2e/x", "*", "/engines/x/chat/completions?y"} {
 		f.Add([]byte(s))
 	}
-	r := newRouter("")
+	r := router0(f, "")
 	f.Fuzz(func(t *testing.T, target []byte) {
 		path, e := pathOf(target)
 		if e != nil {
 			return
 		}
-		_, param := r.find(path)
+		_, _, param := r.find([]byte("GET"), path)
 		if v, ok := unescape(nil, param); ok && (strings.Contains(string(v), "/../") || strings.HasPrefix(string(v), "/")) {
 			t.Errorf("%q became %q", target, v)
 		}
@@ -287,12 +287,12 @@ func TestProxyProtocol(t *testing.T) {
 // TestRootPath: with SERVER_ROOT_PATH, requests come with it or, behind a
 // balancer that strips it, without it.
 func TestRootPath(t *testing.T) {
-	r := newRouter("gateway/")
+	r := router0(t, "gateway/")
 	for path, want := range map[string]bool{
 		"/gateway/v1/models": true, "/v1/models": true, "/gateway": true, "/gateway/": true, "/": true,
 		"/gatewayv1/models": false, "/gateway//v1/models": false, "/other/v1/models": false, "/gateway/gateway/v1/models": false,
 	} {
-		if p, _ := r.find([]byte(path)); (p != nil) != want {
+		if p, _, _ := r.find([]byte("GET"), []byte(path)); (p != nil) != want {
 			t.Errorf("%s is routed: %v", path, p != nil)
 		}
 	}

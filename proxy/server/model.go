@@ -29,7 +29,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.refuse(ctx, c, k, k.refusal)
 		return
 	}
-	if k.length == chunked && !k.entry.model {
+	if k.length == chunked && !k.entry.body {
 		ctx.SetConnectionClose() // nobody reads the body, so nobody checks its framing
 		c.linger = true
 	}
@@ -103,7 +103,7 @@ func (s *Server) end(c *conn, k *call) {
 			s.c.Counted(total)
 		}
 	}
-	k.g, k.entry, k.refusal, k.allow = nil, nil, nil, ""
+	k.g, k.entry, k.refusal, k.allow, k.params = nil, nil, nil, "", nil
 	k.asked100, k.old = false, false
 	k.head = head{}
 	k.x.PathModel, k.x.Body, k.x.Lines, k.x.CallID, k.x.Remote = nil, nil, nil, nil, nil

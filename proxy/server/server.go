@@ -17,6 +17,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"sluice/proxy/access"
 	"sluice/proxy/gateway"
 	"sluice/proxy/llm"
 	"sluice/proxy/route"
@@ -56,6 +57,11 @@ type Rules struct {
 	// IgnoreForwarded takes no client's address from X-Forwarded-For, not even
 	// of a trusted proxy (use_x_forwarded_for: false).
 	IgnoreForwarded bool
+	// Manager answers management calls, with the same configuration; nil: they
+	// get 503.
+	Manager Manager
+	// Disabled are the tags of routes that answer 404 (disabled_routers).
+	Disabled []string
 }
 
 func (r Rules) withDefaults() *Rules {
@@ -79,6 +85,8 @@ type Config struct {
 	// CORSCredentials lets browsers send credentials from the named origins
 	// (LITELLM_CORS_ALLOW_CREDENTIALS); never from *.
 	CORSCredentials bool
+	NoDocs          bool   // NO_DOCS: neither /docs nor /openapi.json is there
+	DocsPath        string // DOCS_URL; "" is /docs
 	HealthSocket    string // healthd's unix socket; "" serves this worker's own metrics
 	CertFile        string // of TLS listeners
 	KeyFile         string
@@ -142,7 +150,10 @@ func New(c Config, g Gateway) (*Server, error) {
 	}
 	s := &Server{c: c, log: c.Log, own: c.Table.Generation(c.Area), stop: make(chan struct{}), stall: readerStall}
 	s.clock.start()
-	s.routes = newRouter(c.RootPath)
+	var err error
+	if s.routes, err = newRouter(c.RootPath, access.Routes(), c.at); err != nil {
+		return nil, err
+	}
 	s.calls.New = func() any { return &call{s: s} }
 	s.accept.init(s)
 	if c.Concurrency > 0 {

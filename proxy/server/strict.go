@@ -21,6 +21,8 @@ type head struct {
 	origin     []byte
 	wantMethod []byte // Access-Control-Request-Method
 	wantHeader []byte // Access-Control-Request-Headers
+	changedBy  []byte // litellm-changed-by
+	reason     []byte // x-sluice-reason
 	asked      gateway.Timeouts
 	framed     bool // Content-Length or Transfer-Encoding was there
 }
@@ -212,6 +214,9 @@ func (h *head) field(name, value []byte) (uint32, *llm.Error) {
 		if equalFold(name, "x-forwarded-for") {
 			h.forwarded = value
 		}
+		if equalFold(name, "x-sluice-reason") {
+			h.reason = value
+		}
 	case 16:
 		if equalFold(name, "content-encoding") {
 			h.coding = value
@@ -241,6 +246,10 @@ func (h *head) longField(name, value []byte) (uint32, *llm.Error) {
 			return onceCallID, nil
 		case equalFold(name, "x-litellm-timeout"):
 			return 0, seconds(value, "x-litellm-timeout", &h.asked.Total)
+		}
+	case 18:
+		if equalFold(name, "litellm-changed-by") {
+			h.changedBy = value
 		}
 	case 24:
 		if equalFold(name, "x-litellm-stream-timeout") {
