@@ -88,15 +88,15 @@ const (
 func (f *File) identity(r *report, v *value) {
 	f.General.AllowedIPs = networks(r, "general_settings.allowed_ips", v.get("allowed_ips"))
 	if contact := v.get("swagger_contact"); contact != nil && contact.is == mapping {
-		f.General.Docs.Contact = contact.appendJSON(nil)
+		f.General.Contact = contact.appendJSON(nil)
 	}
 	if license := v.get("swagger_license_info"); license != nil && license.is == mapping {
-		f.General.Docs.License = license.appendJSON(nil)
+		f.General.License = license.appendJSON(nil)
 	}
 	for _, p := range []struct {
 		key string
 		url *string
-	}{{"swagger_openapi_url", &f.General.Docs.SpecURL}, {"swagger_docs_url", &f.General.Docs.URL}} {
+	}{{"swagger_openapi_url", &f.General.SpecURL}, {"swagger_docs_url", &f.General.URL}} {
 		if at := v.get(p.key); at != nil && !docsPath(*p.url) {
 			r.errorf(at.at, "general_settings."+p.key, "a path such as /docs", "is %s", quote(*p.url))
 		}
@@ -150,25 +150,25 @@ func (f *File) identityEnviron(r *report, secret func(*env.Secret, string)) {
 		variable string
 		key      string
 	}{
-		{&f.General.Docs.Title, "DOCS_TITLE", "app_title"},
-		{&f.General.Docs.Description, "DOCS_DESCRIPTION", "swagger_description"},
-		{&f.General.Docs.URL, "DOCS_URL", "swagger_docs_url"},
-		{&f.General.Docs.SpecURL, "OPENAPI_URL", "swagger_openapi_url"},
+		{&f.General.Title, "DOCS_TITLE", "app_title"},
+		{&f.General.Description, "DOCS_DESCRIPTION", "swagger_description"},
+		{&f.General.URL, "DOCS_URL", "swagger_docs_url"},
+		{&f.General.SpecURL, "OPENAPI_URL", "swagger_openapi_url"},
 	} {
 		if v := f.Environ.Get(t.variable); v != "" && general.get(t.key) == nil {
 			*t.into = v
 		}
 	}
-	for variable, path := range map[string]*string{"DOCS_URL": &f.General.Docs.URL, "OPENAPI_URL": &f.General.Docs.SpecURL} {
+	for variable, path := range map[string]*string{"DOCS_URL": &f.General.URL, "OPENAPI_URL": &f.General.SpecURL} {
 		if !docsPath(*path) {
 			r.errorf(Pos{File: variable}, "", "a path such as /docs", "is %s", quote(*path))
 		}
 	}
-	f.General.Docs.RootURL = f.Environ.Get("ROOT_REDIRECT_URL")
+	f.General.RootURL = f.Environ.Get("ROOT_REDIRECT_URL")
 	if s.bool("NO_DOCS") {
-		f.General.Docs.URL = ""
+		f.General.URL = ""
 	}
 	if s.bool("NO_OPENAPI") {
-		f.General.Docs.URL, f.General.Docs.SpecURL = "", ""
+		f.General.URL, f.General.SpecURL = "", ""
 	}
 }

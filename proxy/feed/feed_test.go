@@ -1,0 +1,332 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/internal/postgres"
+	"sluice/internal/postgres/pgtest"
+	"sluice/migrator/migrate"
+	"sluice/proxy/identity"
+	"sluice/proxy/store"
+	"sluice/supervisor/fleet"
+)
+
+func newTable(t *testing.T) *fleet.Table {
+	t.Helper()
+	fd, err := unix.MemfdCreate("table", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	table, err := fleet.NewTable(fd, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = table.Close() })
+	return table
+}
+
+// migrated is a database with the schema.
+func migrated(t *testing.T, url string) *postgres.Source {
+	t.Helper()
+	source, err := postgres.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := migrate.Up(t.Context(), migrate.Target{Postgres: source}, migrate.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return source
+}
+
+// deaf is a store that cannot listen, and counts what it is asked.
+type deaf struct {
+	*store.Store
+	asked atomic.Int64
+}
+
+func (d *deaf) Listen(context.Context, func()) error { return store.ErrNone }
+
+func (d *deaf) Head(ctx context.Context) (int64, error) {
+	d.asked.Add(1)
+	return d.Store.Head(ctx)
+}
+
+func (d *deaf) Since(ctx context.Context, n int64, limit int) ([]store.Changed, error) {
+	d.asked.Add(1)
+	return d.Store.Since(ctx, n, limit)
+}
+
+// host is one machine: a table, a store, and the feeds of its workers.
+type host struct {
+	*testing.T
+	table  *fleet.Table
+	store  *store.Store
+	deaf   *deaf
+	reader *fleet.ChangeReader
+}
+
+func newHost(t *testing.T, c store.Config, workers int, listens bool) *host {
+	t.Helper()
+	h := &host{T: t, table: newTable(t)}
+	c.Committed = func(changes []store.Changed) { Committed(h.table, changes) }
+	s, err := store.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.store, h.deaf = s, &deaf{Store: s}
+	h.reader = fleet.NewChangeReader(h.table)
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	for range workers {
+		var source Source = h.deaf
+		if listens {
+			source = s
+		}
+		f := New(h.table, source, slog.New(slog.DiscardHandler))
+		done.Go(func() { f.Run(ctx) })
+	}
+	t.Cleanup(func() { cancel(); done.Wait(); s.Close() })
+	return h
+}
+
+// tag makes a change and returns the hash that rings have of it.
+func (h *host) tag(name string) uint64 {
+	h.Helper()
+	err := h.store.Change(context.Background(), store.Actor{User: "test"}, func(tx *store.Tx) error {
+		return tx.Insert(&identity.Tag{Name: name})
+	})
+	if err != nil {
+		h.Error(err)
+	}
+	return fleet.HashID(name)
+}
+
+// sees waits until the host's ring has a change and returns how long it took.
+func (h *host) sees(hash uint64, within time.Duration) time.Duration {
+	h.Helper()
+	began, found := time.Now(), false
+	for !found {
+		h.reader.Next(func(kind uint8, id uint64) {
+			found = found || kind == uint8(identity.KindTag) && id == hash
+		})
+		if time.Since(began) > within {
+			h.Fatalf("not seen in %v", within)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// settle waits for a host's first look.
+func (h *host) settle() {
+	h.Helper()
+	for end := time.Now().Add(10 * time.Second); h.table.Header().IdentityContact.Load() == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.Fatal("no look at the database")
+		}
+	}
+}
+
+// TestTwoHosts: a change is seen on its own host at once, on another one soon
+// where notifications work, and within a second where they do not.
+func TestTwoHosts(t *testing.T) {
+	url := pgtest.Database(t)
+	source := migrated(t, url)
+	a := newHost(t, store.Config{Postgres: source}, 2, true)
+	b := newHost(t, store.Config{Postgres: source}, 2, true)
+	c := newHost(t, store.Config{Postgres: source}, 2, false)
+	for _, h := range []*host{a, b, c} {
+		h.settle()
+	}
+	time.Sleep(100 * time.Millisecond) // b listens by now
+	var slowest time.Duration
+	for i := range 8 {
+		hash := a.tag(fmt.Sprint("t", i))
+		if !a.reader.Pending() {
+			t.Fatal("the change returned and its host knows nothing")
+		}
+		a.sees(hash, 10*time.Millisecond)
+		b.sees(hash, 300*time.Millisecond)
+		slowest = max(slowest, c.sees(hash, time.Second))
+		time.Sleep(rand.N(200 * time.Millisecond))
+	}
+	t.Logf("without notifications: at most %v", slowest)
+
+	// Cut connections: of who listens, of who polls.
+	pgtest.Exec(t, url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	hash := a.tag("after")
+	b.sees(hash, time.Second)
+	c.sees(hash, time.Second)
+}
+
+// TestNothingMissed: many writers on two hosts, whose transactions take their
+// time; a third host sees each change.
+func TestNothingMissed(t *testing.T) {
+	source := migrated(t, pgtest.Database(t))
+	a := newHost(t, store.Config{Postgres: source, Pool: 20}, 1, false)
+	b := newHost(t, store.Config{Postgres: source, Pool: 20}, 1, false)
+	c := newHost(t, store.Config{Postgres: source}, 3, false)
+	c.settle()
+	a.tag("first") // from here on c knows a number, and is told one by one
+	c.sees(fleet.HashID("first"), time.Second)
+	missing := map[uint64]string{}
+	var writers sync.WaitGroup
+	for w := range 64 {
+		h := a
+		if w%2 == 1 {
+			h = b
+		}
+		for i := range 4 {
+			name := fmt.Sprint("w", w, "-", i)
+			missing[fleet.HashID(name)] = name
+		}
+		writers.Go(func() {
+			for i := range 4 {
+				err := h.store.Change(context.Background(), store.Actor{}, func(tx *store.Tx) error {
+					time.Sleep(rand.N(3 * time.Millisecond))
+					err := tx.Insert(&identity.Tag{Name: fmt.Sprint("w", w, "-", i)})
+					time.Sleep(rand.N(3 * time.Millisecond))
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	go writers.Wait()
+	for end := time.Now().Add(30 * time.Second); len(missing) > 0; time.Sleep(time.Millisecond) {
+		if c.reader.Next(func(_ uint8, id uint64) { delete(missing, id) }) {
+			t.Error("told of everything where single changes were due")
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d changes were missed: %v", len(missing), missing)
+		}
+	}
+	writers.Wait()
+}
+
+// TestOutage: after an outage the host is told what it missed; after a long one,
+// or a database that fell back, that everything may have changed.
+func TestOutage(t *testing.T) {
+	server := pgtest.New(t)
+	url := server.Database(t)
+	source := migrated(t, url)
+	a := newHost(t, store.Config{Postgres: source}, 2, true)
+	b := newHost(t, store.Config{Postgres: source}, 2, true)
+	a.settle()
+	b.settle()
+	a.sees(a.tag("one"), time.Second)
+	b.sees(fleet.HashID("one"), time.Second)
+
+	server.Stall(t)
+	time.Sleep(1500 * time.Millisecond)
+	server.Continue(t)
+	b.sees(a.tag("two"), 2*time.Second)
+
+	server.Kill(t)
+	time.Sleep(time.Second)
+	server.Start(t)
+	server.Ready(t, 10*time.Second)
+	b.sees(a.tag("three"), 8*time.Second)
+
+	everything := func(what string) {
+		t.Helper()
+		for end := time.Now().Add(2 * time.Second); !b.reader.Next(func(uint8, uint64) {}); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: not told that everything may have changed", what)
+			}
+		}
+	}
+	for b.reader.Next(func(uint8, uint64) {}) { // what is left of the above
+		time.Sleep(time.Millisecond)
+	}
+	pgtest.Exec(t, url, fmt.Sprintf("UPDATE sluice.change_head SET number = number + %d", most+1))
+	everything("many changes")
+	pgtest.Exec(t, url, "UPDATE sluice.change_head SET number = 2")
+	everything("a restored database")
+}
+
+// TestIdle: however many workers there are, a host asks twice a second.
+func TestIdle(t *testing.T) {
+	h := newHost(t, store.Config{Postgres: migrated(t, pgtest.Database(t))}, 6, false)
+	h.settle()
+	before := h.deaf.asked.Load()
+	time.Sleep(3 * time.Second)
+	if n := h.deaf.asked.Load() - before; n > 6 || n < 4 {
+		t.Errorf("%d questions in 3 s, want about 6", n)
+	}
+}
+
+// TestDeadClaimer: who died with the claim delays the next poll by a second at
+// most, and what it had not told is told.
+func TestDeadClaimer(t *testing.T) {
+	source := migrated(t, pgtest.Database(t))
+	a := newHost(t, store.Config{Postgres: source}, 1, false)
+	b := newHost(t, store.Config{Postgres: source}, 1, false)
+	a.settle()
+	b.settle()
+	b.table.Header().FeedNext.Store(fleet.Now() + int64(patient))
+	a.tag("x")
+	b.sees(fleet.HashID("x"), patient+300*time.Millisecond)
+}
+
+// TestCommitted: a change of the host itself is not polled again, one that its
+// writer did not live to tell is.
+func TestCommitted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sluice.db")
+	if _, err := migrate.Up(t.Context(), migrate.Target{SQLite: path}, migrate.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t, store.Config{SQLite: path}, 2, true)
+	h.settle()
+	h.tag("a")
+	h.tag("b")
+	if n := h.table.Header().FeedNumber.Load(); n != 2 {
+		t.Errorf("the host knows %d changes, want 2", n)
+	}
+	killed, err := store.Open(store.Config{SQLite: path}) // tells nobody
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer killed.Close()
+	other := &host{T: t, store: killed}
+	h.sees(other.tag("c"), time.Second)
+	Committed(h.table, nil)
+	Committed(h.table, make([]store.Changed, most+1))
+	if !h.reader.Next(func(uint8, uint64) {}) {
+		t.Error("a great many changes are told one by one")
+	}
+}
+
+type failing struct{ deaf }
+
+func (*failing) Head(context.Context) (int64, error) { return 0, errors.New("no such table") }
+
+// TestBroken: an error that no outage explains is said once.
+func TestBroken(t *testing.T) {
+	var lines atomic.Int64
+	f := New(newTable(t), &failing{}, slog.New(slog.NewTextHandler(counter{&lines}, nil)))
+	for range 3 {
+		f.poll(t.Context())
+	}
+	if lines.Load() != 1 {
+		t.Errorf("said %d times", lines.Load())
+	}
+}
+
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Write(b []byte) (int, error) { c.n.Add(1); return len(b), nil }
