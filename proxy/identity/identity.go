@@ -241,11 +241,13 @@ type Invitation struct {
 	Stamp
 }
 
-// JWTMapping binds the value of a claim to a key.
+// JWTMapping binds the value of a claim to a key. Issuer is whose claims it is
+// about; "" means any.
 type JWTMapping struct {
 	ID          string `db:"mapping_id,key"`
+	Issuer      string `db:"jwt_issuer"`
 	ClaimName   string `db:"jwt_claim_name"`
-	ClaimValue  string `db:"jwt_claim_value"` // unique with ClaimName
+	ClaimValue  string `db:"jwt_claim_value"` // unique with Issuer and ClaimName
 	Token       string `db:"token"`
 	Description string `db:"description,null"`
 	Active      bool   `db:"is_active"`

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -153,6 +154,38 @@ func Has(column, text string) Cond {
 		b.add(" @> to_jsonb(")
 		err := b.bind(text)
 		b.add("::text)")
+		return err
+	}}
+}
+
+// HasIn holds where the column is a JSON object whose field is a list with the
+// text in it.
+func HasIn(column, field, text string) Cond {
+	return Cond{func(b *builder) error {
+		if b.d.sqlite {
+			b.add("EXISTS (SELECT 1 FROM json_each(")
+			if err := b.column(column); err != nil {
+				return err
+			}
+			b.add(", ")
+			if err := b.bind("$." + field); err != nil {
+				return err
+			}
+			b.add(") WHERE value = ")
+			err := b.bind(text)
+			b.add(")")
+			return err
+		}
+		if err := b.column(column); err != nil {
+			return err
+		}
+		list, err := json.Marshal(map[string][]string{field: {text}})
+		if err != nil {
+			return err
+		}
+		b.add(" @> ")
+		err = b.bind(string(list))
+		b.add("::jsonb")
 		return err
 	}}
 }

@@ -122,6 +122,7 @@ CREATE INDEX invitations_user_id ON invitations (user_id);
 -- The value of a claim bound to a key.
 CREATE TABLE jwt_key_mappings (
     mapping_id TEXT NOT NULL PRIMARY KEY,
+    jwt_issuer TEXT NOT NULL DEFAULT '', -- '': of any issuer
     jwt_claim_name TEXT NOT NULL,
     jwt_claim_value TEXT NOT NULL,
     token TEXT NOT NULL,
@@ -132,7 +133,7 @@ CREATE TABLE jwt_key_mappings (
     created_by TEXT NOT NULL DEFAULT '',
     updated_at INTEGER NOT NULL,
     updated_by TEXT NOT NULL DEFAULT '',
-    UNIQUE (jwt_claim_name, jwt_claim_value)
+    UNIQUE (jwt_issuer, jwt_claim_name, jwt_claim_value)
 ) STRICT;
 CREATE INDEX jwt_key_mappings_token ON jwt_key_mappings (token);
 
