@@ -68,7 +68,8 @@ func entries(rows []access.Route, edge []entry) ([]entry, error) {
 	for i := range rows {
 		r := &rows[i]
 		name := r.Method + " " + r.Path
-		e := entry{method: r.Method, path: r.Path, handle: (*Server).manage, body: r.Method != "GET"}
+		// What is not served needs no body: the server passes over it.
+		e := entry{method: r.Method, path: r.Path, handle: (*Server).manage, body: r.Method != "GET" && r.Later == ""}
 		if r.Edge {
 			if byName[name] == nil {
 				return nil, fmt.Errorf("server: nothing serves the row %s of the table of routes", name)
@@ -100,6 +101,7 @@ type router struct {
 	literal  map[string]*place
 	patterns []*place         // with {model}
 	others   map[int][]*place // by the number of segments
+	below    []*place         // whole families of routes: before is what they begin with
 }
 
 // newRouter routes the rows; at says at which path one is, "" for nowhere.
@@ -141,6 +143,11 @@ func newRouter(rootPath string, rows []access.Route, at func(*access.Route) stri
 // add makes the place of a path.
 func (r *router) add(path string) *place {
 	p := &place{}
+	if family, ok := strings.CutSuffix(path, access.AnyBelow); ok {
+		p.before = family
+		r.below = append(r.below, p)
+		return p
+	}
 	if before, after, ok := strings.Cut(path, "{model}"); ok {
 		p.before, p.after = before, after
 		r.patterns = append(r.patterns, p)
@@ -188,10 +195,30 @@ func (r *router) find(method, path []byte) (p *place, e *entry, param []byte) {
 	}
 	// A literal path of another method may be a pattern's value too.
 	q, e := r.other(method, path)
-	if e != nil || p == nil {
+	switch {
+	case e != nil:
 		return q, e, nil
+	case p != nil:
+		return p, nil, nil
+	case q != nil:
+		return q, nil, nil
 	}
-	return p, nil, nil
+	q, e = r.family(path)
+	return q, e, nil
+}
+
+// family finds the longest of the families that a path belongs to.
+func (r *router) family(path []byte) (found *place, e *entry) {
+	for _, q := range r.below {
+		rest, ok := bytes.CutPrefix(path, []byte(q.before))
+		if ok && (len(rest) == 0 || rest[0] == '/') && (found == nil || len(q.before) > len(found.before)) {
+			found = q
+		}
+	}
+	if found == nil {
+		return nil, nil
+	}
+	return found, &found.entries[0]
 }
 
 // other finds a place among the patterns of one segment each.
