@@ -58,6 +58,8 @@ func secretKey(name string) bool {
 	switch name {
 	case "headers", "extra_headers", "environment_variables", "credential_values":
 		return true
+	case "litellm_credential_name", "credential_name": // they only look so
+		return false
 	}
 	for _, s := range Sections() {
 		if k, ok := find(s.Keys, name); ok {

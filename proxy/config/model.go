@@ -23,6 +23,8 @@ type Deployment struct {
 	Params Params
 	Info   Info
 	Stored bool // it came from the database
+
+	own *value // its parameters as they were given
 }
 
 // Params says where a deployment is and how it is called.
@@ -164,6 +166,7 @@ func (f *File) deployment(r *report, path string, item *value, credentials map[s
 	if own.is != mapping {
 		return nil // reported by section
 	}
+	d.own = own
 	if !f.served(r, join(path, "model_info.supported_environments"), d, info) {
 		return nil
 	}

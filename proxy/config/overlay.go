@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -66,7 +65,7 @@ func (f *File) overlaySections(r *report, o *Overlay) {
 	for _, section := range overlaidSections {
 		values := o.Sections[section]
 		for _, name := range slices.Sorted(maps.Keys(values)) {
-			root, problems := f.trySetting(section, name, values[name])
+			root, problems := f.trySetting(newReport(false), section, name, values[name])
 			for _, p := range problems {
 				r.add(min(p.Severity, Warning), p.At, p.Key, p.Text+leftOut(p.Severity), p.Allowed)
 			}
@@ -86,8 +85,7 @@ func leftOut(s Severity) string {
 
 // trySetting returns the file's tree with one more setting, and what is wrong
 // with that.
-func (f *File) trySetting(section, name string, json []byte) (*value, Problems) {
-	r := newReport(false)
+func (f *File) trySetting(r *report, section, name string, json []byte) (*value, Problems) {
 	at, path := Pos{File: Database}, join(section, name)
 	if !slices.Contains(overlaidSections, section) {
 		r.errorf(at, section, strings.Join(overlaidSections, ", "), "no such section can be changed")
@@ -220,38 +218,36 @@ func (f *File) overlayModel(m *OverlayModel, credentials map[string]*value) ([]*
 	return found, r.list
 }
 
-// CheckModel says what is wrong with a deployment before it is stored: nil, or
-// one sentence that names the field.
-func (f *File) CheckModel(m OverlayModel) (*Deployment, error) {
+// CheckModel reads a deployment as it would be read from the database. Without
+// one, the problem says why.
+func (f *File) CheckModel(m OverlayModel) (*Deployment, *Problem) {
 	found, problems := f.overlayModel(&m, f.credentials)
 	if failed := problems.Of(Error); len(failed) > 0 {
-		return nil, said(failed[0], m.path()+".")
+		return nil, failed[0].within(m.path())
 	}
-	if len(found) == 0 { // left out, and why is a warning
-		for _, p := range problems.Of(Warning) {
-			return nil, said(p, m.path()+".")
-		}
-		return nil, errors.New("the deployment is not for this environment")
+	if len(found) > 0 {
+		return found[0], nil
 	}
-	return found[0], nil
+	for _, p := range problems.Of(Warning) { // it is left out, and this says why
+		return nil, p.within(m.path())
+	}
+	return nil, &Problem{Severity: Error, Key: "model_info.supported_environments", Text: "does not name this environment"}
 }
 
-// CheckSetting says what is wrong with a setting before it is stored.
-func (f *File) CheckSetting(section, name string, json []byte) error {
-	_, problems := f.trySetting(section, name, json)
+// CheckSetting says what is wrong with a setting before it is stored; nil for
+// nothing. One that is not known is wrong.
+func (f *File) CheckSetting(section, name string, json []byte) *Problem {
+	_, problems := f.trySetting(newReport(true), section, name, json)
 	if failed := problems.Of(Error); len(failed) > 0 {
-		return said(failed[0], "")
+		return &failed[0]
 	}
 	return nil
 }
 
-// said is a problem as the answer of an API has it: without its place.
-func said(p Problem, without string) error {
-	text := strings.TrimPrefix(p.Key, without) + ": " + p.Text
-	if p.Allowed != "" {
-		text += "; allowed: " + p.Allowed
-	}
-	return errors.New(text)
+// within is the problem with its key as seen from inside a path.
+func (p Problem) within(path string) *Problem {
+	p.Key = strings.TrimPrefix(p.Key, path+".")
+	return &p
 }
 
 // refer replaces a text that names a variable by what that holds. Variables of

@@ -133,21 +133,62 @@ func TestOverlayNonsense(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	f, _ := loadOverlaid(t, nil)
-	if d, err := f.CheckModel(OverlayModel{ID: "x", Name: "n", Params: raw("model", `"openai/x"`)}); err != nil || d.Name != "n" {
-		t.Errorf("%+v %v", d, err)
+	if d, p := f.CheckModel(OverlayModel{ID: "x", Name: "n", Params: raw("model", `"openai/x"`)}); p != nil || d.Name != "n" {
+		t.Errorf("%+v %v", d, p)
 	}
-	if _, err := f.CheckModel(OverlayModel{ID: "x", Name: "n", Params: raw("model", `"openai/x"`, "api_base", `"ftp://x"`)}); err == nil || !strings.HasPrefix(err.Error(), "litellm_params.api_base: ") {
-		t.Errorf("%v", err)
+	for field, params := range map[string]Objects{
+		"litellm_params.api_base":                raw("model", `"openai/x"`, "api_base", `"ftp://x"`),
+		"litellm_params.rpm":                     raw("model", `"openai/x"`, "rpm", `"many"`),
+		"litellm_params.model":                   raw("api_key", `"sk-never-shown"`),
+		"litellm_params.litellm_credential_name": raw("model", `"openai/x"`, "litellm_credential_name", `"none"`),
+	} {
+		if _, p := f.CheckModel(OverlayModel{ID: "x", Name: "n", Params: params}); p == nil || p.Key != field || strings.Contains(p.String(), "never-shown") {
+			t.Errorf("%s: %v", field, p)
+		}
 	}
-	if _, err := f.CheckModel(OverlayModel{ID: "x", Name: "n", Params: raw("model", `"openai/x"`, "litellm_credential_name", `"none"`)}); err == nil || !strings.Contains(err.Error(), "litellm_credential_name") {
-		t.Errorf("%v", err)
+	if p := f.CheckSetting("general_settings", "max_request_size_mb", []byte("3")); p != nil {
+		t.Error(p)
 	}
-	if err := f.CheckSetting("general_settings", "max_request_size_mb", []byte("3")); err != nil {
-		t.Error(err)
+	for section, name := range map[string]string{"general_settings": "master_key", "environment_variables": "PATH", "router_settings": "redis_host", "litellm_settings": "nonsense"} {
+		if p := f.CheckSetting(section, name, []byte(`"sk-never-shown"`)); p == nil || strings.Contains(p.String(), "never-shown") {
+			t.Errorf("%s.%s: %v", section, name, p)
+		}
 	}
-	for section, name := range map[string]string{"general_settings": "master_key", "environment_variables": "PATH", "router_settings": "redis_host"} {
-		if err := f.CheckSetting(section, name, []byte(`"sk-never-shown"`)); err == nil || strings.Contains(err.Error(), "never-shown") {
-			t.Errorf("%s.%s: %v", section, name, err)
+}
+
+// TestShown: what is shown of a configuration holds no secret.
+func TestShown(t *testing.T) {
+	f, _ := loadOverlaid(t, &Overlay{
+		Models: []OverlayModel{{ID: "d", Name: "n", Params: raw("model", `"openai/x"`, "api_key", `"sk-never-shown"`, "rpm", "5", "api_base", `"https://u:never-shown@h/v1"`, "extra_headers", `{"a":"never-shown"}`)}},
+		Sections: map[string]Objects{
+			"general_settings": raw("max_request_size_mb", "2"), "litellm_settings": raw("cache_params", `{"password":"never-shown"}`),
+		},
+	})
+	var all strings.Builder
+	for _, d := range f.Models {
+		for _, p := range d.Given() {
+			all.WriteString(p.Name + "=" + string(p.JSON) + " ")
+		}
+	}
+	for _, section := range []string{"general_settings", "litellm_settings", "router_settings"} {
+		for _, s := range f.Settings(section) {
+			all.WriteString(s.Name + "=" + string(s.Value) + " ")
+		}
+	}
+	for _, c := range f.Credentials() {
+		for name, v := range c.Values {
+			all.WriteString(c.Name + "." + name + "=" + v + " ")
+		}
+	}
+	all.WriteString(f.Masked())
+	for _, want := range []string{"rpm=5", "max_request_size_mb=2", "own.api_key= ", "litellm_credential_name=\"shared\""} {
+		if !strings.Contains(all.String(), want) {
+			t.Errorf("%s is not shown", want)
+		}
+	}
+	for _, secret := range []string{"never-shown", "sk-", "database_url"} {
+		if strings.Contains(all.String(), secret) {
+			t.Errorf("%s is shown: %s", secret, all.String())
 		}
 	}
 }
