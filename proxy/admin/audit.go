@@ -1,4 +1,156 @@
 package admin
 
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/proxy/identity"
+	"sluice/proxy/llm"
+	"sluice/proxy/store"
+)
+
 // auditHandlers are the handlers of proxy/access/audit.go.
-func auditHandlers() map[string]handler { return nil }
+func auditHandlers() map[string]handler {
+	return map[string]handler{
+		"GET /audit":      (*API).listChanges,
+		"GET /audit/{id}": (*API).oneChange,
+	}
+}
+
+// auditNames are LiteLLM's names of the tables.
+var auditNames = map[identity.Kind]string{
+	identity.KindKey: "LiteLLM_VerificationToken", identity.KindRetiredKey: "LiteLLM_DeprecatedVerificationToken",
+	identity.KindUser: "LiteLLM_UserTable", identity.KindTeam: "LiteLLM_TeamTable", identity.KindMember: "LiteLLM_TeamMembership",
+	identity.KindOrganization: "LiteLLM_OrganizationTable", identity.KindOrganizationMember: "LiteLLM_OrganizationMembership",
+	identity.KindProject: "LiteLLM_ProjectTable", identity.KindEndUser: "LiteLLM_EndUserTable", identity.KindBudget: "LiteLLM_BudgetTable",
+	identity.KindTag: "LiteLLM_TagTable", identity.KindAccessGroup: "LiteLLM_AccessGroupTable", identity.KindModel: "LiteLLM_ProxyModelTable",
+	identity.KindCredential: "LiteLLM_CredentialsTable", identity.KindConfig: "LiteLLM_Config", identity.KindInvitation: "LiteLLM_InvitationLink",
+	identity.KindJWTMapping: "LiteLLM_JWTKeyMapping",
+}
+
+// auditRow is one change. What follows the values is Sluice's own: what the
+// caller said about itself, where it called from, and why.
+type auditRow struct {
+	ID              string          `json:"id"`
+	UpdatedAt       isoZ            `json:"updated_at"`
+	ChangedBy       string          `json:"changed_by"`
+	ChangedByAPIKey string          `json:"changed_by_api_key"`
+	Action          string          `json:"action"`
+	TableName       string          `json:"table_name"`
+	ObjectID        string          `json:"object_id"`
+	BeforeValue     json.RawMessage `json:"before_value"`
+	UpdatedValues   json.RawMessage `json:"updated_values"`
+
+	ClaimedBy *string `json:"claimed_by"`
+	Source    *string `json:"source"`
+	RequestID *string `json:"request_id"`
+	Host      *string `json:"host"`
+	Reason    *string `json:"reason"`
+}
+
+// auditPage is one page of changes.
+type auditPage struct {
+	AuditLogs  []auditRow `json:"audit_logs"`
+	Total      int        `json:"total"`
+	Page       int        `json:"page"`
+	PageSize   int        `json:"page_size"`
+	TotalPages int        `json:"total_pages"`
+}
+
+func auditOf(ch *store.Change) auditRow {
+	row := auditRow{
+		ID: strconv.FormatInt(ch.Number, 10), UpdatedAt: isoZ(ch.At), ChangedBy: ch.Actor.User, ChangedByAPIKey: ch.Actor.Key,
+		Action: string(ch.Action), TableName: cmp.Or(auditNames[ch.Kind], ch.KindNamed), ObjectID: ch.ID, BeforeValue: ch.Before, UpdatedValues: ch.After,
+		ClaimedBy: null(ch.Actor.Claimed), Source: null(ch.Actor.Source), RequestID: null(ch.Actor.RequestID), Host: null(ch.Host), Reason: null(ch.Actor.Reason),
+	}
+	if ch.Kind == identity.KindInvitation {
+		// Its id is what sets a password: who reads the record must not get it.
+		row.ObjectID = covered(ch.ID)
+		row.BeforeValue, row.UpdatedValues = coveredIn(ch.Before), coveredIn(ch.After)
+	}
+	return row
+}
+
+func covered(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func coveredIn(doc json.RawMessage) json.RawMessage {
+	var f identity.Fields
+	if json.Unmarshal(doc, &f) != nil || f == nil {
+		return nil
+	}
+	f["invitation_id"] = quoted(covered(text(f["invitation_id"])))
+	return quoted(f)
+}
+
+// auditKinds are the sorts that a table name stands for; none for a name that
+// is not known.
+func auditKinds(name string) []identity.Kind {
+	for kind, known := range auditNames {
+		if strings.EqualFold(name, known) || strings.EqualFold(name, kind.String()) {
+			return []identity.Kind{kind}
+		}
+	}
+	return nil
+}
+
+// moment is a time of the query; a date alone is its first moment.
+func (c *Call) moment(name string) (at time.Time, date bool) {
+	raw, broken := checkTime(quoted(c.Arg(name)), nil)
+	if broken != nil || json.Unmarshal(raw, &at) != nil {
+		return time.Time{}, false
+	}
+	return at, len(strings.TrimSpace(c.Arg(name))) == len(time.DateOnly)
+}
+
+func (a *API) listChanges(c *Call) (any, *llm.Error) {
+	out := auditPage{AuditLogs: []auditRow{}, Page: c.ArgInt("page", 1), PageSize: c.ArgInt("page_size", 10)}
+	f := store.ChangeFilter{
+		Actor: c.Arg("changed_by"), Key: c.Arg("changed_by_api_key"), Action: store.Action(c.Arg("action")), ID: c.Arg("object_id"),
+		Oldest: c.Arg("sort_order") == "asc", Limit: out.PageSize, Offset: (out.Page - 1) * out.PageSize,
+	}
+	if name := c.Arg("table_name"); name != "" {
+		if f.Kinds = auditKinds(name); f.Kinds == nil {
+			return out, nil
+		}
+	}
+	f.From, _ = c.moment("start_date")
+	to, date := c.moment("end_date")
+	if date {
+		to = to.AddDate(0, 0, 1).Add(-time.Microsecond)
+	}
+	f.To = to
+	changes, total, err := a.c.Store.Changes(c.Ctx, f)
+	if err != nil {
+		return nil, a.failed(err)
+	}
+	for i := range changes {
+		out.AuditLogs = append(out.AuditLogs, auditOf(&changes[i]))
+	}
+	out.Total, out.TotalPages = total, pages(total, out.PageSize)
+	return out, nil
+}
+
+func (a *API) oneChange(c *Call) (any, *llm.Error) {
+	absent := notFound(fmt.Sprintf("There is no change with the id %q.", c.Params["id"]), "id")
+	number, err := strconv.ParseInt(c.Params["id"], 10, 64)
+	if err != nil || number < 1 {
+		return nil, absent
+	}
+	changes, _, err := a.c.Store.Changes(c.Ctx, store.ChangeFilter{Number: number, Limit: 1})
+	if err != nil {
+		return nil, a.failed(err)
+	}
+	if len(changes) == 0 {
+		return nil, absent
+	}
+	return auditOf(&changes[0]), nil
+}

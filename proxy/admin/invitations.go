@@ -1,4 +1,154 @@
 package admin
 
+import (
+	"time"
+
+	"sluice/proxy/access"
+	"sluice/proxy/identity"
+	"sluice/proxy/llm"
+	"sluice/proxy/store"
+)
+
 // invitationHandlers are the handlers of proxy/access/invitations.go.
-func invitationHandlers() map[string]handler { return nil }
+func invitationHandlers() map[string]handler {
+	return map[string]handler{
+		"POST /invitation/new":    (*API).newInvitation,
+		"GET /invitation/info":    (*API).invitationInfo,
+		"POST /invitation/update": (*API).updateInvitation,
+		"POST /invitation/delete": (*API).deleteInvitation,
+	}
+}
+
+// invitationTime is how long an invitation is good for.
+const invitationTime = 7 * 24 * time.Hour
+
+// invitationRow is an invitation as its routes answer it.
+type invitationRow struct {
+	ID         string `json:"id"`
+	UserID     string `json:"user_id"`
+	Accepted   bool   `json:"is_accepted"`
+	AcceptedAt *isoZ  `json:"accepted_at"`
+	ExpiresAt  isoZ   `json:"expires_at"`
+	CreatedAt  isoZ   `json:"created_at"`
+	CreatedBy  string `json:"created_by"`
+	UpdatedAt  isoZ   `json:"updated_at"`
+	UpdatedBy  string `json:"updated_by"`
+}
+
+func invitationOf(i *identity.Invitation) invitationRow {
+	return invitationRow{
+		ID: i.ID, UserID: i.UserID, Accepted: i.Accepted, AcceptedAt: zulu(i.AcceptedAt), ExpiresAt: isoZ(i.ExpiresAt),
+		CreatedAt: isoZ(i.CreatedAt), CreatedBy: i.CreatedBy, UpdatedAt: isoZ(i.UpdatedAt), UpdatedBy: i.UpdatedBy,
+	}
+}
+
+// organizationsOf are the organizations of a user.
+func organizationsOf(c *Call, r store.Reader, user string) ([]string, error) {
+	found, err := store.Find[identity.OrganizationMember](c.Ctx, r, store.Query{Where: []store.Cond{store.Eq("user_id", user)}})
+	out := make([]string, len(found))
+	for i, m := range found {
+		out[i] = m.OrganizationID
+	}
+	return out, err
+}
+
+// mayInvite says whether the caller may have to do with a user's invitations:
+// who holds one may set the user's password. A user that it may not invite
+// looks like one that is missing.
+func (a *API) mayInvite(c *Call, tx *store.Tx, user, param string) *llm.Error {
+	if e := c.Recheck(tx); e != nil {
+		return e
+	}
+	absent := notFound("There is no such user.", param)
+	if param == "invitation_id" {
+		absent = notFound("There is no such invitation.", param)
+	}
+	u, err := store.Get[identity.User](c.Ctx, tx, user)
+	if missing(err) {
+		return absent
+	}
+	if err != nil {
+		return a.failed(err)
+	}
+	admin, e := c.Admin()
+	if e != nil || admin {
+		return e
+	}
+	organizations, err := organizationsOf(c, tx, user)
+	if err != nil {
+		return a.failed(err)
+	}
+	ok, e := c.Allowed(access.InvitationWrite, access.Target{UserID: user, OrganizationID: u.OrganizationID, Organizations: organizations})
+	if e != nil {
+		return e
+	}
+	role, _ := identity.RoleNamed(u.Role)
+	if !ok || role == identity.RoleProxyAdmin || role == identity.RoleProxyAdminViewer {
+		return absent
+	}
+	return nil
+}
+
+func (a *API) newInvitation(c *Call) (any, *llm.Error) {
+	i := &identity.Invitation{ID: newID(), UserID: c.Body.Text("user_id")}
+	e := a.change(c, func(tx *store.Tx) *llm.Error {
+		if e := a.mayInvite(c, tx, i.UserID, "user_id"); e != nil {
+			return e
+		}
+		i.ExpiresAt = tx.Now().Add(invitationTime)
+		return a.failed(tx.Insert(i))
+	})
+	if e != nil {
+		return nil, e
+	}
+	return invitationOf(i), nil
+}
+
+// invitation reads an invitation that the caller may have to do with.
+func (a *API) invitation(c *Call, tx *store.Tx, id string) (*identity.Invitation, *llm.Error) {
+	i, err := store.Get[identity.Invitation](c.Ctx, tx, id)
+	if missing(err) {
+		return nil, notFound("There is no such invitation.", "invitation_id")
+	}
+	if err != nil {
+		return nil, a.failed(err)
+	}
+	return i, a.mayInvite(c, tx, i.UserID, "invitation_id")
+}
+
+// invitationDone runs what is done to an invitation and answers it.
+func (a *API) invitationDone(c *Call, id string, do func(tx *store.Tx, i *identity.Invitation) error) (any, *llm.Error) {
+	var row invitationRow
+	e := a.change(c, func(tx *store.Tx) *llm.Error {
+		i, e := a.invitation(c, tx, id)
+		if e != nil {
+			return e
+		}
+		err := do(tx, i)
+		row = invitationOf(i)
+		return a.failed(err)
+	})
+	return row, e
+}
+
+func (a *API) invitationInfo(c *Call) (any, *llm.Error) {
+	return a.invitationDone(c, c.Arg("invitation_id"), func(*store.Tx, *identity.Invitation) error { return nil })
+}
+
+func (a *API) updateInvitation(c *Call) (any, *llm.Error) {
+	return a.invitationDone(c, c.Body.Text("invitation_id"), func(tx *store.Tx, i *identity.Invitation) error {
+		accepted := c.Body.Bool("is_accepted")
+		if accepted == i.Accepted {
+			return nil
+		}
+		i.Accepted, i.AcceptedAt = accepted, nil
+		if now := tx.Now(); accepted {
+			i.AcceptedAt = &now
+		}
+		return tx.Update(i)
+	})
+}
+
+func (a *API) deleteInvitation(c *Call) (any, *llm.Error) {
+	return a.invitationDone(c, c.Body.Text("invitation_id"), func(tx *store.Tx, i *identity.Invitation) error { return tx.Delete(i) })
+}

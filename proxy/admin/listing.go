@@ -1,9 +1,13 @@
 package admin
 
 import (
+	"cmp"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
@@ -23,7 +27,7 @@ type objects[T any] interface {
 // listed reads a list that LiteLLM answers whole: all of it, or the page that
 // the query asks for. size is the name of the parameter for a page's size.
 func listed[T any, P objects[T]](a *API, c *Call, size string, where []store.Cond, q store.Query) ([]*T, *llm.Error) {
-	q.Where, q.Limit = where, longestList+1
+	q.Where, q.Order, q.Limit = where, cmp.Or(q.Order, "created_at"), longestList+1
 	if paged := c.Arg("page") != "" || c.Arg(size) != ""; paged {
 		q.Limit = c.ArgInt(size, 100)
 		q.Offset = (c.ArgInt("page", 1) - 1) * q.Limit
@@ -67,4 +71,13 @@ func newID() string {
 	_, _ = rand.Read(b[:]) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// tokenOf is the digest of a key that is given as itself or by its digest.
+func tokenOf(key string) string {
+	if !strings.HasPrefix(key, "sk-") {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
 }
