@@ -114,6 +114,14 @@ func (t *Tx) InsertAs(a Action, o identity.Object) error {
 	t.number++
 	s := stampOf(o)
 	*s = identity.Stamp{ChangeNumber: t.number, CreatedAt: t.now, CreatedBy: t.by.User, UpdatedAt: t.now, UpdatedBy: t.by.User}
+	if err := t.insertRow(m, o); err != nil {
+		return err
+	}
+	return t.record(a, m, o, nil, o)
+}
+
+// insertRow writes an object as it is, without an audit row.
+func (t *Tx) insertRow(m *mapping, o identity.Object) error {
 	b := &builder{m: m, d: t.tx.dialect()}
 	b.add("INSERT INTO ", table(m.kind), " (", m.columnList(), ") VALUES (")
 	for i, c := range m.columns {
@@ -128,7 +136,7 @@ func (t *Tx) InsertAs(a Action, o identity.Object) error {
 	if _, err := t.tx.exec(t.ctx, b.text.String(), b.args); err != nil {
 		return fmt.Errorf("%s %s: %w", m.kind, m.id(o), err)
 	}
-	return t.record(a, m, o, nil, o)
+	return nil
 }
 
 // Update writes all columns of an object that exists, and its audit row.
@@ -177,6 +185,14 @@ func (t *Tx) Delete(o identity.Object) error {
 		return err
 	}
 	t.number++
+	if err := t.deleteRow(m, o); err != nil {
+		return err
+	}
+	return t.record(Deleted, m, o, before, nil)
+}
+
+// deleteRow removes an object without an audit row.
+func (t *Tx) deleteRow(m *mapping, o identity.Object) error {
 	b := &builder{m: m, d: t.tx.dialect()}
 	b.add("DELETE FROM ", table(m.kind))
 	if err := b.whereKey(o); err != nil {
@@ -185,7 +201,7 @@ func (t *Tx) Delete(o identity.Object) error {
 	if _, err := t.tx.exec(t.ctx, b.text.String(), b.args); err != nil {
 		return fmt.Errorf("%s %s: %w", m.kind, m.id(o), err)
 	}
-	return t.record(Deleted, m, o, before, nil)
+	return nil
 }
 
 // before reads the object as it is in the database.
