@@ -56,6 +56,8 @@ type Config struct {
 	ShortKeys      bool            // compat.short_custom_keys: chosen keys may be shorter than 24 characters
 	StoreModels    bool            // store_model_in_db: models, credentials and settings may be kept in the database
 	Models         ModelConfig
+	// TeamAdminFields are what a team's admin may change of it: team_admin_editable_team_fields.
+	TeamAdminFields []string
 }
 
 // Defaults are what a body leaves open, by the API's names of the fields.
@@ -70,6 +72,8 @@ type Defaults struct {
 type API struct {
 	c        Config
 	handlers map[string]handler
+
+	passwords passwords
 }
 
 // New makes an API. It fails where a route of the table has no handler, or a
