@@ -252,6 +252,12 @@ func refused(a Action, c Column, who *Standing, t Target) Refusal {
 			Message: "user not allowed to access this route, role= " + role + ". Trying to access: " + t.Route,
 		}
 	}
+	if a == KeyGenerateTeam && c == TeamKey && who.ServiceAccount() {
+		return Refusal{
+			Status: 403, Type: "internal_server_error",
+			Message: "Service account keys can only create keys for their own team. team_id=" + who.Key.TeamID,
+		}
+	}
 	if status == 0 {
 		status = 401
 		if r.text != "" && !roleless(c) {
@@ -263,12 +269,6 @@ func refused(a Action, c Column, who *Standing, t Target) Refusal {
 			Status: status, Type: "auth_error", Param: "None",
 			Message: "Authentication Error, Only proxy admin can be used to generate, delete, update info for new keys/users/teams. Route=" +
 				t.Route + ". Your role=" + role + ". Your user_id=" + masked(who.UserID),
-		}
-	}
-	if a == KeyGenerateTeam && c == TeamKey && who.ServiceAccount() {
-		return Refusal{
-			Status: 403, Type: "internal_server_error",
-			Message: "Service account keys can only create keys for their own team. team_id=" + who.Key.TeamID,
 		}
 	}
 	typ := r.typ

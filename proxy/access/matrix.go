@@ -89,7 +89,7 @@ var matrix = [Actions]row{
 	UserDelete:      {"/user/delete", "✓ ✗ s ✗401 ✗ ✗ ✗ ✗ ✗", false, refusal{}},
 
 	TeamNew:         {"/team/new, delete, block", "✓ ✗ s ✗401 ✗ ✗ ✗ ✗ ✗", false, refusal{}},
-	TeamInfo:        {"/team/info", "✓ ✓ s s s ✗403 ✗403 s ✗403", read, noTeam},
+	TeamInfo:        {"/team/info", "✓ ✓ s s s ✗403 ✗403 s,✗403 ✗403", read, noTeam},
 	TeamList:        {"/team/list", "✓ ✓ s,o o,✗401 o,✗401 o,✗401 o,✗401 ✗401 ✗401", read, refusal{}},
 	TeamUpdate:      {"/team/update", "✓ ✗ s s ✗403 ✗403 ✗403 ✗403 ✗403", false, noTeam},
 	TeamModels:      {"/team/model/add, delete", "✓ ✗ s s ✗403 ✗403 ✗ ✗ ✗", false, noMembers},
