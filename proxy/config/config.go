@@ -72,6 +72,9 @@ func Load(src Source) (*File, Problems) {
 		f.readRoot(r, read, absolute(src.Dir, f.Path))
 	}
 	if f.root != nil {
+		if !f.storesModels() {
+			src.Overlay = nil
+		}
 		f.overlaySections(r, src.Overlay)
 		f.settings(r, f.root)
 		f.sections(r)

@@ -11,7 +11,7 @@ func identityKeys() []Key {
 		{Name: "auth_key_max_expiration_days", Kind: Int, Default: "0, no bound", Doc: "longest life of a new key; also `auth_max_token_expiration_days`"},
 		{Name: "auth_max_token_expiration_days", Kind: Int, Doc: "the same as `auth_key_max_expiration_days`"},
 		{Name: "store_model_in_db", Kind: Bool, Default: "`STORE_MODEL_IN_DB`, false", Doc: "let the API keep models, credentials and settings in the database; they are laid over this file"},
-		{Name: "supported_db_objects", Kind: Texts, Default: "all", Doc: "what is taken from the database: of this release `models` (with their credentials) and `config`"},
+		{Name: "supported_db_objects", Kind: Texts, Default: "all", Doc: "what is taken from the database besides settings and credentials; of this release `models`"},
 		{Name: "default_team_disabled", Kind: Bool, Default: "`PROXY_DEFAULT_TEAM_DISABLED`, false", Doc: "every new key belongs to a team"},
 		{Name: "allowed_ips", Kind: Texts, Default: "all", Doc: "addresses and networks that may call; others get 403"},
 		{Name: "allowed_routes", Kind: Texts, Default: "all", Doc: "the routes that are served: paths, `/path/*` or names of groups; others get 403"},

@@ -57,6 +57,17 @@ func fixed(section, name string) string {
 	return ""
 }
 
+// storesModels reads store_model_in_db ahead of the section: nothing that the
+// database holds can change it.
+func (f *File) storesModels() bool {
+	if v := f.root.get("general_settings").get("store_model_in_db"); v != nil {
+		on, _ := asBool(v)
+		return on
+	}
+	on, _ := f.Environ.Bool("STORE_MODEL_IN_DB", false)
+	return on
+}
+
 // overlaySections lays the sections of the database over those of the file.
 func (f *File) overlaySections(r *report, o *Overlay) {
 	if o == nil {
@@ -149,7 +160,7 @@ func (f *File) overlayCredentials(into map[string]*value, o *Overlay) {
 
 // overlayModels adds the deployments of the database.
 func (f *File) overlayModels(r *report, o *Overlay, credentials map[string]*value) {
-	if o == nil {
+	if o == nil || !f.General.Stored("models") {
 		return
 	}
 	taken := map[string]bool{}

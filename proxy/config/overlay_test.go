@@ -30,7 +30,7 @@ func raw(pairs ...string) Objects {
 func loadOverlaid(t *testing.T, o *Overlay) (*File, Problems) {
 	t.Helper()
 	f, problems := Load(Source{
-		Flags: Flags{Config: "f.yaml"}, Environ: environ("LITELLM_MASTER_KEY=sk-never-shown", "OTHER_KEY=sk-other"), Overlay: o,
+		Flags: Flags{Config: "f.yaml"}, Environ: environ("LITELLM_MASTER_KEY=sk-never-shown", "OTHER_KEY=sk-other", "STORE_MODEL_IN_DB=True"), Overlay: o,
 		ReadFile: func(string) ([]byte, error) { return []byte(overlaidFile), nil },
 	})
 	if f == nil {
@@ -127,6 +127,27 @@ func TestOverlayNonsense(t *testing.T) {
 	for _, of := range []string{"no-params", "no-name", "bad-url", "bad-number", "bad-json", "deep", "no-credential", "f1", "good", "master_key", "max_request_size_mb", "litellm_key_header_name", "allowed_ips", "nonsense", "redis_url", "model_group_alias"} {
 		if !strings.Contains(problems.String(), of) {
 			t.Errorf("nothing is said of %s", of)
+		}
+	}
+}
+
+// TestOverlayOff: without store_model_in_db nothing of the database counts.
+func TestOverlayOff(t *testing.T) {
+	o := &Overlay{
+		Models:   []OverlayModel{{ID: "d", Name: "n", Params: raw("model", `"openai/x"`)}},
+		Sections: map[string]Objects{"general_settings": raw("max_request_size_mb", "2", "store_model_in_db", "true")},
+	}
+	for text, want := range map[string][2]int{
+		"general_settings: {store_model_in_db: false}":                               {0, 0},
+		"general_settings: {store_model_in_db: yes, supported_db_objects: [mcp]}":    {0, 2},
+		"general_settings: {store_model_in_db: yes, supported_db_objects: [models]}": {1, 2},
+	} {
+		f, problems := Load(Source{
+			Flags: Flags{Config: "f.yaml"}, Environ: environ("STORE_MODEL_IN_DB=True"), Overlay: o,
+			ReadFile: func(string) ([]byte, error) { return []byte(text), nil },
+		})
+		if f == nil || len(f.Models) != want[0] || f.General.MaxRequestMB != float64(want[1]) {
+			t.Errorf("%s: %+v\n%s", text, f, problems)
 		}
 	}
 }
