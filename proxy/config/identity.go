@@ -86,6 +86,7 @@ const (
 // identity completes what general_settings says of identity, once the section
 // is read.
 func (f *File) identity(r *report, v *value) {
+	f.General.StoreModels = f.storesModels()
 	f.General.AllowedIPs = networks(r, "general_settings.allowed_ips", v.get("allowed_ips"))
 	if contact := v.get("swagger_contact"); contact != nil && contact.is == mapping {
 		f.General.Contact = contact.appendJSON(nil)
