@@ -152,17 +152,7 @@ func (f ChangeFilter) write(b *builder) error {
 type moment struct{ to *time.Time }
 
 // Scan implements sql.Scanner.
-func (m *moment) Scan(src any) error {
-	switch v := src.(type) {
-	case time.Time:
-		*m.to = v.UTC()
-	case int64:
-		*m.to = time.UnixMicro(v).UTC()
-	default:
-		return fmt.Errorf("a %T is no time", src)
-	}
-	return nil
-}
+func (m *moment) Scan(src any) error { return scanTime(m.to, src) }
 
 // letters takes a document to the letter; NULL is nil.
 type letters struct{ to *json.RawMessage }
@@ -199,11 +189,6 @@ var objectTypes = map[identity.Kind]reflect.Type{
 	identity.KindConfig:             reflect.TypeFor[identity.ConfigItem](),
 	identity.KindInvitation:         reflect.TypeFor[identity.Invitation](),
 	identity.KindJWTMapping:         reflect.TypeFor[identity.JWTMapping](),
-}
-
-// stampOf is the stamp inside an object.
-func stampOf(o identity.Object) *identity.Stamp {
-	return reflect.ValueOf(o).Elem().FieldByName("Stamp").Addr().Interface().(*identity.Stamp)
 }
 
 // digestOf stands for a secret in a record: the same secret, the same text.

@@ -1,15 +1,10 @@
 package store
 
 import (
-	"database/sql/driver"
-	"encoding/json"
-	"fmt"
 	"reflect"
 	"strings"
-	"time"
 
 	"sluice/proxy/identity"
-	"sluice/proxy/money"
 )
 
 // column is one column of a table and the field that it is kept in.
@@ -19,13 +14,20 @@ type column struct {
 	key   bool
 	null  bool // an empty text is NULL
 	json  bool
+
+	optional bool // may be NULL
+	counter  bool // also written by others than Change: see Tx.UpdateAs
+	long     bool // a text of any length
 }
 
 // mapping is how the objects of a kind are kept.
 type mapping struct {
-	kind    identity.Kind
-	columns []column
-	keys    []column
+	kind     identity.Kind
+	columns  []column
+	keys     []column
+	counters []column
+	stamp    []int  // index of the stamp
+	list     string // of the columns
 }
 
 var mappings = map[identity.Kind]*mapping{
@@ -53,6 +55,11 @@ func mapped(k identity.Kind) *mapping { return mappings[k] }
 func newMapping(o identity.Object) *mapping {
 	m := &mapping{kind: o.Kind()}
 	m.read(reflect.TypeOf(o).Elem(), nil)
+	names := make([]string, len(m.columns))
+	for i, c := range m.columns {
+		names[i] = c.name
+	}
+	m.list = strings.Join(names, ", ")
 	return m
 }
 
@@ -62,12 +69,21 @@ func (m *mapping) read(t reflect.Type, at []int) {
 		f := t.Field(i)
 		index := append(at[:len(at):len(at)], i)
 		if f.Anonymous {
+			if f.Type == reflect.TypeFor[identity.Stamp]() {
+				m.stamp = index
+			}
 			m.read(f.Type, index)
 			continue
 		}
 		name, options, _ := strings.Cut(f.Tag.Get("db"), ",")
 		c := column{
 			name: name, field: index, key: options == "key", null: options == "null", json: options == "json",
+			optional: options == "null" || f.Type.Kind() == reflect.Pointer,
+			counter:  name == "spend" || name == "total_spend" || name == "last_active",
+			long:     name == "description" || name == "password" || options == "json",
+		}
+		if c.counter {
+			m.counters = append(m.counters, c)
 		}
 		m.columns = append(m.columns, c)
 		if c.key {
@@ -85,12 +101,11 @@ func (m *mapping) column(name string) (column, bool) {
 	return column{}, false
 }
 
-func (m *mapping) columnList() string {
-	names := make([]string, len(m.columns))
-	for i, c := range m.columns {
-		names[i] = c.name
-	}
-	return strings.Join(names, ", ")
+func (m *mapping) columnList() string { return m.list }
+
+// stampOf is the stamp inside an object.
+func (m *mapping) stampOf(o identity.Object) *identity.Stamp {
+	return reflect.ValueOf(o).Elem().FieldByIndex(m.stamp).Addr().Interface().(*identity.Stamp)
 }
 
 // id is the key of an object as changes name it.
@@ -101,157 +116,4 @@ func (m *mapping) id(o identity.Object) string {
 		parts[i] = v.FieldByIndex(c.field).String()
 	}
 	return strings.Join(parts, "/")
-}
-
-// value is a field as the database takes it.
-func (c column) value(d dialect, o identity.Object) (any, error) {
-	f := reflect.ValueOf(o).Elem().FieldByIndex(c.field)
-	if c.json {
-		return jsonText(f)
-	}
-	return d.value(f.Interface(), c.null)
-}
-
-// jsonText is a document; an absent list or map is an empty one.
-func jsonText(f reflect.Value) (string, error) {
-	switch {
-	case f.Kind() == reflect.Map && f.IsNil():
-		return "{}", nil
-	case f.Kind() == reflect.Slice && f.IsNil():
-		return "[]", nil
-	}
-	text, err := json.Marshal(f.Interface())
-	return string(text), err
-}
-
-// dialect is what the two databases take differently.
-type dialect struct{ sqlite bool }
-
-// value converts an argument. Empty text is NULL where null is set.
-func (d dialect) value(v any, null bool) (driver.Value, error) {
-	switch v := v.(type) {
-	case nil:
-		return nil, nil
-	case string:
-		if v == "" && null {
-			return nil, nil
-		}
-		return v, nil
-	case money.Nano:
-		return int64(v), nil
-	case *money.Nano:
-		if v == nil {
-			return nil, nil
-		}
-		return int64(*v), nil
-	case *int64:
-		if v == nil {
-			return nil, nil
-		}
-		return *v, nil
-	case int:
-		return int64(v), nil
-	case int64:
-		return v, nil
-	case bool:
-		if d.sqlite {
-			return truth(v), nil
-		}
-		return v, nil
-	case *time.Time:
-		if v == nil {
-			return nil, nil
-		}
-		return d.time(*v), nil
-	case time.Time:
-		return d.time(v), nil
-	default:
-		return nil, fmt.Errorf("a %T is no value of a column", v)
-	}
-}
-
-func truth(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// time is a moment in UTC, to the microsecond.
-func (d dialect) time(t time.Time) driver.Value {
-	if d.sqlite {
-		return t.UnixMicro()
-	}
-	return t.UTC().Truncate(time.Microsecond)
-}
-
-// destinations are what a row is scanned into.
-func (m *mapping) destinations(o any) []any {
-	v := reflect.ValueOf(o).Elem()
-	out := make([]any, len(m.columns))
-	for i, c := range m.columns {
-		out[i] = &destination{field: v.FieldByIndex(c.field), json: c.json}
-	}
-	return out
-}
-
-// destination takes a column of either database into a field.
-type destination struct {
-	field reflect.Value
-	json  bool
-}
-
-// Scan implements sql.Scanner, which pgx honours too.
-func (d *destination) Scan(src any) error {
-	f := d.field
-	if src == nil {
-		f.SetZero()
-		return nil
-	}
-	if d.json {
-		return json.Unmarshal(bytesOf(src), f.Addr().Interface())
-	}
-	if f.Kind() == reflect.Pointer {
-		p := reflect.New(f.Type().Elem())
-		f.Set(p)
-		f = p.Elem()
-	}
-	switch to := f.Addr().Interface().(type) {
-	case *string:
-		*to = string(bytesOf(src))
-		return nil
-	case *bool:
-		switch v := src.(type) {
-		case bool:
-			*to = v
-		case int64:
-			*to = v != 0
-		}
-		return nil
-	case *time.Time:
-		switch v := src.(type) {
-		case time.Time:
-			*to = v.UTC()
-		case int64:
-			*to = time.UnixMicro(v).UTC()
-		}
-		return nil
-	}
-	n, ok := src.(int64)
-	if !ok || !f.CanInt() {
-		return fmt.Errorf("a %T cannot be kept in a %s", src, f.Type())
-	}
-	f.SetInt(n)
-	return nil
-}
-
-func bytesOf(src any) []byte {
-	switch v := src.(type) {
-	case []byte:
-		return v
-	case string:
-		return []byte(v)
-	default:
-		return nil
-	}
 }

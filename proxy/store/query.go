@@ -41,6 +41,11 @@ func (b *builder) add(parts ...string) {
 }
 
 func (b *builder) bind(v any) error {
+	if s, ok := v.(string); ok {
+		if err := checkText("a condition", s); err != nil {
+			return err
+		}
+	}
 	converted, err := b.d.value(v, false)
 	if err != nil {
 		return err
@@ -117,7 +122,8 @@ func (b *builder) among(values []string) error {
 	return err
 }
 
-// Contains holds where the column contains the text, in any case.
+// Contains holds where the column contains the text, whatever the case of ASCII
+// letters.
 func Contains(column, text string) Cond {
 	return Cond{func(b *builder) error {
 		b.add("lower(")
@@ -125,10 +131,20 @@ func Contains(column, text string) Cond {
 			return err
 		}
 		b.add(") LIKE ")
-		err := b.bind("%" + escapeLike(strings.ToLower(text)) + "%")
+		err := b.bind("%" + escapeLike(lower(text)) + "%")
 		b.add(` ESCAPE '\'`)
 		return err
 	}}
+}
+
+// lower is what both databases make of a text: columns are in the collation C.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
 }
 
 func escapeLike(s string) string {
@@ -245,8 +261,11 @@ func (m *mapping) selects(d dialect, q Query, what string) (string, []any, error
 		if err := b.column(q.Order); err != nil {
 			return "", nil, err
 		}
-		// Where a value is missing it comes last, in both databases and directions.
-		b.add(direction, " NULLS LAST, ")
+		b.add(direction)
+		if c, _ := m.column(q.Order); c.optional { // last, in both databases and directions
+			b.add(" NULLS LAST") // elsewhere it would only keep an index from being used
+		}
+		b.add(", ")
 	}
 	for i, k := range m.keys {
 		if i > 0 {

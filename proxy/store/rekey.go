@@ -18,6 +18,7 @@ func (t *Tx) Rekey(a Action, was, is identity.Object) error {
 	if err != nil {
 		return err
 	}
+	t.keep(m, was, is, before)
 	t.number++
 	if err := t.deleteRow(m, was); err != nil {
 		return err
@@ -26,8 +27,8 @@ func (t *Tx) Rekey(a Action, was, is identity.Object) error {
 		return err
 	}
 	t.number++
-	s := stampOf(is)
-	*s = *stampOf(before)
+	s := m.stampOf(is)
+	*s = *m.stampOf(before)
 	s.ChangeNumber, s.UpdatedAt, s.UpdatedBy = t.number, t.now, t.by.User
 	if err := t.insertRow(m, is); err != nil {
 		return err

@@ -3,13 +3,12 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"sluice/proxy/identity"
 )
 
-// Fold holds where the column is the text in any case, as e-mail addresses are
-// compared.
+// Fold holds where the column is the text whatever the case of ASCII letters, as
+// e-mail addresses are compared.
 func Fold(column, text string) Cond {
 	return Cond{func(b *builder) error {
 		b.add("lower(")
@@ -17,7 +16,7 @@ func Fold(column, text string) Cond {
 			return err
 		}
 		b.add(") = ")
-		return b.bind(strings.ToLower(text))
+		return b.bind(lower(text))
 	}}
 }
 

@@ -73,7 +73,7 @@ func newResolver(d dialect) resolver {
 	all := func(k identity.Kind, alias, where string) string {
 		return "SELECT " + mapped(k).columnsOf(alias) + " FROM " + table(k) + " " + alias + " WHERE " + where
 	}
-	member, orgs := "(m.team_id, m.user_id) IN (SELECT unnest($1::text[]), unnest($2::text[]))", "organization_id"
+	member := "(m.team_id, m.user_id) IN (SELECT unnest($1::text[]), unnest($2::text[]))"
 	if d.sqlite {
 		member = "(m.team_id, m.user_id) IN (SELECT t.value, u.value FROM json_each($1) t JOIN json_each($2) u ON u.key = t.key)"
 	}
@@ -83,7 +83,7 @@ func newResolver(d dialect) resolver {
 	}
 	ofTeams := "SELECT organization_id FROM sluice.teams WHERE " + teams + " AND organization_id IS NOT NULL"
 	ofUsers := "SELECT organization_id FROM sluice.users WHERE " + users + " AND organization_id IS NOT NULL"
-	orgs = d.list("$3") + " UNION " + ofTeams + " UNION " + ofUsers
+	orgs := d.list("$3") + " UNION " + ofTeams + " UNION " + ofUsers
 	return resolver{
 		keys: "SELECT h.number, x.* FROM sluice.change_head h LEFT JOIN (" +
 			"SELECT " + k.columnsOf("k") + ", " + nulls + " FROM sluice.keys k WHERE k.token IN (" + d.list("$1") + ")" +
@@ -144,11 +144,13 @@ func (s *Store) resolveKeys(ctx context.Context, d dialect, digests []string) (*
 	}
 	out := &identity.Resolved{}
 	known := map[string]bool{}
-	keys, retired := mapped(identity.KindKey), mapped(identity.KindRetiredKey)
+	keys, retired := mapped(identity.KindKey).row(), mapped(identity.KindRetiredKey).row()
+	dest := slices.Concat([]any{&out.Number}, keys.any, retired.any)
 	err = s.db.query(ctx, d.resolver().keys, []any{argument}, func(scan func(...any) error) error {
 		k, r := new(identity.Key), new(identity.RetiredKey)
-		dest := append([]any{&out.Number}, keys.destinations(k)...)
-		if err := scan(append(dest, retired.destinations(r)...)...); err != nil {
+		keys.into(k)
+		retired.into(r)
+		if err := scan(dest...); err != nil {
 			return err
 		}
 		if k.Token != "" && !known[k.Token] {
@@ -226,10 +228,10 @@ func (r *references) statements(q *resolver, to *identity.Resolved) []statement 
 
 // collect scans rows into new objects at the end of a list.
 func collect[T any, P pointer[T]](to *[]*T) func(scan func(...any) error) error {
-	m := mapped(P(nil).Kind())
+	r := mapped(P(nil).Kind()).row()
 	return func(scan func(...any) error) error {
 		o := new(T)
-		if err := scan(m.destinations(o)...); err != nil {
+		if err := scan(r.into(o)...); err != nil {
 			return err
 		}
 		*to = append(*to, o)
@@ -239,6 +241,11 @@ func collect[T any, P pointer[T]](to *[]*T) func(scan func(...any) error) error 
 
 // texts is a list of texts as one argument.
 func (d dialect) texts(values []string) (any, error) {
+	for _, v := range values {
+		if err := checkText("a condition", v); err != nil {
+			return nil, err
+		}
+	}
 	if !d.sqlite {
 		if values == nil {
 			values = []string{}

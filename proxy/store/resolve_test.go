@@ -106,7 +106,7 @@ func TestResolve(t *testing.T) {
 		if r, err := s.Resolve(ctx, unknown); err != nil || r.Number != head || len(r.Keys)+len(r.Retired) != 0 {
 			t.Errorf("unknown: %+v %v", r, err)
 		}
-		if r, err := s.Resolve(ctx, append(unknown, "k2", "k3")); err != nil || len(r.Keys) != 2 || len(r.Budgets) != 0 {
+		if r, err := s.Resolve(ctx, slices.Concat(unknown, []string{"k2", "k3"})); err != nil || len(r.Keys) != 2 || len(r.Budgets) != 0 {
 			t.Errorf("keys of nobody: %+v %v", r, err)
 		}
 		if r, err := s.Resolve(ctx, nil); err != nil || r.Number != head || len(r.Keys) != 0 {

@@ -182,16 +182,14 @@ func Find[T any, P pointer[T]](ctx context.Context, r Reader, q Query) ([]*T, er
 		return nil, err
 	}
 	var out []*T
-	err = db.query(ctx, sql, args, func(scan func(...any) error) error {
-		o := new(T)
-		if err := scan(m.destinations(o)...); err != nil {
-			return err
-		}
-		out = append(out, o)
-		return nil
-	})
+	err = db.query(ctx, sql, args, collect[T, P](&out))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", m.kind.Table(), err)
+	}
+	if tx, ok := r.(*Tx); ok {
+		for _, o := range out {
+			tx.saw(m, P(o))
+		}
 	}
 	return out, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -44,6 +46,57 @@ type Tx struct {
 	now    time.Time
 	number int64
 	done   []Changed
+	seen   map[identity.Object][]any // counters of the objects that were read
+}
+
+// saw remembers the counters of an object that was read.
+func (t *Tx) saw(m *mapping, o identity.Object) {
+	if len(m.counters) == 0 {
+		return
+	}
+	if t.seen == nil {
+		t.seen = map[identity.Object][]any{}
+	}
+	t.seen[o] = m.counts(o)
+}
+
+// counts are the values of the counters; money and times, which compare by ==.
+func (m *mapping) counts(o identity.Object) []any {
+	out := make([]any, len(m.counters))
+	for i, c := range m.counters {
+		out[i], _ = c.value(dialect{sqlite: true}, o)
+	}
+	return out
+}
+
+// keep gives an object the counters that the row has now where they were not
+// changed since it, or the one that it replaces, was read.
+func (t *Tx) keep(m *mapping, was, is, before identity.Object) {
+	untouched := t.untouched(m, was, before)
+	from, to := reflect.ValueOf(before).Elem(), reflect.ValueOf(is).Elem()
+	old, now := m.counts(was), m.counts(is)
+	for i, c := range m.counters {
+		if untouched[c.name] && now[i] == old[i] {
+			to.FieldByIndex(c.field).Set(from.FieldByIndex(c.field))
+		}
+	}
+}
+
+// untouched says which counters of an object were not changed since it was read:
+// what has been added to them meanwhile stays.
+func (t *Tx) untouched(m *mapping, o, before identity.Object) map[string]bool {
+	if len(m.counters) == 0 {
+		return nil
+	}
+	old, ok := t.seen[o]
+	if !ok {
+		old = m.counts(before)
+	}
+	out := map[string]bool{}
+	for i, v := range m.counts(o) {
+		out[m.counters[i].name] = v == old[i]
+	}
+	return out
 }
 
 func (t *Tx) reader() querier { return t.tx }
@@ -57,6 +110,8 @@ func (t *Tx) Now() time.Time { return t.now }
 // as it is. fn may be run again where the database asks for it.
 func (s *Store) Change(ctx context.Context, by Actor, fn func(tx *Tx) error) error {
 	const tries = 5
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	for i := 1; ; i++ {
 		done, err := s.change(ctx, by, fn)
 		if err == nil {
@@ -65,9 +120,23 @@ func (s *Store) Change(ctx context.Context, by Actor, fn func(tx *Tx) error) err
 			}
 			return nil
 		}
-		if i == tries || !again(err) || ctx.Err() != nil {
+		if i == tries || !again(err) {
 			return err
 		}
+		if err := pause(ctx, rand.N(time.Duration(i)*20*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait to try again: %w", ctx.Err())
 	}
 }
 
@@ -90,13 +159,12 @@ func (s *Store) change(ctx context.Context, by Actor, fn func(tx *Tx) error) ([]
 		return nil, err
 	}
 	if len(t.done) > 0 {
-		if _, err := db.exec(ctx, "UPDATE sluice.change_head SET number = $1 WHERE id = 1", []any{t.number}); err != nil {
-			return nil, fmt.Errorf("raise the change head: %w", err)
-		}
+		raise := "UPDATE sluice.change_head SET number = $1 WHERE id = 1"
 		if !db.dialect().sqlite {
-			if _, err := db.exec(ctx, "SELECT pg_notify('sluice_changes', $1)", []any{strconv.FormatInt(t.number, 10)}); err != nil {
-				return nil, fmt.Errorf("notify: %w", err)
-			}
+			raise += " RETURNING pg_notify('sluice_changes', number::text)"
+		}
+		if _, err := db.exec(ctx, raise, []any{t.number}); err != nil {
+			return nil, fmt.Errorf("raise the change head: %w", err)
 		}
 	}
 	if err := db.commit(ctx); err != nil {
@@ -112,7 +180,7 @@ func (t *Tx) Insert(o identity.Object) error { return t.InsertAs(Created, o) }
 func (t *Tx) InsertAs(a Action, o identity.Object) error {
 	m := mapped(o.Kind())
 	t.number++
-	s := stampOf(o)
+	s := m.stampOf(o)
 	*s = identity.Stamp{ChangeNumber: t.number, CreatedAt: t.now, CreatedBy: t.by.User, UpdatedAt: t.now, UpdatedBy: t.by.User}
 	if err := t.insertRow(m, o); err != nil {
 		return err
@@ -139,7 +207,9 @@ func (t *Tx) insertRow(m *mapping, o identity.Object) error {
 	return nil
 }
 
-// Update writes all columns of an object that exists, and its audit row.
+// Update writes all columns of an object that exists, and its audit row. Spend
+// and the time of the last use are counted without a Change: they are written
+// only where they are others than when the object was read in this transaction.
 func (t *Tx) Update(o identity.Object) error { return t.UpdateAs(Updated, o) }
 
 // UpdateAs is Update under another action.
@@ -150,13 +220,13 @@ func (t *Tx) UpdateAs(a Action, o identity.Object) error {
 		return err
 	}
 	t.number++
-	s := stampOf(o)
+	s := m.stampOf(o)
 	s.ChangeNumber, s.UpdatedAt, s.UpdatedBy = t.number, t.now, t.by.User
 	b := &builder{m: m, d: t.tx.dialect()}
 	b.add("UPDATE ", table(m.kind), " SET ")
-	first := true
+	first, untouched := true, t.untouched(m, o, before)
 	for _, c := range m.columns {
-		if c.key || c.name == "created_at" || c.name == "created_by" {
+		if untouched[c.name] || c.key || c.name == "created_at" || c.name == "created_by" {
 			continue
 		}
 		if !first {
@@ -204,13 +274,17 @@ func (t *Tx) deleteRow(m *mapping, o identity.Object) error {
 	return nil
 }
 
-// before reads the object as it is in the database.
+// before reads the object as it is in the database, and keeps others from
+// counting in it until the transaction ends.
 func (t *Tx) before(m *mapping, o identity.Object) (identity.Object, error) {
 	old := m.fresh()
 	b := &builder{m: m, d: t.tx.dialect()}
 	b.add("SELECT ", m.columnList(), " FROM ", table(m.kind))
 	if err := b.whereKey(o); err != nil {
 		return nil, err
+	}
+	if !t.tx.dialect().sqlite {
+		b.add(" FOR UPDATE")
 	}
 	found := false
 	err := t.tx.query(t.ctx, b.text.String(), b.args, func(scan func(...any) error) error {

@@ -144,5 +144,6 @@ CREATE INDEX keys_project_id ON keys (project_id);
 CREATE INDEX users_created_at ON users (created_at);
 CREATE INDEX teams_created_at ON teams (created_at);
 CREATE INDEX models_team_id ON models (team_id);
+CREATE INDEX keys_budget_id ON keys (budget_id) WHERE budget_id IS NOT NULL;
 
 PRAGMA user_version = 2;

@@ -1,0 +1,175 @@
+package store
+
+import (
+	"database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sluice/proxy/identity"
+	"sluice/proxy/money"
+)
+
+// longest is the length of names and ids in bytes: two of them fit into an index
+// row of PostgreSQL (2704 bytes).
+const longest = 1024
+
+// value is a field as the database takes it.
+func (c column) value(d dialect, o identity.Object) (any, error) {
+	f := reflect.ValueOf(o).Elem().FieldByIndex(c.field)
+	if c.json {
+		return c.document(f)
+	}
+	if f.Kind() == reflect.String {
+		if n := f.Len(); n > longest && !c.long {
+			return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are possible", ErrInvalid, c.name, n, longest)
+		}
+		if c.key && f.Len() == 0 {
+			return nil, fmt.Errorf("%w: %s is empty", ErrInvalid, c.name)
+		}
+		if err := checkText(c.name, f.String()); err != nil {
+			return nil, err
+		}
+	}
+	return d.value(f.Interface(), c.null)
+}
+
+// document is the JSON of a field; an absent list or map is an empty one.
+func (c column) document(f reflect.Value) (string, error) {
+	switch {
+	case f.Kind() == reflect.Map && f.IsNil():
+		return "{}", nil
+	case f.Kind() == reflect.Slice && f.IsNil():
+		return "[]", nil
+	}
+	text, err := json.Marshal(f.Interface())
+	if err != nil {
+		return "", fmt.Errorf("%w: %s: %w", ErrInvalid, c.name, err)
+	}
+	return string(text), checkDocument(c.name, string(text))
+}
+
+// checkText refuses what PostgreSQL cannot keep, on both databases.
+func checkText(name, s string) error {
+	if strings.IndexByte(s, 0) >= 0 {
+		return fmt.Errorf("%w: %s holds a NUL character, which no text may", ErrInvalid, name)
+	}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%w: %s is not UTF-8", ErrInvalid, name)
+	}
+	return nil
+}
+
+// checkDocument does the same for the strings inside a JSON document: a NUL and
+// a half of a surrogate pair can only be there as escapes.
+func checkDocument(name, s string) error {
+	if err := checkText(name, s); err != nil {
+		return err
+	}
+	for i := strings.IndexByte(s, '\\'); i >= 0 && i+1 < len(s); {
+		step := 2
+		if s[i+1] == 'u' && i+6 <= len(s) {
+			step = 6
+			r := escaped(s[i:])
+			switch {
+			case r == 0:
+				return fmt.Errorf("%w: %s holds a NUL character, which no text may", ErrInvalid, name)
+			case r >= 0xdc00 && r <= 0xdfff:
+				return errSurrogate(name)
+			case r >= 0xd800 && r <= 0xdbff:
+				if low := escaped(s[i+6:]); low < 0xdc00 || low > 0xdfff {
+					return errSurrogate(name)
+				}
+				step = 12
+			}
+		}
+		next := strings.IndexByte(s[i+step:], '\\')
+		if next < 0 {
+			return nil
+		}
+		i += step + next
+	}
+	return nil
+}
+
+func errSurrogate(name string) error {
+	return fmt.Errorf("%w: %s holds one half of a pair of surrogates", ErrInvalid, name)
+}
+
+// escaped is the code unit of \uXXXX at the beginning of a text, -1 if there is
+// none.
+func escaped(s string) int {
+	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(s[2:6], 16, 16)
+	if err != nil {
+		return -1
+	}
+	return int(n)
+}
+
+// dialect is what the two databases take differently.
+type dialect struct{ sqlite bool }
+
+// value converts an argument. Empty text is NULL where null is set.
+func (d dialect) value(v any, null bool) (driver.Value, error) {
+	switch v := v.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		if v == "" && null {
+			return nil, nil
+		}
+		return v, nil
+	case money.Nano:
+		return int64(v), nil
+	case *money.Nano:
+		if v == nil {
+			return nil, nil
+		}
+		return int64(*v), nil
+	case *int64:
+		if v == nil {
+			return nil, nil
+		}
+		return *v, nil
+	case int:
+		return int64(v), nil
+	case int64:
+		return v, nil
+	case bool:
+		if d.sqlite {
+			return truth(v), nil
+		}
+		return v, nil
+	case *time.Time:
+		if v == nil {
+			return nil, nil
+		}
+		return d.time(*v), nil
+	case time.Time:
+		return d.time(v), nil
+	default:
+		return nil, fmt.Errorf("a %T is no value of a column", v)
+	}
+}
+
+func truth(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// time is a moment in UTC, to the microsecond.
+func (d dialect) time(t time.Time) driver.Value {
+	if d.sqlite {
+		return t.UnixMicro()
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}
