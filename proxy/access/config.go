@@ -17,7 +17,9 @@ func configRoutes() []Route {
 	remove.Body = []Field{field, section}
 	whole := route("POST", "/config/update", "Set settings of several sections; what is not named stays", SettingsWrite)
 	whole.Body = []Field{
-		{Name: "general_settings", Type: Object}, {Name: "litellm_settings", Type: Object}, {Name: "router_settings", Type: Object},
+		{Name: "general_settings", Type: Object},
+		{Name: "litellm_settings", Type: Object},
+		{Name: "router_settings", Type: Object},
 		{Name: "environment_variables", Type: Object, Summary: "Refused: the environment cannot be written over the API."},
 		{Name: "model_list", Type: Any, Summary: "Refused: add models with /model/new."},
 	}

@@ -22,6 +22,9 @@ type Catalog interface {
 	// problem of one field is a *FieldError.
 	Check(name string, params, info identity.Fields) error
 
+	// Credentials are those of the file. Secrets in their values are Masked.
+	Credentials() []FileCredential
+
 	// CheckConfig says what is wrong with a section of the configuration that
 	// has these settings over those of the file. Settings that are not known are
 	// a problem.
@@ -47,6 +50,13 @@ type Deployment struct {
 	TeamID  string // serves this team alone; "": everybody who may use Name
 	Blocked bool
 	DB      bool // kept in the database, else in the file
+}
+
+// FileCredential is one entry of credential_list.
+type FileCredential struct {
+	Name   string
+	Values map[string]string
+	Info   identity.Fields
 }
 
 // Setting is one setting of a section.
@@ -77,10 +87,10 @@ func (e *FieldError) Error() string {
 type ModelConfig struct {
 	Catalog Catalog    // nil: there are no deployments, and nothing is checked beyond its type
 	Ring    *seal.Ring // nil: nothing can be sealed, so nothing secret is stored
-	// MayUse says whether a caller may call a model by this public name: lists of
-	// models are cut down to what it says. nil: by the
-	// list of its key alone.
-	MayUse func(who *auth.Identity, name string) bool
+	// MayUse says whether a caller may call a model by this public name, whose
+	// deployments are in these access groups: lists of models are cut down to
+	// what it says. nil: by the list of the key alone.
+	MayUse func(who *auth.Identity, name string, groups []string) bool
 	// TeamBases are the api_base that team admins may give to deployments of
 	// their teams. Those of proxy admins need not be listed.
 	TeamBases []string
