@@ -15,6 +15,7 @@ func topKeys() []Key {
 		{Name: "environment_variables", Kind: Map, Doc: "variables that are set over those of the process"},
 		{Name: "include", Kind: Texts, Doc: "further files, relative to this one: their lists are appended, other keys replace"},
 		{Name: "compat", Kind: Map, Doc: "switches back to a behaviour that this product changes on purpose"},
+		{Name: "dependencies", Kind: Map, Doc: "OpenGateLLM's: of `postgres` count `url`, `pool_size` + `max_overflow`, `pool_timeout` and `connect_args`, where `general_settings` does not say otherwise"},
 		{Name: "guardrails", Kind: List, Use: Guards, Doc: "requests are not guarded"},
 		{Name: "policies", Kind: List, Use: Guards, Doc: "requests are not guarded"},
 		{Name: "policy_attachments", Kind: List, Use: Guards, Doc: "requests are not guarded"},

@@ -74,7 +74,6 @@ func litellmKeys() []Key {
 func generalKeys() []Key {
 	keys := []Key{
 		{Name: "master_key", Kind: Secret, Default: "`LITELLM_MASTER_KEY`", Doc: "key of the administrator; begins with `sk-`. Without one a key is made at the first start"},
-		{Name: "database_url", Kind: Secret, Default: "`DATABASE_URL`", Doc: "PostgreSQL; without it SQLite in the state directory"},
 		{Name: "allow_requests_on_db_unavailable", Kind: Bool, Default: "false", Doc: "start and serve while the database is away: keys that nobody knows yet are admitted to model calls then. Private networks only"},
 		{Name: "always_include_stream_usage", Kind: Bool, Default: "false", Doc: "streams end with a chunk that holds the usage, asked for or not"},
 		{Name: "max_request_size_mb", Kind: Megabyte, Doc: "larger requests are refused"},
@@ -88,9 +87,6 @@ func generalKeys() []Key {
 		{Name: "completion_model", Kind: Text, Doc: "the model of chat completions, whatever the client asks for"},
 		{Name: "disable_prisma_schema_update", Kind: Bool, Use: Guards, Default: "false", Doc: "migrations run all the same; set `DISABLE_SCHEMA_UPDATE`"},
 		{Name: "infer_model_from_keys", Kind: Bool, Default: "false", Doc: "also serve every provider whose key is in the environment, under its prefix"},
-		{Name: "database_connection_pool_limit", Kind: Int, Use: Later, Default: "10", Doc: "connections of a worker"},
-		{Name: "database_connection_timeout", Kind: Seconds, Use: Later, Default: "60", Doc: "longest wait for a connection"},
-		{Name: "database_connection_pool_timeout", Kind: Seconds, Use: Later, Default: "60", Doc: "the same as `database_connection_timeout`"},
 		{Name: "custom_auth", Kind: Text, Use: Never, Doc: "foreign code never runs in this process; keys are checked as usual"},
 		{Name: "custom_key_generate", Kind: Text, Use: Never, Doc: "foreign code never runs in this process"},
 		{Name: "custom_sso", Kind: Text, Use: Never, Doc: "foreign code never runs in this process"},
@@ -108,20 +104,20 @@ func generalKeys() []Key {
 		{Name: "key_management_system", Kind: Text, Use: Guards, Doc: "secrets are read from the environment alone"},
 		{Name: "ui_access_mode", Kind: Any, Use: Later},
 	}
+	keys = append(keys, databaseKeys()...)
 	keys = append(keys, identityKeys()...)
 	keys = append(keys, rows(Later, Bool, "", `disable_error_logs disable_spend_logs disable_spend_updates use_redis_transaction_buffer
 		disable_reset_budget store_prompts_in_spend_logs store_prompts_in_cold_storage
-		database_disable_prepared_statements custom_auth_run_common_checks disable_retry_on_max_parallel_request_limit_error
+		custom_auth_run_common_checks disable_retry_on_max_parallel_request_limit_error
 		background_health_checks health_check_details use_shared_health_check enable_health_check_routing
 		health_check_ignore_transient_errors forward_llm_provider_auth_headers use_client_credentials_pass_through_routes
 		disable_responses_id_security
 		use_azure_key_vault use_google_kms auto_redirect_ui_login_to_sso block_robots enable_mcp_registry
 		require_end_user_mcp_access_defined`)...)
-	keys = append(keys, rows(Later, Seconds, "", `database_connect_timeout database_socket_timeout database_statement_timeout
-		database_lock_timeout database_idle_in_transaction_session_timeout database_max_idle_connection_lifetime proxy_batch_write_at
+	keys = append(keys, rows(Later, Seconds, "", `proxy_batch_write_at
 		proxy_budget_rescheduler_min_time proxy_budget_rescheduler_max_time proxy_batch_polling_interval alerting_threshold
 		health_check_interval health_check_staleness_threshold`)...)
-	keys = append(keys, rows(Later, Any, "", `database_extra_connection_params maximum_spend_logs_retention_period
+	keys = append(keys, rows(Later, Any, "", `maximum_spend_logs_retention_period
 		maximum_spend_logs_retention_interval maximum_spend_logs_cleanup_cron alerting alert_types alerting_args
 		alert_to_webhook_url alert_type_config spend_report_frequency custom_auth_settings litellm_jwtauth role_permissions
 		oauth2_config_mappings user_header_name user_header_mappings service_account_settings health_check_concurrency

@@ -29,23 +29,21 @@ type LiteLLM struct {
 
 // General is the section general_settings: the server, its keys, its database.
 type General struct {
-	MasterKey                  env.Secret    `cfg:"master_key"`   // "" where none is given: one is to be made
-	DatabaseURL                env.Secret    `cfg:"database_url"` // "" is SQLite
-	DatabasePoolLimit          int           `cfg:"database_connection_pool_limit"`
-	DatabaseTimeout            time.Duration `cfg:"database_connection_timeout,database_connection_pool_timeout"`
-	AllowRequestsOnDBDown      bool          `cfg:"allow_requests_on_db_unavailable"`
-	DisableSchemaUpdate        bool          `cfg:"disable_prisma_schema_update"`
-	AlwaysIncludeStreamUsage   bool          `cfg:"always_include_stream_usage"`
-	MaxRequestMB               float64       `cfg:"max_request_size_mb"`  // MiB; 0 is the server's default
-	MaxResponseMB              float64       `cfg:"max_response_size_mb"` // MiB; 0 is no bound of its own
-	KeyHeader                  string        `cfg:"litellm_key_header_name"`
-	UseXForwardedFor           *bool         `cfg:"use_x_forwarded_for"` // nil is not given: where a listener trusts proxies
-	ForwardClientHeaders       bool          `cfg:"forward_client_headers_to_llm_api"`
-	ForwardOpenAIOrg           bool          `cfg:"forward_openai_org_id"`
-	AllowClientSideCredentials bool          `cfg:"allow_client_side_credentials"`
-	AllowMockTestingParams     bool          `cfg:"dangerously_allow_mock_testing_request_params"`
-	CompletionModel            string        `cfg:"completion_model"` // forced model; "" for none
-	InferModelFromKeys         bool          `cfg:"infer_model_from_keys"`
+	Connection
+	MasterKey                  env.Secret `cfg:"master_key"` // "" where none is given: one is to be made
+	AllowRequestsOnDBDown      bool       `cfg:"allow_requests_on_db_unavailable"`
+	DisableSchemaUpdate        bool       `cfg:"disable_prisma_schema_update"`
+	AlwaysIncludeStreamUsage   bool       `cfg:"always_include_stream_usage"`
+	MaxRequestMB               float64    `cfg:"max_request_size_mb"`  // MiB; 0 is the server's default
+	MaxResponseMB              float64    `cfg:"max_response_size_mb"` // MiB; 0 is no bound of its own
+	KeyHeader                  string     `cfg:"litellm_key_header_name"`
+	UseXForwardedFor           *bool      `cfg:"use_x_forwarded_for"` // nil is not given: where a listener trusts proxies
+	ForwardClientHeaders       bool       `cfg:"forward_client_headers_to_llm_api"`
+	ForwardOpenAIOrg           bool       `cfg:"forward_openai_org_id"`
+	AllowClientSideCredentials bool       `cfg:"allow_client_side_credentials"`
+	AllowMockTestingParams     bool       `cfg:"dangerously_allow_mock_testing_request_params"`
+	CompletionModel            string     `cfg:"completion_model"` // forced model; "" for none
+	InferModelFromKeys         bool       `cfg:"infer_model_from_keys"`
 	Access
 	Docs
 }
@@ -111,7 +109,6 @@ const DefaultRequestTimeout = 600 * time.Second
 // settings reads the sections that are not lists.
 func (f *File) settings(r *report, root *value) {
 	f.LiteLLM.RequestTimeout, f.LiteLLM.RequireAuthForMetrics = DefaultRequestTimeout, true
-	f.General.DatabasePoolLimit, f.General.DatabaseTimeout = 10, time.Minute
 	f.Router.Strategy = "simple-shuffle"
 
 	v := root.get("litellm_settings")
@@ -130,6 +127,8 @@ func (f *File) settings(r *report, root *value) {
 		r.warnf(v.get("routing_strategy").at, "router_settings.routing_strategy", "%s is served as simple-shuffle in this release", quote(f.Router.Strategy))
 	}
 	f.checkForwarded(r, root.get("general_settings"))
+	f.databaseParameters(r, root.get("general_settings").get("database_extra_connection_params"))
+	f.dependencies(r, root)
 	f.checkGeneral(r, root.get("general_settings"))
 	f.identity(r, root.get("general_settings"))
 }
