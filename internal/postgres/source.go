@@ -51,6 +51,10 @@ func (s *Source) Database() string { return s.settings["dbname"] }
 // User is the role that logs in.
 func (s *Source) User() string { return s.settings["user"] }
 
+// SocketTimeout is socket_timeout: the longest time of one statement, 0 when not
+// given.
+func (s *Source) SocketTimeout() time.Duration { return s.socketTimeout }
+
 // schemes that mean PostgreSQL; the +driver forms are SQLAlchemy's.
 var schemes = []string{
 	"postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg", "postgresql+psycopg", "postgresql+psycopg2",

@@ -12,7 +12,11 @@ func connection(t *testing.T, text string) (*File, string) {
 	if f == nil {
 		f = &File{}
 	}
-	return f, problems.String()
+	var all strings.Builder
+	for _, p := range problems {
+		all.WriteString(p.String() + "\n")
+	}
+	return f, all.String()
 }
 
 func TestConnection(t *testing.T) {

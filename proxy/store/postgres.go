@@ -32,6 +32,9 @@ type server struct {
 
 func openPostgres(c Config) (*server, error) {
 	o := c.Options
+	if o.StatementTimeout == 0 {
+		o.StatementTimeout = c.Postgres.SocketTimeout()
+	}
 	for _, t := range []struct {
 		to   *time.Duration
 		time time.Duration
