@@ -139,8 +139,8 @@ func (a *API) updateJWTMapping(c *Call) (any, *llm.Error) {
 	return row, e
 }
 
-// done is the answer to what has nothing else to tell.
-type done struct {
+// success is the answer to what has nothing else to tell.
+type success struct {
 	Status string `json:"status"`
 }
 
@@ -152,7 +152,7 @@ func (a *API) deleteJWTMapping(c *Call) (any, *llm.Error) {
 		}
 		return a.failed(tx.Delete(m))
 	})
-	return done{"success"}, e
+	return success{"success"}, e
 }
 
 func (a *API) jwtMappingInfo(c *Call) (any, *llm.Error) {
