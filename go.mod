@@ -12,6 +12,7 @@ require (
 	github.com/ochinchina/supervisord/process v0.0.0-20210503132557-74b0760cc12e
 	github.com/pressly/goose/v3 v3.29.0
 	github.com/redis/rueidis v1.0.79
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/sirupsen/logrus v1.10.0
 	github.com/valyala/fasthttp v1.77.0
 	go.uber.org/automaxprocs v1.6.0

@@ -87,5 +87,9 @@ const (
 	Actions
 )
 
+// Open is true where there are objects to which a caller of the column may do
+// it.
+func (a Action) Open(c Column) bool { return table[a][c].terms != "" }
+
 // String is the action in words, as the matrix has it.
 func (a Action) String() string { return matrix[a].name }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/url"
+	"sync"
 	"time"
 
 	"sluice/proxy/access"
@@ -56,6 +57,7 @@ type Config struct {
 	ShortKeys      bool            // compat.short_custom_keys: chosen keys may be shorter than 24 characters
 	StoreModels    bool            // store_model_in_db: models, credentials and settings may be kept in the database
 	Models         ModelConfig
+	Docs           Docs
 	// TeamAdminFields are what a team's admin may change of it: team_admin_editable_team_fields.
 	TeamAdminFields []string
 }
@@ -72,6 +74,7 @@ type Defaults struct {
 type API struct {
 	c        Config
 	handlers map[string]handler
+	spec     func() ([]byte, error) // the OpenAPI document
 
 	passwords passwords
 }
@@ -89,7 +92,7 @@ func New(c Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &API{c: c, handlers: handlers}, nil
+	return &API{c: c, handlers: handlers, spec: sync.OnceValues(func() ([]byte, error) { return openAPI(&c.Docs, access.Routes()) })}, nil
 }
 
 // handler answers one route. What it returns is marshalled as the answer's

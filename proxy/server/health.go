@@ -17,6 +17,11 @@ func (s *Server) options(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 }
 
 func (s *Server) root(ctx *fasthttp.RequestCtx, c *conn, k *call) {
+	if s.c.RootURL != "" {
+		ctx.Response.Header.Set("Location", s.c.RootURL)
+		s.write(ctx, c, k, 307, "text/plain; charset=utf-8", nil)
+		return
+	}
 	s.writeJSON(ctx, c, k, 200, []byte(`"Sluice: RUNNING"`))
 }
 

@@ -99,10 +99,9 @@ func (c *Config) at(row *access.Route) string {
 	switch {
 	case row.Tag != access.TagDocs:
 		return row.Path
-	case c.NoDocs:
-		return ""
-	case row.Path == "/docs" && c.DocsPath != "":
-		return "/" + strings.TrimPrefix(c.DocsPath, "/")
+	case row.Path == "/docs":
+		return c.DocsPath
+	default:
+		return c.SpecPath
 	}
-	return row.Path
 }

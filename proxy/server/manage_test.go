@@ -9,7 +9,7 @@ import (
 // router0 routes the whole table.
 func router0(t testing.TB, rootPath string) *router {
 	t.Helper()
-	r, err := newRouter(rootPath, access.Routes(), (&Config{}).at)
+	r, err := newRouter(rootPath, access.Routes(), (&Config{DocsPath: "/docs", SpecPath: "/openapi.json"}).at)
 	if err != nil {
 		t.Fatal(err)
 	}

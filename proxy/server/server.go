@@ -85,8 +85,9 @@ type Config struct {
 	// CORSCredentials lets browsers send credentials from the named origins
 	// (LITELLM_CORS_ALLOW_CREDENTIALS); never from *.
 	CORSCredentials bool
-	NoDocs          bool   // NO_DOCS: neither /docs nor /openapi.json is there
-	DocsPath        string // DOCS_URL; "" is /docs
+	DocsPath        string // of the page that documents the API; "": there is none
+	SpecPath        string // of the OpenAPI document; "": there is none
+	RootURL         string // ROOT_REDIRECT_URL: where / leads; "": it names the gateway
 	HealthSocket    string // healthd's unix socket; "" serves this worker's own metrics
 	CertFile        string // of TLS listeners
 	KeyFile         string
