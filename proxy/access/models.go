@@ -33,6 +33,7 @@ func modelRoutes() []Route {
 		{Method: "POST", Path: "/model/unblock", Tag: "models", Summary: "Put a deployment back into service", Group: GroupManagement, Actions: write, Body: []Field{id}},
 		{
 			Method: "GET", Path: "/v2/model/info", Tag: "models", Summary: "List deployments, paged", Group: GroupInfo, Actions: read,
+			NoDatabase: true,
 			Query: []Field{
 				{Name: "model", Type: String, Summary: "Deployments of this public name alone."},
 				{Name: "modelId", Type: String, Summary: "The deployment with this id alone."},
@@ -52,12 +53,13 @@ func modelRoutes() []Route {
 		},
 		{
 			Method: "GET", Path: "/model_group/info", Tag: "models", Summary: "What the deployments of a name can do together", Group: GroupInfo,
-			Actions: read, Query: []Field{{Name: "model_group", Type: String, Summary: "This public name alone."}},
+			Actions: read, NoDatabase: true, Query: []Field{{Name: "model_group", Type: String, Summary: "This public name alone."}},
 		},
 	}
 	for i, path := range []string{"/model/info", "/v1/model/info"} {
 		out = append(out, Route{
 			Method: "GET", Path: path, Tag: "models", Summary: "Describe deployments", Group: GroupInfo, Actions: read, Hidden: i > 0,
+			NoDatabase: true,
 			Query: []Field{
 				{Name: "litellm_model_id", Type: String, Summary: "The deployment with this id alone."},
 				{Name: "teamId", Type: String, Summary: "What this team may call."},

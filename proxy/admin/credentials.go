@@ -44,8 +44,8 @@ var credentialParams = strings.Fields(`api_key api_base api_version organization
 	vertex_credentials aws_access_key_id aws_secret_access_key aws_session_token aws_region_name aws_session_name aws_profile_name
 	aws_role_name aws_web_identity_token aws_sts_endpoint aws_external_id aws_bedrock_runtime_endpoint watsonx_region_name`)
 
-// done is the answer to a change of credentials.
-type done struct {
+// credentialChanged is the answer to a change of credentials.
+type credentialChanged struct {
 	Success bool   `json:"success"`
 	Message string `json:"message"`
 }
@@ -85,7 +85,7 @@ func (a *API) newCredential(c *Call) (any, *llm.Error) {
 	if e != nil {
 		return nil, e
 	}
-	return done{true, "Credential created successfully"}, nil
+	return credentialChanged{true, "Credential created successfully"}, nil
 }
 
 // credentialName refuses names that cannot stand in a path, or that are those of
@@ -327,12 +327,12 @@ func (a *API) updateCredential(c *Call) (any, *llm.Error) {
 		if e != nil {
 			return e
 		}
-		changed := maps.Clone(values)
-		maps.DeleteFunc(changed, func(field, value string) bool {
+		fresh := maps.Clone(values)
+		maps.DeleteFunc(fresh, func(field, value string) bool {
 			had, ok := old[field]
 			return ok && had == value && m.SealedWith == a.c.Models.Ring.ID()
 		})
-		sealed, e := a.sealValues(m.ID, changed)
+		sealed, e := a.sealValues(m.ID, fresh)
 		if e != nil {
 			return e
 		}
@@ -354,7 +354,7 @@ func (a *API) updateCredential(c *Call) (any, *llm.Error) {
 	if e != nil {
 		return nil, e
 	}
-	return done{true, "Credential updated successfully"}, nil
+	return credentialChanged{true, "Credential updated successfully"}, nil
 }
 
 func (a *API) deleteCredential(c *Call) (any, *llm.Error) {
@@ -371,5 +371,5 @@ func (a *API) deleteCredential(c *Call) (any, *llm.Error) {
 	if e != nil {
 		return nil, e
 	}
-	return done{true, "Credential deleted successfully"}, nil
+	return credentialChanged{true, "Credential deleted successfully"}, nil
 }

@@ -16,6 +16,11 @@ type Catalog interface {
 	// order, then those of the database that this process has taken over.
 	Deployments() []Deployment
 
+	// Means says whether a name stands for something in a list of models that
+	// somebody may call: a model that serves everybody, a pattern that the name
+	// meets, an alias, an access group of the deployments.
+	Means(name string) bool
+
 	// Check says what is wrong with a deployment before it is stored. It is the
 	// judgement that the deployment meets when it is taken over, so what passes
 	// is served. The values are plain, defaults and credential not merged in. A

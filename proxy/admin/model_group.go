@@ -39,8 +39,8 @@ type modelGroup struct {
 	HealthChecked   *isoZ           `json:"health_checked_at"`
 }
 
-// modelGroups describes the names that the caller may call.
-func (a *API) modelGroups(c *Call) (any, *llm.Error) {
+// describeGroups describes the names that the caller may call.
+func (a *API) describeGroups(c *Call) (any, *llm.Error) {
 	v, e := a.viewer(c)
 	if e != nil {
 		return nil, e

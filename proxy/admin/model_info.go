@@ -228,7 +228,7 @@ func (v *viewer) ofTeam(models []listedModel) ([]listedModel, *llm.Error) {
 		return models, nil
 	}
 	unknown := notFound("Team not found, passed team id: "+id+".", "teamId")
-	if !v.sees && !v.inTeam(id) {
+	if v.api.c.Store == nil || !v.sees && !v.inTeam(id) {
 		return nil, unknown
 	}
 	t, err := store.Get[identity.Team](v.c.Ctx, v.api.c.Store, id)
@@ -280,6 +280,9 @@ func (v *viewer) params(d *Deployment) identity.Fields {
 func (v *viewer) teamsOf(d *Deployment) ([]string, error) {
 	if d.TeamID != "" {
 		return []string{d.TeamID}, nil
+	}
+	if v.api.c.Store == nil {
+		return nil, nil
 	}
 	may := store.Any(store.Eq("models", "[]"), store.Has("models", d.Name), store.Has("models", identity.AllProxyModels))
 	q := store.Query{Where: []store.Cond{may}, Order: "created_at", Limit: longestList}

@@ -19,13 +19,17 @@ var teamParams = strings.Fields(`model api_key api_base api_version custom_llm_p
 	reasoning_effort verbosity service_tier`)
 
 // teamRules holds a team admin to what is its team's own: its own provider key,
-// and addresses that the operator has listed. asked is what this call gives, of
-// which params is the outcome over old.
-func (a *API) teamRules(c *Call, tx *store.Tx, m *identity.Model, old, params, asked identity.Fields) *llm.Error {
+// and addresses that the operator has listed. params is the outcome of the body
+// over old.
+func (a *API) teamRules(c *Call, old, params identity.Fields, body modelAsked) *llm.Error {
 	admin, e := c.Admin()
 	if e != nil || admin {
 		return e
 	}
+	if body.info["access_groups"] != nil {
+		return forbidden("model_info.access_groups may be set by proxy admins alone.", "model_info.access_groups")
+	}
+	asked := body.params
 	for field, v := range asked {
 		at := "litellm_params." + field
 		switch {
@@ -43,14 +47,20 @@ func (a *API) teamRules(c *Call, tx *store.Tx, m *identity.Model, old, params, a
 	if old != nil && whereTo(old) != whereTo(params) && textOf(asked["api_key"]) == "" {
 		return badRequest("litellm_params.api_key is missing. Where the provider or its address changes, send the key for it too.", "litellm_params.api_key")
 	}
-	if a.nameTaken(m) {
-		return conflict("The model name "+m.Name+" is one of the gateway's own. Send another model_name for the team's.", "model_name")
+	return nil
+}
+
+// teamName refuses a team admin's name for a model that means something else.
+func (a *API) teamName(c *Call, tx *store.Tx, m *identity.Model) *llm.Error {
+	admin, e := c.Admin()
+	if e != nil || admin {
+		return e
 	}
-	others, err := store.Count[identity.Model](c.Ctx, tx, store.Eq("model_name", m.Name), store.Null("team_id"))
-	if err == nil && others > 0 {
-		return conflict("The model name "+m.Name+" is one of the gateway's own. Send another model_name for the team's.", "model_name")
+	taken, e := a.nameTaken(c, tx, m)
+	if e == nil && taken {
+		return conflict("The model name "+m.Name+" means something to the gateway already. Send another model_name for the team's.", "model_name")
 	}
-	return a.failed(err)
+	return e
 }
 
 // whereTo is where calls of a deployment go.
@@ -59,15 +69,26 @@ func whereTo(params identity.Fields) [3]string {
 	return [3]string{provider, textOf(params["api_base"]), textOf(params["base_url"])}
 }
 
-// nameTaken says whether the name of a team's model means a model of the file: a
-// team that is given the name would be given both.
-func (a *API) nameTaken(m *identity.Model) bool {
-	if a.c.Models.Catalog == nil {
-		return strings.Contains(m.Name, "*")
+// nameTaken says whether the name of a team's model stands for anything else in
+// a list of models. It will stand in the team's list, and must not give the team
+// more than its own model.
+func (a *API) nameTaken(c *Call, tx *store.Tx, m *identity.Model) (bool, *llm.Error) {
+	switch m.Name {
+	case identity.AllProxyModels, identity.AllTeamModels, identity.NoDefaultModels:
+		return true, nil
 	}
-	return strings.Contains(m.Name, "*") || slices.ContainsFunc(a.c.Models.Catalog.Deployments(), func(d Deployment) bool {
-		return d.TeamID == "" && d.ID != m.ID && d.Name == m.Name
-	})
+	if strings.Contains(m.Name, "*") {
+		return true, nil
+	}
+	if catalog := a.c.Models.Catalog; catalog != nil && catalog.Means(m.Name) {
+		return true, nil
+	}
+	shared, err := store.Count[identity.Model](c.Ctx, tx, store.Null("team_id"), store.Eq("model_name", m.Name))
+	if err != nil || shared > 0 {
+		return true, a.failed(err)
+	}
+	groups, err := store.Count[identity.AccessGroup](c.Ctx, tx, store.Any(store.Eq("access_group_name", m.Name), store.Eq("access_group_id", m.Name)))
+	return groups > 0, a.failed(err)
 }
 
 // teamGains puts the name of a team's model into the list of what the team may

@@ -34,6 +34,7 @@ func TestTeamModels(t *testing.T) {
 			}
 			return out
 		}
+		w.insert(&identity.AccessGroup{ID: "ag", Name: "group"})
 		before := w.changes()
 		for _, c := range []struct {
 			status int
@@ -53,8 +54,12 @@ func TestTeamModels(t *testing.T) {
 			{403, "litellm_params.litellm_credential_name", "lead", model("t1", with("litellm_credential_name", "cr"))},
 			{403, "litellm_params.api_key", "lead", model("t1", with("api_key", "os.environ/LITELLM_MASTER_KEY"))},
 			{400, "litellm_params.api_key", "lead", model("t1", with("api_key", nil))},
+			{403, "access_groups", "lead", M{"model_name": "tm", "litellm_params": good, "model_info": M{"team_id": "t1", "access_groups": []string{"beta"}}}},
 			{409, "model_name", "lead", M{"model_name": "mock", "litellm_params": good, "model_info": M{"team_id": "t1"}}},
 			{409, "model_name", "lead", M{"model_name": "global", "litellm_params": good, "model_info": M{"team_id": "t1"}}},
+			{409, "model_name", "lead", M{"model_name": "beta", "litellm_params": good, "model_info": M{"team_id": "t1"}}},
+			{409, "model_name", "lead", M{"model_name": "group", "litellm_params": good, "model_info": M{"team_id": "t1"}}},
+			{409, "model_name", "lead", M{"model_name": "all-proxy-models", "litellm_params": good, "model_info": M{"team_id": "t1"}}},
 			{409, "model_name", "lead", M{"model_name": "*", "litellm_params": good, "model_info": M{"team_id": "t1"}}},
 		} {
 			w.refused(c.status, c.text, c.as, "POST", "/model/new", c.body)

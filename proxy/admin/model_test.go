@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -38,6 +39,10 @@ func (f *catalog) Deployments() []Deployment {
 		{ID: "f1", Name: "mock", Provider: "openai", Model: "gpt-4o", Params: params("openai/gpt-4o"), Info: identity.Fields{}},
 		{ID: "f2", Name: "gpt-4o-mini", Provider: "openai", Model: "gpt-4o-mini", Params: params("openai/gpt-4o-mini"), Info: second},
 	}
+}
+
+func (f *catalog) Means(name string) bool {
+	return slices.Contains([]string{"mock", "gpt-4o-mini", "beta", "alias"}, name)
 }
 
 func (f *catalog) Check(string, identity.Fields, identity.Fields) error { return f.verdict() }
@@ -471,4 +476,28 @@ func TestModelPages(t *testing.T) {
 			}
 		}
 	}, withModels(t, &catalog{}))
+}
+
+// Without a database the models of the file are described all the same.
+func TestModelsWithoutDatabase(t *testing.T) {
+	api, err := New(func() Config { c := Config{}; withModels(t, &catalog{})(&c); return c }())
+	if err != nil {
+		t.Fatal(err)
+	}
+	master := &world{T: t}
+	for path, want := range map[string]int{
+		"/model/info": 200, "/model/info?litellm_model_id=f1": 200, "/v2/model/info?include_team_models=true": 200, "/model_group/info": 200,
+		"/model/info?teamId=t": 404, "/credentials": 500,
+	} {
+		target, query, _ := strings.Cut(path, "?")
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		route, _ := routeOf("GET", target)
+		r := api.Serve(t.Context(), &Request{Route: route, Query: values, Caller: master.caller("master")})
+		if r.Status != want || want == 200 && !strings.Contains(string(r.Body), "gpt-4o") {
+			t.Errorf("%s: %d %s", path, r.Status, r.Body)
+		}
+	}
 }

@@ -23,7 +23,7 @@ func modelHandlers() map[string]handler {
 		"GET /model/info":                (*API).modelInfo,
 		"GET /v1/model/info":             (*API).modelInfo,
 		"GET /v2/model/info":             (*API).modelPage,
-		"GET /model_group/info":          (*API).modelGroups,
+		"GET /model_group/info":          (*API).describeGroups,
 	}
 }
 
@@ -138,7 +138,10 @@ func (a *API) newModel(c *Call) (any, *llm.Error) {
 		if e := a.mayModel(c, tx, m.TeamID); e != nil {
 			return e
 		}
-		if e := a.teamRules(c, tx, m, nil, params, asked.params); e != nil {
+		if e := a.teamRules(c, nil, params, asked); e != nil {
+			return e
+		}
+		if e := a.teamName(c, tx, m); e != nil {
 			return e
 		}
 		_, err := store.Get[identity.Model](c.Ctx, tx, m.ID)
@@ -269,12 +272,16 @@ func (a *API) reviseModel(c *Call, asked modelAsked, nullClears bool) (any, *llm
 		if e := a.checkModel(m.Name, params, info); e != nil {
 			return e
 		}
-		if m.TeamID != before.TeamID {
+		moved := m.TeamID != before.TeamID || m.Name != before.Name
+		if moved {
 			if e := a.mayModel(c, tx, m.TeamID); e != nil {
 				return e
 			}
+			if e := a.teamName(c, tx, m); e != nil {
+				return e
+			}
 		}
-		if e := a.teamRules(c, tx, m, old, params, asked.params); e != nil {
+		if e := a.teamRules(c, old, params, asked); e != nil {
 			return e
 		}
 		if e := a.sealParams(m, old, params); e != nil {
@@ -284,7 +291,7 @@ func (a *API) reviseModel(c *Call, asked modelAsked, nullClears bool) (any, *llm
 		if e := a.failed(tx.Update(m)); e != nil {
 			return e
 		}
-		if m.TeamID == before.TeamID && m.Name == before.Name {
+		if !moved {
 			return nil
 		}
 		if e := a.teamLoses(c, tx, &before); e != nil {
