@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/proxy/access"
 	"sluice/proxy/auth"
 	"sluice/proxy/jsonscan"
 	"sluice/proxy/llm"
@@ -60,6 +61,9 @@ type Exchange struct {
 	Remote  []byte   // the client's address as logs show it
 	Start   int64    // fleet.Now at admission
 	Dialect Dialect
+
+	Access  *access.Route // the row of the route; nil asks for no permission
+	EndUser []byte        // the customer that a header names; nil if none does
 
 	Caller auth.Identity // set by Identify
 
@@ -118,6 +122,7 @@ func (x *Exchange) Reset() {
 	x.plan.Reset()
 	x.pump.reset()
 	x.CallID, x.Route, x.Remote, x.Start, x.Dialect = nil, "", nil, 0, nil
+	x.Access, x.EndUser = nil, nil
 	x.Caller, x.PathModel, x.Body, x.Lines, x.Asked = auth.Identity{}, nil, nil, nil, Timeouts{}
 	x.Model, x.Deployment, x.Attempts, x.Usage, x.Status = "", nil, 0, llm.Usage{}, 0
 	x.Streamed, x.FirstByte, x.UpstreamNanos, x.Err = false, 0, 0, nil

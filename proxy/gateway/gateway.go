@@ -3,10 +3,13 @@
 package gateway
 
 import (
+	"slices"
 	"time"
+	"unsafe"
 
 	"sluice/proxy/auth"
 	"sluice/proxy/identity"
+	"sluice/proxy/jsonscan"
 	"sluice/proxy/llm"
 	"sluice/proxy/route"
 )
@@ -36,6 +39,28 @@ func (g *Gateway) Generation() uint64 { return g.generation }
 // Models lists the models that may be asked for. The slice is shared.
 func (g *Gateway) Models() []route.ModelInfo { return g.routes.Models() }
 
+// ModelsOf lists the models that the caller of an exchange may ask for. The
+// slice may be shared.
+func (g *Gateway) ModelsOf(x *Exchange) []route.ModelInfo {
+	all := g.routes.Models()
+	for i := range all {
+		if !g.sees(x, &all[i]) {
+			out := slices.Clone(all[:i])
+			for _, m := range all[i+1:] {
+				if g.sees(x, &m) {
+					out = append(out, m)
+				}
+			}
+			return out
+		}
+	}
+	return all
+}
+
+func (g *Gateway) sees(x *Exchange, m *route.ModelInfo) bool {
+	return g.keys.CanUse(&x.Caller, &auth.Model{Name: m.ID, Target: m.Group, Groups: m.AccessGroups})
+}
+
 // Model finds one model by its name.
 func (g *Gateway) Model(name []byte) (route.ModelInfo, bool) { return g.routes.Model(name) }
 
@@ -46,8 +71,17 @@ func (g *Gateway) Identify(x *Exchange, key []byte) *llm.Error {
 	x.g = g
 	x.Request.Lenient = g.lenient
 	caller, err := g.keys.Identify(key)
+	if err != nil {
+		return err
+	}
 	x.Caller = caller
-	return err
+	if err := g.keys.MayCome(&x.Caller, x.Remote); err != nil {
+		return err
+	}
+	if x.Access != nil {
+		return g.keys.MayCall(&x.Caller, x.Access)
+	}
+	return nil
 }
 
 // Note makes an exchange settle here that ended before Identify: one that was
@@ -88,15 +122,58 @@ func (g *Gateway) permit(x *Exchange) *llm.Error {
 			Message: "Authentication Error, this key may not call models.",
 		}
 	}
+	if err := g.customer(x); err != nil {
+		return err
+	}
 	if !g.allowMock || x.Caller.Role != identity.RoleProxyAdmin {
 		x.Request.Mock, x.Request.Test = nil, llm.MockTest{}
 	}
 	return nil
 }
 
-// plan finds the deployments that may answer.
+// customer finds the end user that the request is for: a header names it, or
+// the body.
+func (g *Gateway) customer(x *Exchange) *llm.Error {
+	id := x.EndUser
+	for _, name := range customerFields {
+		if len(id) > 0 {
+			break
+		}
+		if m := x.Request.Find(name); m != nil && m.Kind == llm.JSONString {
+			id, x.Request.Scratch = jsonscan.Text(x.Request.Scratch, x.Body, m.Value)
+		}
+	}
+	x.EndUser = id
+	return g.keys.MayServe(id)
+}
+
+// customerFields are the fields of a body that name its end user, in LiteLLM's
+// order.
+var customerFields = [...]string{"user", "safety_identifier"}
+
+// wanted is the model that a request asks for, after the aliases of its key and
+// team.
+func (x *Exchange) wanted() []byte {
+	if target, ok := x.Caller.ModelAlias(x.Request.Model); ok {
+		return unsafe.Slice(unsafe.StringData(target), len(target)) // nobody writes to it
+	}
+	return x.Request.Model
+}
+
+// plan finds the deployments that may answer, if the caller may use the model.
+// A model that nobody serves is refused like one that is not allowed, where the
+// caller may not use every model.
 func (g *Gateway) plan(x *Exchange) *llm.Error {
-	if !g.routes.Plan(x.Request.Model, &x.plan) {
+	model := x.wanted()
+	served := g.routes.Plan(model, &x.plan)
+	m := auth.Model{Name: view(model)}
+	if served {
+		m.Target, m.Groups = x.plan.Group.Name, x.plan.Group.AccessGroups
+	}
+	if err := g.keys.MayUse(&x.Caller, &m); err != nil {
+		return err
+	}
+	if !served {
 		return &llm.Error{
 			Kind: llm.KindBadRequest,
 			Message: x.Route + ": Invalid model name passed in model=" + printable(x.Request.Model) +
@@ -110,6 +187,9 @@ func (g *Gateway) plan(x *Exchange) *llm.Error {
 	}
 	x.plan.Group.Count()
 	x.Model = x.plan.Group.Name
+	if x.Caller.Unavailable {
+		g.keys.Record(&x.Caller, view(x.ID[:]), x.Model)
+	}
 	longest := max(g.limits.Request, g.limits.Timeout, x.plan.Group.Timeout)
 	x.deadline = x.Start + int64(longest)
 	if asked := x.asked(); asked > longest {

@@ -22,19 +22,62 @@ var buckets = []float64{
 // maxSeries bounds the sets of labels; further ones share one.
 const maxSeries = 4096
 
+// maxCallers bounds the callers that failures are counted for by name; further
+// ones share one.
+const maxCallers = 2048
+
 // Metrics counts exchanges for the life of a process, over all generations of
 // the configuration. Names and labels are LiteLLM's; label values are bounded:
-// models by the configuration, clients not at all.
+// models by the configuration, callers by number. End users are not told apart,
+// because clients make their names up.
 type Metrics struct {
 	set     *metrics.Set
 	buckets []float64
 	mu      sync.Mutex                            // guards making series, and states
 	states  map[string]*health                    // by labels
+	callers map[string]struct{}                   // hashes of the keys that failures are counted for
 	series  atomic.Pointer[map[seriesKey]*series] // copied when one is added
 }
 
 // seriesKey is what tells the label sets of successful exchanges apart.
-type seriesKey struct{ id, group, route, user, alias string }
+type seriesKey struct {
+	id, group, route string
+	who              who
+}
+
+// who are the labels of a caller; "" is shown as None.
+type who struct{ hash, alias, team, teamAlias, org, orgAlias, user, email string }
+
+// others stands for the callers that there is no room for.
+var others = who{
+	hash: "other", alias: "other", team: "other", teamAlias: "other", org: "other", orgAlias: "other", user: "other", email: "other",
+}
+
+const masterHash = "litellm_proxy_master_key" // the master key has no hash in metrics
+
+func (x *Exchange) who() who {
+	c := &x.Caller
+	w := who{
+		alias: c.Alias, team: c.Team, teamAlias: c.TeamAlias, org: c.Organization, orgAlias: c.OrganizationAlias,
+		user: c.User, email: c.UserEmail,
+	}
+	switch {
+	case c.Key != nil:
+		w.hash = c.Key.Token
+	case c.Master:
+		w.hash = masterHash
+	case c.Unavailable:
+		w.hash = c.Alias // a stranger's hashes are not counted one by one
+	}
+	return w
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "None"
+	}
+	return s
+}
 
 // series are the handles of one label set.
 type series struct {
@@ -53,7 +96,7 @@ func NewMetrics(bounds []float64) *Metrics {
 	if bounds == nil {
 		bounds = buckets
 	}
-	m := &Metrics{set: metrics.NewSet(), buckets: bounds, states: map[string]*health{}}
+	m := &Metrics{set: metrics.NewSet(), buckets: bounds, states: map[string]*health{}, callers: map[string]struct{}{}}
 	m.series.Store(&map[seriesKey]*series{})
 	return m
 }
@@ -75,16 +118,28 @@ func labels(pairs ...string) string {
 	return b.String()
 }
 
-// caller are the labels of who called. The master key has no hash in metrics.
-func caller(x *Exchange) []string {
-	hash, user := "None", "None"
-	if x.Caller.Role != 0 {
-		hash, user = "litellm_proxy_master_key", x.Caller.User
-	}
+// caller are the labels of who called.
+func caller(w *who) []string {
 	return []string{
-		"end_user", "None", "hashed_api_key", hash, "api_key_alias", "None", "team", "None", "team_alias", "None",
-		"org_id", "None", "org_alias", "None", "user", user,
+		"end_user", "None", "hashed_api_key", orNone(w.hash), "api_key_alias", orNone(w.alias),
+		"team", orNone(w.team), "team_alias", orNone(w.teamAlias),
+		"org_id", orNone(w.org), "org_alias", orNone(w.orgAlias), "user", orNone(w.user),
 	}
+}
+
+// failing is the caller of a failure, bounded.
+func (m *Metrics) failing(x *Exchange) who {
+	w := x.who()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.callers[w.hash]; ok {
+		return w
+	}
+	if len(m.callers) >= maxCallers {
+		return others
+	}
+	m.callers[w.hash] = struct{}{}
+	return w
 }
 
 // where are the labels of the deployment.
@@ -104,7 +159,7 @@ func (x *Exchange) where() where {
 
 func (m *Metrics) of(x *Exchange) *series {
 	w := x.where()
-	k := seriesKey{id: w.id, group: w.group, route: x.Route, user: x.Caller.User, alias: x.Caller.Alias}
+	k := seriesKey{id: w.id, group: w.group, route: x.Route, who: x.who()}
 	all := *m.series.Load()
 	if s := all[k]; s != nil {
 		return s
@@ -116,12 +171,12 @@ func (m *Metrics) of(x *Exchange) *series {
 		return s
 	}
 	if len(all) >= maxSeries {
-		w.id, w.group, k.id, k.group = "other", "other", "other", "other"
+		w.id, w.group, k.id, k.group, k.who = "other", "other", "other", "other", others
 		if s := all[k]; s != nil {
 			return s
 		}
 	}
-	s := m.make(x, w)
+	s := m.make(x, w, &k.who)
 	next := make(map[seriesKey]*series, len(all)+1)
 	for k, v := range all {
 		next[k] = v
@@ -131,29 +186,28 @@ func (m *Metrics) of(x *Exchange) *series {
 	return s
 }
 
-func (m *Metrics) make(x *Exchange, w where) *series {
-	k := caller(x)
-	who := labels(k...)
+func (m *Metrics) make(x *Exchange, w where, c *who) *series {
+	who := labels(caller(c)...)
 	model := "," + labels("model", w.model, "model_id", w.id, "api_provider", w.provider, "requested_model", w.group)
 	call := "{" + who + model + `,model_group=` + strconv.Quote(w.group) + "}"
-	tokens := "{" + who + model + `,user_email="None"}`
-	deployment := deploymentLabels(x, w)
+	tokens := "{" + who + model + `,user_email=` + strconv.Quote(orNone(c.email)) + "}"
+	deployment := deploymentLabels(w, c)
 	over := "{" + labels("api_base", w.base, "api_provider", w.provider, "litellm_model_name", w.model, "model_group", w.group,
-		"model_id", w.id, "api_key_alias", "None", "hashed_api_key", k[3]) + "}"
-	c := func(name, set string) *metrics.Counter { return m.set.GetOrCreateCounter(name + set) }
+		"model_id", w.id, "api_key_alias", orNone(c.alias), "hashed_api_key", orNone(c.hash)) + "}"
+	n := func(name, set string) *metrics.Counter { return m.set.GetOrCreateCounter(name + set) }
 	h := func(name, set string) *metrics.PrometheusHistogram {
 		return m.set.GetOrCreatePrometheusHistogramExt(name+set, m.buckets)
 	}
 	return &series{
-		requests:    c("litellm_proxy_total_requests_metric_total", m.requestLabels(x, w, 200)),
-		apiRequests: c("litellm_requests_metric_total", tokens),
-		total:       c("litellm_deployment_total_requests_total", deployment),
-		success:     c("litellm_deployment_success_responses_total", deployment),
-		tokens:      c("litellm_total_tokens_metric_total", tokens),
-		input:       c("litellm_input_tokens_metric_total", tokens),
-		output:      c("litellm_output_tokens_metric_total", tokens),
-		cached:      c("litellm_input_cached_tokens_metric_total", tokens),
-		reasoning:   c("litellm_output_reasoning_tokens_metric_total", tokens),
+		requests:    n("litellm_proxy_total_requests_metric_total", m.requestLabels(x, w, c, 200)),
+		apiRequests: n("litellm_requests_metric_total", tokens),
+		total:       n("litellm_deployment_total_requests_total", deployment),
+		success:     n("litellm_deployment_success_responses_total", deployment),
+		tokens:      n("litellm_total_tokens_metric_total", tokens),
+		input:       n("litellm_input_tokens_metric_total", tokens),
+		output:      n("litellm_output_tokens_metric_total", tokens),
+		cached:      n("litellm_input_cached_tokens_metric_total", tokens),
+		reasoning:   n("litellm_output_reasoning_tokens_metric_total", tokens),
 		latency:     h("litellm_request_total_latency_metric", call),
 		provider:    h("litellm_llm_api_latency_metric", call),
 		first:       h("litellm_llm_api_time_to_first_token_metric", call),
@@ -163,17 +217,17 @@ func (m *Metrics) make(x *Exchange, w where) *series {
 	}
 }
 
-func deploymentLabels(x *Exchange, w where, more ...string) string {
-	k := caller(x)
+func deploymentLabels(w where, c *who, more ...string) string {
 	return "{" + labels(append([]string{
 		"requested_model", w.group, "litellm_model_name", w.model, "model_group", w.group, "model_id", w.id, "api_base", w.base,
-		"api_provider", w.provider, "hashed_api_key", k[3], "api_key_alias", "None", "team", "None", "team_alias", "None",
+		"api_provider", w.provider, "hashed_api_key", orNone(c.hash), "api_key_alias", orNone(c.alias),
+		"team", orNone(c.team), "team_alias", orNone(c.teamAlias),
 	}, more...)...) + "}"
 }
 
-func (m *Metrics) requestLabels(x *Exchange, w where, status int) string {
-	return "{" + labels(append(caller(x), "requested_model", w.group, "model_id", w.id, "api_provider", w.provider, "route", x.Route,
-		"user_email", "None", "status_code", strconv.Itoa(status))...) + "}"
+func (m *Metrics) requestLabels(x *Exchange, w where, c *who, status int) string {
+	return "{" + labels(append(caller(c), "requested_model", w.group, "model_id", w.id, "api_provider", w.provider, "route", x.Route,
+		"user_email", orNone(c.email), "status_code", strconv.Itoa(status))...) + "}"
 }
 
 // settled counts an exchange that has ended.
@@ -183,8 +237,8 @@ func (m *Metrics) settled(x *Exchange, now int64) {
 		return
 	}
 	if x.Deployment == nil { // a route that calls no model
-		w := x.where()
-		m.set.GetOrCreateCounter("litellm_proxy_total_requests_metric_total" + m.requestLabels(x, w, max(x.Status, 200))).Inc()
+		w, c := x.where(), m.failing(x)
+		m.set.GetOrCreateCounter("litellm_proxy_total_requests_metric_total" + m.requestLabels(x, w, &c, max(x.Status, 200))).Inc()
 		return
 	}
 	s := m.of(x)
@@ -213,13 +267,13 @@ func (m *Metrics) settled(x *Exchange, now int64) {
 
 // failed counts an exchange that ended with an error.
 func (m *Metrics) failed(x *Exchange, e *llm.Error) {
-	w, status := x.where(), x.Status
+	w, c, status := x.where(), m.failing(x), x.Status
 	if e.Kind == llm.KindClientGone {
 		status = 499
 	}
-	m.set.GetOrCreateCounter("litellm_proxy_total_requests_metric_total" + m.requestLabels(x, w, status)).Inc()
-	m.set.GetOrCreateCounter("litellm_proxy_failed_requests_metric_total{" + labels(append(caller(x),
-		"requested_model", w.group, "model_id", w.id, "api_provider", w.provider, "route", x.Route, "user_email", "None",
+	m.set.GetOrCreateCounter("litellm_proxy_total_requests_metric_total" + m.requestLabels(x, w, &c, status)).Inc()
+	m.set.GetOrCreateCounter("litellm_proxy_failed_requests_metric_total{" + labels(append(caller(&c),
+		"requested_model", w.group, "model_id", w.id, "api_provider", w.provider, "route", x.Route, "user_email", orNone(c.email),
 		"exception_status", strconv.Itoa(e.HTTPStatus()), "exception_class", e.Kind.Class())...) + "}").Inc()
 	if x.Attempts > 0 && x.Streamed {
 		m.attemptFailed(x, e)
@@ -231,14 +285,14 @@ func (m *Metrics) attemptFailed(x *Exchange, e *llm.Error) {
 	if x.Attempts == 0 {
 		return
 	}
-	w := x.where()
+	w, c := x.where(), m.failing(x)
 	if atFault(e) && x.Request.Credential == "" {
 		m.mu.Lock()
 		h := m.healthOf(w)
 		m.mu.Unlock()
 		h.bad()
 	}
-	m.set.GetOrCreateCounter("litellm_deployment_total_requests_total" + deploymentLabels(x, w)).Inc()
-	m.set.GetOrCreateCounter("litellm_deployment_failure_responses_total" + deploymentLabels(x, w,
+	m.set.GetOrCreateCounter("litellm_deployment_total_requests_total" + deploymentLabels(w, &c)).Inc()
+	m.set.GetOrCreateCounter("litellm_deployment_failure_responses_total" + deploymentLabels(w, &c,
 		"exception_status", strconv.Itoa(e.HTTPStatus()), "exception_class", e.Kind.Class())).Inc()
 }

@@ -70,6 +70,7 @@ func (x *Exchange) logLine(log Log, now int64) {
 		attrs = append(attrs, slog.String("deployment", d.ID), slog.String("provider", d.Provider), slog.Int("attempts", x.Attempts),
 			slog.Float64("upstream_ms", millis(x.UpstreamNanos)))
 	}
+	attrs = x.callerAttrs(attrs)
 	if x.FirstByte > 0 {
 		attrs = append(attrs, slog.Float64("first_byte_ms", millis(x.FirstByte-x.Start)))
 	}
@@ -90,6 +91,30 @@ func (x *Exchange) logLine(log Log, now int64) {
 	clear(attrs)
 	x.attrs = attrs
 }
+
+// callerAttrs adds who called, where it is not the master key.
+func (x *Exchange) callerAttrs(attrs []slog.Attr) []slog.Attr {
+	c := &x.Caller
+	if !c.Known || c.Master {
+		if len(x.EndUser) == 0 {
+			return attrs
+		}
+	} else {
+		attrs = append(attrs, slog.String("key_hash", view(c.KeyHash[:])))
+	}
+	for _, a := range [...]struct{ name, value string }{
+		{"key_alias", c.Alias}, {"team", c.Team}, {"team_alias", c.TeamAlias}, {"user", c.User},
+		{"end_user", view(x.EndUser[:min(len(x.EndUser), maxShown)])},
+	} {
+		if a.value != "" && !(c.Master && a.name == "user") {
+			attrs = append(attrs, slog.String(a.name, a.value))
+		}
+	}
+	return attrs
+}
+
+// maxShown bounds what the log repeats of a client's words, in bytes.
+const maxShown = 200
 
 // modelName is what the log says that was asked for, bounded.
 func (x *Exchange) modelName() string {

@@ -22,7 +22,8 @@ type Deployment struct {
 	StreamTimeout time.Duration // to the first event of a stream; 0: Timeout
 	Retries       int           // negative: the router's
 
-	Limits Limits
+	AccessGroups []string // names that stand for this model in lists of models
+	Limits       Limits
 }
 
 // Limits is what is known of a model for those who list it.
@@ -46,6 +47,10 @@ type ModelInfo struct {
 	Created  int64 // unix seconds
 	OwnedBy  string
 	Wildcard bool // a pattern; listed only when asked for
+	// Group is the model group behind an alias, and AccessGroups those of its
+	// deployments.
+	Group        string
+	AccessGroups []string
 	Limits
 }
 

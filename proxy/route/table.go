@@ -43,8 +43,10 @@ type Table struct {
 type Group struct {
 	Name    string
 	Timeout time.Duration // the longest of its deployments' own; 0: none has one
-	limits  Limits
+	// AccessGroups are the names that stand for the group in lists of models.
+	AccessGroups []string
 
+	limits Limits
 	tiers  [][]*Deployment // by order, lowest first
 	weigh  []weigh         // of each tier
 	size   int
@@ -124,9 +126,15 @@ func (t *Table) addInfo(name string, g *Group) {
 	if _, ok := t.byName[name]; ok {
 		return
 	}
-	m := ModelInfo{ID: name, Created: modelCreated, OwnedBy: "openai", Wildcard: strings.Contains(name, "*"), Limits: g.limits}
+	m := g.info(name)
+	m.Wildcard = strings.Contains(name, "*")
 	t.byName[name] = m
 	t.list = append(t.list, m)
+}
+
+// info describes the group under one of its names.
+func (g *Group) info(name string) ModelInfo {
+	return ModelInfo{ID: name, Created: modelCreated, OwnedBy: "openai", Group: g.Name, AccessGroups: g.AccessGroups, Limits: g.limits}
 }
 
 func newGroup(name string, ds []*Deployment, now func() int64) *Group {
@@ -135,6 +143,11 @@ func newGroup(name string, ds []*Deployment, now func() int64) *Group {
 	for _, d := range ds {
 		g.Timeout = max(g.Timeout, d.Timeout)
 		g.limits.widen(d.Limits)
+		for _, a := range d.AccessGroups {
+			if !slices.Contains(g.AccessGroups, a) {
+				g.AccessGroups = append(g.AccessGroups, a)
+			}
+		}
 	}
 	for len(ds) > 0 {
 		n := 1
@@ -172,7 +185,7 @@ func (t *Table) Model(name []byte) (ModelInfo, bool) {
 		return m, true
 	}
 	if g, _ := t.find(name, nil); g != nil {
-		return ModelInfo{ID: string(name), Created: modelCreated, OwnedBy: "openai", Limits: g.limits}, true
+		return g.info(string(name)), true
 	}
 	return ModelInfo{}, false
 }
