@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -16,6 +17,7 @@ import (
 // Config is what Keys is made from.
 type Config struct {
 	MasterKey string     // "" means that there is none
+	AdminUser string     // PROXY_ADMIN_ID: the user that the master key acts as; "": default_user_id
 	Directory *Directory // nil: no database, no key but the master key
 
 	Fresh    time.Duration // user_api_key_cache_ttl: after it a known key is read again in the background; 60 s
@@ -74,7 +76,7 @@ func New(c Config) *Keys {
 	if len(c.AdminRoutes) > 0 {
 		k.adminRoutes = newRouteSet(c.AdminRoutes)
 	}
-	k.admin = Identity{Known: true, Master: true, Role: identity.RoleProxyAdmin, User: identity.DefaultUserID}
+	k.admin = Identity{Known: true, Master: true, Role: identity.RoleProxyAdmin, User: cmp.Or(c.AdminUser, identity.DefaultUserID)}
 	hex.Encode(k.admin.KeyHash[:], k.master[:])
 	return k
 }

@@ -232,6 +232,20 @@ func (s *Snapshot) Changed(number int64, kind identity.Kind, id string) error {
 	return s.append([]frame{changedFrame(number, kind, id)})
 }
 
+// Number is that of the newest change which was noted; 0 for none.
+func (s *Snapshot) Number() (newest int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, err := s.read()
+	if err != nil {
+		return 0
+	}
+	for _, c := range x.changes {
+		newest = max(newest, c.number)
+	}
+	return newest
+}
+
 func changedFrame(number int64, kind identity.Kind, id string) frame {
 	return frame{kind: frameChanged, id: objectID(kind, id), value: binary.LittleEndian.AppendUint64(nil, uint64(number))}
 }
