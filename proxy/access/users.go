@@ -24,7 +24,7 @@ func userRoutes() []Route {
 		},
 		{
 			Method: "POST", Path: "/user/update", Tag: tag, Summary: "Change a user, found by user_id or user_email",
-			Group: GroupManagement, Actions: []Action{UserUpdate, UserUpdateAlias}, Body: userUpdateFields(),
+			Group: GroupManagement, Actions: []Action{UserUpdate, UserUpdateAlias}, Body: UserUpdateFields(),
 		},
 		{
 			Method: "POST", Path: "/user/bulk_update", Tag: tag, Summary: "Change many users, each on its own",
@@ -104,7 +104,8 @@ func userFields() []Field {
 	}
 }
 
-func userUpdateFields() []Field {
+// UserUpdateFields are the fields of a change of a user, of one among many too.
+func UserUpdateFields() []Field {
 	return slices.Concat(userFields(), []Field{
 		{Name: "spend", Type: Money, AdminOnly: true, Summary: "what the user has spent so far"},
 		{Name: "key_alias", Type: String, Summary: "taken and ignored"},
