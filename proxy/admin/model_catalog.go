@@ -92,10 +92,9 @@ func (e *FieldError) Error() string {
 type ModelConfig struct {
 	Catalog Catalog    // nil: there are no deployments, and nothing is checked beyond its type
 	Ring    *seal.Ring // nil: nothing can be sealed, so nothing secret is stored
-	// MayUse says whether a caller may call a model by this public name, whose
-	// deployments are in these access groups: lists of models are cut down to
-	// what it says. nil: by the list of the key alone.
-	MayUse func(who *auth.Identity, name string, groups []string) bool
+	// MayUse says whether a caller may call a model: lists of models are cut down
+	// to what it says. It is (*auth.Keys).CanUse; nil: by the list of the key alone.
+	MayUse func(who *auth.Identity, m *auth.Model) bool
 	// TeamBases are the api_base that team admins may give to deployments of
 	// their teams. Those of proxy admins need not be listed.
 	TeamBases []string

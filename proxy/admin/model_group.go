@@ -62,14 +62,13 @@ func (a *API) describeGroups(c *Call) (any, *llm.Error) {
 			at[d.Name] = g
 			groups = append(groups, g)
 		}
-		g.add(d)
+		g.add(d, v.described(d))
 	}
 	return map[string]any{"data": groups}, nil
 }
 
-// add widens the group by one deployment.
-func (g *modelGroup) add(d *Deployment) {
-	info := described(d)
+// add widens the group by one deployment, of which info is model_info.
+func (g *modelGroup) add(d *Deployment, info identity.Fields) {
 	if p := d.Provider; p != "" && !slices.Contains(g.Providers, p) {
 		g.Providers = append(g.Providers, p)
 	}
@@ -113,14 +112,13 @@ func most(a, b json.RawMessage) json.RawMessage {
 }
 
 // costOf is a price of a deployment: its own, else that of the table.
-func costOf(d *Deployment, field string) json.RawMessage {
+func (v *viewer) costOf(d *Deployment, field string) json.RawMessage {
 	for _, own := range []identity.Fields{d.Info, d.Params} {
-		if v := own[field]; v != nil {
-			return v
+		if value := own[field]; value != nil {
+			return value
 		}
 	}
-	e, _ := priced(d)
-	return e.Fields[field]
+	return v.priced(d).Fields[field]
 }
 
 // decimal is a number for comparing; 0 for anything else. Amounts that count are

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/proxy/access"
+	"sluice/proxy/auth"
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
 	"sluice/proxy/price"
@@ -34,8 +35,8 @@ type viewer struct {
 	api   *API
 	c     *Call
 	who   *access.Standing
-	sees  bool // everything, addresses included
-	teams map[string]*identity.Team
+	sees  bool                   // everything, addresses included
+	known map[string]price.Entry // what the table of prices said in this call
 }
 
 func (a *API) viewer(c *Call) (*viewer, *llm.Error) {
@@ -43,7 +44,7 @@ func (a *API) viewer(c *Call) (*viewer, *llm.Error) {
 	if e != nil {
 		return nil, e
 	}
-	v := &viewer{api: a, c: c, who: who, teams: map[string]*identity.Team{}}
+	v := &viewer{api: a, c: c, who: who, known: map[string]price.Entry{}}
 	v.sees = who.Master || who.Role == identity.RoleProxyAdmin || who.Role == identity.RoleProxyAdminViewer
 	return v, nil
 }
@@ -92,7 +93,7 @@ func (v *viewer) maySee(d *Deployment) bool {
 		return v.inTeam(d.TeamID)
 	}
 	if may := v.api.c.Models.MayUse; may != nil {
-		return may(v.c.Caller, d.Name, texts(d.Info["access_groups"]))
+		return may(v.c.Caller, &auth.Model{Name: d.Name, Target: d.Name, Groups: texts(d.Info["access_groups"])})
 	}
 	key := v.who.Key
 	return key == nil || mayName(key.Models, d)
@@ -206,7 +207,7 @@ func (v *viewer) sort(models []listedModel) {
 	case "costs":
 		costs := map[string]float64{}
 		for i := range models {
-			costs[models[i].ID] = decimal(costOf(&models[i].Deployment, "input_cost_per_token")) + decimal(costOf(&models[i].Deployment, "output_cost_per_token"))
+			costs[models[i].ID] = decimal(v.costOf(&models[i].Deployment, "input_cost_per_token")) + decimal(v.costOf(&models[i].Deployment, "output_cost_per_token"))
 		}
 		by = func(a, b listedModel) int { return cmp.Compare(costs[a.ID], costs[b.ID]) }
 	default:
@@ -248,7 +249,7 @@ func (v *viewer) entries(models []listedModel, withTeams bool) ([]modelEntry, *l
 	out := make([]modelEntry, 0, len(models))
 	for i := range models {
 		d := &models[i].Deployment
-		e := modelEntry{Name: d.Name, Params: withFlags(v.params(d)), Info: described(d)}
+		e := modelEntry{Name: d.Name, Params: withFlags(v.params(d)), Info: v.described(d)}
 		if withTeams {
 			teams, err := v.teamsOf(d)
 			if err != nil {
@@ -299,7 +300,7 @@ func (v *viewer) teamsOf(d *Deployment) ([]string, error) {
 
 // described is model_info: what the table of prices knows, under what the
 // deployment says itself.
-func described(d *Deployment) identity.Fields {
+func (v *viewer) described(d *Deployment) identity.Fields {
 	out := make(identity.Fields, len(tableFields)+16)
 	for _, name := range tableFields {
 		out[name] = nothing
@@ -308,7 +309,7 @@ func described(d *Deployment) identity.Fields {
 	if d.Provider != "" {
 		key, out["litellm_provider"] = d.Provider+"/"+d.Model, marshalled(d.Provider)
 	}
-	if e, ok := priced(d); ok {
+	if e := v.priced(d); e.Name != "" {
 		key = e.Name
 		for _, name := range tableFields {
 			if value, ok := e.Fields[name]; ok {
@@ -335,14 +336,19 @@ func described(d *Deployment) identity.Fields {
 	return out
 }
 
-// priced is the entry of the table of prices for a deployment.
-func priced(d *Deployment) (price.Entry, bool) {
+// priced is the entry of the table of prices for a deployment; one without a
+// name where it has none. Many deployments are of one model, and a look-up
+// inflates a part of the table.
+func (v *viewer) priced(d *Deployment) price.Entry {
+	model, provider := d.Model, d.Provider
 	if base := textOf(d.Info["base_model"]); base != "" {
-		provider, model := splitModel(base, "")
-		if e, ok := price.Lookup(model, provider); ok {
-			return e, true
-		}
-		return price.Lookup(base, "")
+		provider, model = splitModel(base, "")
 	}
-	return price.Lookup(d.Model, d.Provider)
+	key := provider + "/" + model
+	e, ok := v.known[key]
+	if !ok {
+		e, _ = price.Lookup(model, provider)
+		v.known[key] = e
+	}
+	return e
 }

@@ -162,12 +162,12 @@ func find(name string) (Entry, bool) {
 }
 
 func inflate(block string) string {
-	r := flate.NewReader(strings.NewReader(block))
-	text, err := io.ReadAll(r)
-	if err != nil {
+	var text strings.Builder
+	text.Grow(16 * len(block)) // more than nearly all blocks need
+	if _, err := io.Copy(&text, flate.NewReader(strings.NewReader(block))); err != nil {
 		panic("BUG: the table of prices is damaged: " + err.Error())
 	}
-	return string(text)
+	return text.String()
 }
 
 // number is the big-endian number at an offset of the table.
