@@ -47,8 +47,8 @@ func limitFields() []Field {
 		{Name: "tpd_limit", Type: Integer, Summary: "Tokens a day."},
 		{Name: "model_max_budget", Type: Object, Summary: "Budgets of single models: name to max_budget and budget_duration."},
 		{Name: "allowed_models", Type: StringList, Summary: "Models that the budget may be spent on."},
-		{Name: "temp_budget_increase", Type: Money, Summary: "Dollars on top of max_budget until temp_budget_expiry."},
-		{Name: "temp_budget_expiry", Type: Time, Summary: "End of temp_budget_increase."},
+		{Name: "temp_budget_increase", Type: Money, AdminOnly: true, Summary: "Dollars on top of max_budget until temp_budget_expiry."},
+		{Name: "temp_budget_expiry", Type: Time, AdminOnly: true, Summary: "End of temp_budget_increase."},
 	}
 }
 

@@ -65,6 +65,11 @@ func organizationRoutes() []Route {
 		},
 		{Method: "DELETE", Path: "/organization/member_delete", Summary: "Remove a member", Actions: []Action{OrganizationUpdate}, Body: user},
 	}
+	// An organization's own admins change its name and nothing that bounds it.
+	update := routes[1].Body
+	for i := range update {
+		update[i].AdminOnly = update[i].Name != "organization_id" && update[i].Name != "organization_alias"
+	}
 	for i := range routes {
 		routes[i].Tag, routes[i].Group = "organization management", GroupManagement
 		if a := routes[i].Actions[0]; a == OrganizationInfo {

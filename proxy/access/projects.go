@@ -7,16 +7,16 @@ func projectRoutes() []Route {
 		{Name: "description", Type: String, Summary: "What the project is for."},
 		{Name: "models", Type: StringList, Summary: "Models that the project's keys may use, of those of the team; none: the team's."},
 		{Name: "metadata", Type: Object, Summary: "Anything that should be kept with the project."},
-		{Name: "tags", Type: StringList, Summary: "Tags of the project's requests; kept in metadata."},
-		{Name: "guardrails", Type: StringList, Summary: "Guardrails; kept in metadata."},
-		{Name: "policies", Type: StringList, Summary: "Policies; kept in metadata."},
+		{Name: "tags", Type: StringList, AdminOnly: true, Summary: "Tags of the project's requests; kept in metadata."},
+		{Name: "guardrails", Type: StringList, AdminOnly: true, Summary: "Guardrails; kept in metadata."},
+		{Name: "policies", Type: StringList, AdminOnly: true, Summary: "Policies; kept in metadata."},
 		{Name: "model_rpm_limit", Type: Object, Summary: "Requests a minute of single models."},
 		{Name: "model_tpm_limit", Type: Object, Summary: "Tokens a minute of single models."},
 		{Name: "model_itpm_limit", Type: Object, Summary: "Input tokens a minute of single models."},
 		{Name: "model_otpm_limit", Type: Object, Summary: "Output tokens a minute of single models."},
 		{Name: "blocked", Type: Boolean, Summary: "Requests with the project's keys are refused."},
-		{Name: "object_permission", Type: Object, Summary: "Tools, agents and stores; kept."},
-		{Name: "budget_id", Type: String, Summary: "Id of a budget that exists; not together with limits."},
+		{Name: "object_permission", Type: Object, AdminOnly: true, Summary: "Tools, agents and stores; kept."},
+		{Name: "budget_id", Type: String, AdminOnly: true, Summary: "Id of a budget that exists; not together with limits."},
 	}, limitFields()...)
 	id := Field{Name: "project_id", Type: String, Required: true, Summary: "Id of the project."}
 	team := Field{Name: "team_id", Type: String, Summary: "Team that the project belongs to."}

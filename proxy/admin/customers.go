@@ -51,7 +51,7 @@ func customerOf(u *identity.EndUser, b *identity.Budget) customerRow {
 }
 
 // setCustomer takes a customer's own fields from the body.
-func setCustomer(c *Call, u *identity.EndUser) *llm.Error {
+func setCustomer(c *Call, u *identity.EndUser) {
 	for name, to := range map[string]*string{
 		"alias": &u.Alias, "allowed_model_region": &u.AllowedModelRegion, "default_model": &u.DefaultModel,
 	} {
@@ -66,41 +66,7 @@ func setCustomer(c *Call, u *identity.EndUser) *llm.Error {
 		u.Spend = *n
 	}
 	u.Settings = keep(u.Settings, c.Body, "models")
-	var e *llm.Error
-	u.Settings, e = keepPermission(u.Settings, c.Body)
-	return e
-}
-
-// keepPermission takes the body's object_permission, with an id of its own.
-// Nothing of it is acted on; it is kept for reads.
-func keepPermission(settings identity.Fields, b Body) (identity.Fields, *llm.Error) {
-	const name, idName = "object_permission", "object_permission_id"
-	if b.Null(name) {
-		delete(settings, name)
-		delete(settings, idName)
-	}
-	if !b.Given(name) {
-		return settings, nil
-	}
-	if settings == nil {
-		settings = identity.Fields{}
-	}
-	id := text(settings[idName])
-	if id == "" {
-		id = newID()
-	}
-	doc := b.Fields(name)
-	for field, v := range doc {
-		if field == "mcp_tool_permissions" || field == "mcp_tool_search_enabled" || string(v) == "null" {
-			continue
-		}
-		if texts(v) == nil {
-			return settings, badRequest(fmt.Sprintf("object_permission.%s must be a list of texts.", field), name)
-		}
-	}
-	doc[idName] = quoted(id)
-	settings[idName], settings[name] = doc[idName], quoted(doc)
-	return settings, nil
+	setPermission(&u.Settings, c.Body)
 }
 
 func noCustomer(id, param string) *llm.Error {
@@ -132,9 +98,7 @@ func (a *API) newCustomer(c *Call) (any, *llm.Error) {
 	var row customerRow
 	e = a.change(c, func(tx *store.Tx) *llm.Error {
 		u := &identity.EndUser{ID: id}
-		if e := setCustomer(c, u); e != nil {
-			return e
-		}
+		setCustomer(c, u)
 		b, e := a.inlineBudget(c, tx, u, id, "")
 		if e != nil {
 			return e
@@ -155,9 +119,7 @@ func (a *API) updateCustomer(c *Call) (any, *llm.Error) {
 		if e != nil {
 			return e
 		}
-		if e := setCustomer(c, u); e != nil {
-			return e
-		}
+		setCustomer(c, u)
 		old := u.BudgetID
 		b, e := a.inlineBudget(c, tx, u, u.ID, old)
 		if e != nil {

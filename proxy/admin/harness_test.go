@@ -242,7 +242,7 @@ func (w *world) callAs(who *auth.Identity, method, target string, body any) answ
 	}
 	d := json.NewDecoder(bytes.NewReader(reply.Body))
 	d.UseNumber()
-	if err := d.Decode(&a.Body); err != nil && reply.Type == "" {
+	if err := d.Decode(&a.Body); err != nil && reply.Type == "" && reply.Status != http.StatusNoContent {
 		w.Errorf("%s %s answered no JSON: %q", method, target, reply.Body)
 	}
 	return a

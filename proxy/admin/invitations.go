@@ -42,57 +42,54 @@ func invitationOf(i *identity.Invitation) invitationRow {
 	}
 }
 
-// organizationsOf are the organizations of a user.
-func organizationsOf(c *Call, r store.Reader, user string) ([]string, error) {
-	found, err := store.Find[identity.OrganizationMember](c.Ctx, r, store.Query{Where: []store.Cond{store.Eq("user_id", user)}})
-	out := make([]string, len(found))
-	for i, m := range found {
-		out[i] = m.OrganizationID
-	}
-	return out, err
-}
-
 // mayInvite says whether the caller may have to do with a user's invitations:
-// who holds one may set the user's password. A user that it may not invite
-// looks like one that is missing.
-func (a *API) mayInvite(c *Call, tx *store.Tx, user, param string) *llm.Error {
+// who holds one may set the user's password, and so become the user. An
+// organization's admin therefore invites only users that it made itself, that
+// belong to its own organizations alone and that are no admins. A user that it
+// may not invite looks like one that is missing.
+func (a *API) mayInvite(c *Call, tx *store.Tx, user string, absent *llm.Error) *llm.Error {
 	if e := c.Recheck(tx); e != nil {
 		return e
 	}
-	absent := notFound("There is no such user.", param)
-	if param == "invitation_id" {
-		absent = notFound("There is no such invitation.", param)
-	}
-	u, err := store.Get[identity.User](c.Ctx, tx, user)
-	if missing(err) {
-		return absent
-	}
-	if err != nil {
-		return a.failed(err)
-	}
-	admin, e := c.Admin()
-	if e != nil || admin {
+	u, e := a.findUser(c, tx, user)
+	if e != nil {
 		return e
 	}
-	organizations, err := organizationsOf(c, tx, user)
-	if err != nil {
-		return a.failed(err)
+	if u == nil {
+		return absent
 	}
-	ok, e := c.Allowed(access.InvitationWrite, access.Target{UserID: user, OrganizationID: u.OrganizationID, Organizations: organizations})
+	if admin, e := c.Admin(); e != nil || admin {
+		return e
+	}
+	t, e := a.userTarget(c, tx, user)
+	if e != nil {
+		return e
+	}
+	ok, e := c.Allowed(access.InvitationWrite, t)
+	if e != nil {
+		return e
+	}
+	who, e := c.Standing()
 	if e != nil {
 		return e
 	}
 	role, _ := identity.RoleNamed(u.Role)
-	if !ok || role == identity.RoleProxyAdmin || role == identity.RoleProxyAdminViewer {
+	ok = ok && role != identity.RoleProxyAdmin && role != identity.RoleProxyAdminViewer && u.CreatedBy == who.UserID
+	for _, id := range t.Organizations {
+		ok = ok && who.Organizations[id] == identity.OrgAdmin
+	}
+	if !ok {
 		return absent
 	}
 	return nil
 }
 
+func noInvitation() *llm.Error { return notFound("There is no such invitation.", "invitation_id") }
+
 func (a *API) newInvitation(c *Call) (any, *llm.Error) {
 	i := &identity.Invitation{ID: newID(), UserID: c.Body.Text("user_id")}
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := a.mayInvite(c, tx, i.UserID, "user_id"); e != nil {
+		if e := a.mayInvite(c, tx, i.UserID, notFound("There is no such user.", "user_id")); e != nil {
 			return e
 		}
 		i.ExpiresAt = tx.Now().Add(invitationTime)
@@ -108,12 +105,12 @@ func (a *API) newInvitation(c *Call) (any, *llm.Error) {
 func (a *API) invitation(c *Call, tx *store.Tx, id string) (*identity.Invitation, *llm.Error) {
 	i, err := store.Get[identity.Invitation](c.Ctx, tx, id)
 	if missing(err) {
-		return nil, notFound("There is no such invitation.", "invitation_id")
+		return nil, noInvitation()
 	}
 	if err != nil {
 		return nil, a.failed(err)
 	}
-	return i, a.mayInvite(c, tx, i.UserID, "invitation_id")
+	return i, a.mayInvite(c, tx, i.UserID, noInvitation())
 }
 
 // invitationDone runs what is done to an invitation and answers it.
