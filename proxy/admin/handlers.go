@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"sluice/proxy/access"
-	"sluice/proxy/llm"
 )
 
 // families are the handlers of all nouns, by method and path.
@@ -42,7 +41,7 @@ func bound(routes []access.Route) (map[string]handler, error) {
 			continue
 		}
 		if handlers[name] == nil {
-			handlers[name] = unserved
+			wrong = append(wrong, name+" has no handler")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(handlers)) {
@@ -54,9 +53,4 @@ func bound(routes []access.Route) (map[string]handler, error) {
 		return nil, fmt.Errorf("table of routes: %s", strings.Join(wrong, "; "))
 	}
 	return handlers, nil
-}
-
-// unserved stands in for a handler.
-func unserved(_ *API, c *Call) (any, *llm.Error) {
-	return nil, &llm.Error{Kind: llm.KindBadRequest, Status: 501, Type: "not_implemented_error", Message: c.Route.Path + " is not served yet."}
 }
