@@ -223,17 +223,27 @@ func TestRefusals(t *testing.T) {
 			"to generate, delete, update info for new keys/users/teams. Route=/r. Your role=internal_user. Your user_id=**"}},
 		{UserNew, who[BareKey], Refusal{Status: 401, Type: "auth_error", Param: "None", Message: "Authentication Error, Only proxy admin can be used " +
 			"to generate, delete, update info for new keys/users/teams. Route=/r. Your role=unknown. Your user_id=*******"}},
-		{TeamNew, who[AdminViewer], Refusal{Status: 403, Type: "auth_error", Param: "None",
-			Message: "user not allowed to access this route, role= proxy_admin_viewer. Trying to access: /r"}},
-		{KeyInfo, who[InternalUser], Refusal{Status: 403, Type: "internal_server_error",
-			Message: "You are not allowed to access this key's info. Your role=internal_user"}},
-		{UserList, who[TeamKey], Refusal{Status: 403, Form: FormDetailError, Type: "internal_server_error",
-			Message: "Only proxy admins and organization admins can list users."}},
-		{KeyList, who[BareKey], Refusal{Status: 403, Type: "bad_request_error", Param: "user_id",
-			Message: "You are not authorized to access this endpoint. No 'user_id' is associated with your API key."}},
+		{TeamNew, who[AdminViewer], Refusal{
+			Status: 403, Type: "auth_error", Param: "None",
+			Message: "user not allowed to access this route, role= proxy_admin_viewer. Trying to access: /r",
+		}},
+		{KeyInfo, who[InternalUser], Refusal{
+			Status: 403, Type: "internal_server_error",
+			Message: "You are not allowed to access this key's info. Your role=internal_user",
+		}},
+		{UserList, who[TeamKey], Refusal{
+			Status: 403, Form: FormDetailError, Type: "internal_server_error",
+			Message: "Only proxy admins and organization admins can list users.",
+		}},
+		{KeyList, who[BareKey], Refusal{
+			Status: 403, Type: "bad_request_error", Param: "user_id",
+			Message: "You are not authorized to access this endpoint. No 'user_id' is associated with your API key.",
+		}},
 		{TeamUpdate, who[BareKey], Refusal{Status: 403, Type: "internal_server_error", Message: "You do not have access to this team"}},
-		{KeyGenerateTeam, account(), Refusal{Status: 403, Type: "internal_server_error",
-			Message: "Service account keys can only create keys for their own team. team_id=t1"}},
+		{KeyGenerateTeam, account(), Refusal{
+			Status: 403, Type: "internal_server_error",
+			Message: "Service account keys can only create keys for their own team. team_id=t1",
+		}},
 	} {
 		if v := Decide(c.a, c.who, Target{Route: "/r", UserID: "other"}); v.Refusal != c.want {
 			t.Errorf("%s: %+v, want %+v", c.a, v.Refusal, c.want)

@@ -346,10 +346,18 @@ func TestShapes(t *testing.T) {
 		v    any
 		want string
 	}{
-		{zulu(&at), `"2026-11-21T07:19:08.786000Z"`}, {zulu(&whole), `"2026-11-21T07:19:08Z"`}, {zulu(nil), `null`},
-		{offset(&at), `"2026-11-21T07:19:08.786000+00:00"`}, {offset(nil), `null`}, {zuluAt(time.Time{}), `null`}, {offsetAt(time.Time{}), `null`},
+		{zulu(&at), `"2026-11-21T07:19:08.786000Z"`},
+		{zulu(&whole), `"2026-11-21T07:19:08Z"`},
+		{zulu(nil), `null`},
+		{offset(&at), `"2026-11-21T07:19:08.786000+00:00"`},
+		{offset(nil), `null`},
+		{zuluAt(time.Time{}), `null`},
+		{offsetAt(time.Time{}), `null`},
 		{offsetAt(at.In(time.FixedZone("x", 3600))), `"2026-11-21T07:19:08.786000+00:00"`},
-		{null(""), `null`}, {null("a"), `"a"`}, {list[string](nil), `[]`}, {fields(nil), `{}`},
+		{null(""), `null`},
+		{null("a"), `"a"`},
+		{list[string](nil), `[]`},
+		{fields(nil), `{}`},
 	} {
 		if got, err := json.Marshal(c.v); err != nil || string(got) != c.want {
 			t.Errorf("%s, want %s (%v)", got, c.want, err)

@@ -69,7 +69,7 @@ func entries(rows []access.Route, edge []entry) ([]entry, error) {
 		r := &rows[i]
 		name := r.Method + " " + r.Path
 		// What is not served needs no body: the server passes over it.
-		e := entry{method: r.Method, path: r.Path, handle: (*Server).manage, body: r.Method != "GET" && r.Later == ""}
+		e := entry{method: r.Method, path: r.Path, handle: (*Server).manage, body: r.Method != fasthttp.MethodGet && r.Later == ""}
 		if r.Edge {
 			if byName[name] == nil {
 				return nil, fmt.Errorf("server: nothing serves the row %s of the table of routes", name)
