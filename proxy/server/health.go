@@ -73,7 +73,7 @@ func dependencyName(d fleet.Dependency) string {
 func (s *Server) health(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 	b := append([]byte(nil), `{"healthy_endpoints":[`...)
 	n := 0
-	for _, m := range k.g.Models() {
+	for _, m := range k.g.ModelsOf(&k.x) {
 		if m.Wildcard {
 			continue
 		}

@@ -15,7 +15,7 @@ func (s *Server) models(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 	wild := queryFlag(ctx.Request.Header.RequestURI(), "return_wildcard_routes")
 	b := append([]byte(nil), `{"data":[`...)
 	first := true
-	for _, m := range k.g.Models() {
+	for _, m := range k.g.ModelsOf(&k.x) {
 		if m.Wildcard && !wild {
 			continue
 		}
@@ -30,7 +30,7 @@ func (s *Server) models(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 
 // oneModel is GET /v1/models/{model}.
 func (s *Server) oneModel(ctx *fasthttp.RequestCtx, c *conn, k *call) {
-	for _, m := range k.g.Models() {
+	for _, m := range k.g.ModelsOf(&k.x) {
 		if m.ID == string(k.param) && !m.Wildcard {
 			s.writeJSON(ctx, c, k, 200, appendModel(nil, m))
 			return

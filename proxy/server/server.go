@@ -45,7 +45,7 @@ type Gateway interface {
 	Identify(x *gateway.Exchange, key []byte) *llm.Error
 	Note(x *gateway.Exchange)
 	Do(x *gateway.Exchange) (*gateway.Answer, *llm.Error)
-	Models() []route.ModelInfo
+	ModelsOf(x *gateway.Exchange) []route.ModelInfo
 	Generation() uint64
 }
 

@@ -51,7 +51,7 @@ func (g *fakeGateway) Identify(_ *gateway.Exchange, key []byte) *llm.Error {
 	return &llm.Error{Kind: llm.KindAuth, Type: "auth_error", Param: "None", Message: "Authentication Error, unknown."}
 }
 
-func (g *fakeGateway) Models() []route.ModelInfo {
+func (g *fakeGateway) ModelsOf(*gateway.Exchange) []route.ModelInfo {
 	return []route.ModelInfo{{ID: "mock", Created: 1, OwnedBy: "openai", Limits: route.Limits{Mode: "chat", MaxInput: 9, MaxOutput: 8}}, {ID: "openai/gpt", OwnedBy: "openai"}, {ID: "x/*", Wildcard: true}}
 }
 

@@ -23,6 +23,7 @@ type head struct {
 	wantHeader []byte // Access-Control-Request-Headers
 	changedBy  []byte // litellm-changed-by
 	reason     []byte // x-sluice-reason
+	endUser    []byte // the customer that the request is for
 	asked      gateway.Timeouts
 	framed     bool // Content-Length or Transfer-Encoding was there
 }
@@ -250,6 +251,10 @@ func (h *head) longField(name, value []byte) (uint32, *llm.Error) {
 	case 18:
 		if equalFold(name, "litellm-changed-by") {
 			h.changedBy = value
+		}
+	case 21:
+		if equalFold(name, "x-litellm-customer-id") || equalFold(name, "x-litellm-end-user-id") {
+			h.endUser = value
 		}
 	case 24:
 		if equalFold(name, "x-litellm-stream-timeout") {
