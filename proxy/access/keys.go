@@ -15,7 +15,7 @@ func keyRoutes() []Route {
 		{
 			Method: "POST", Path: "/key/service-account/generate", Tag: keyTag, Group: GroupManagement,
 			Summary: "Make a key that belongs to a team and to no user.",
-			Actions: []Action{KeyGenerateTeam}, Body: newKeyFields(),
+			Actions: []Action{KeyGenerateOwn, KeyGenerateTeam}, Body: newKeyFields(),
 		},
 		{
 			Method: "POST", Path: "/key/update", Tag: keyTag, Group: GroupManagement,

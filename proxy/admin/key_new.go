@@ -41,6 +41,9 @@ func (a *API) makeKey(c *Call, service bool) (any, *llm.Error) {
 	if e != nil {
 		return nil, e
 	}
+	if c.Body.Given("soft_budget") && c.Body.Text("budget_id") != "" {
+		return nil, badRequest("Send either budget_id or soft_budget, not both: the budget that is named has a soft_budget of its own.", "soft_budget")
+	}
 	var answer keyMade
 	e = a.change(c, func(tx *store.Tx) *llm.Error {
 		if e := c.Recheck(tx); e != nil {

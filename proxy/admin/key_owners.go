@@ -28,6 +28,22 @@ func (o *keyOwners) ownBudget(id string) bool {
 		o.member != nil && o.member.BudgetID == id || o.project != nil && o.project.BudgetID == id
 }
 
+// home is where a key that refers to these objects is made: in the organization
+// of its team or, without a team, in those of its user. What the request says
+// of the organization does not count.
+func (o *keyOwners) home(k *identity.Key) access.Target {
+	t := access.Target{UserID: k.UserID, TeamID: k.TeamID}
+	switch {
+	case o.team != nil:
+		t.OrganizationID = o.team.OrganizationID
+	case k.TeamID == "":
+		for _, m := range o.memberships {
+			t.Organizations = append(t.Organizations, m.OrganizationID)
+		}
+	}
+	return t
+}
+
 // refer reads an object that a key refers to. One that is not there is an
 // error where the reference is new.
 func refer[T any, P objects[T]](a *API, c *Call, tx *store.Tx, what, field, id, was string) (*T, *llm.Error) {

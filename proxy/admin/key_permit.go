@@ -157,13 +157,7 @@ func (a *API) mayMake(c *Call, tx *store.Tx, asked, k *identity.Key, o *keyOwner
 	if e != nil {
 		return e
 	}
-	t, e := a.keyTarget(c, tx, k)
-	if e != nil {
-		return e
-	}
-	for _, m := range o.memberships {
-		t.Organizations = append(t.Organizations, m.OrganizationID)
-	}
+	t := o.home(k)
 	other := k.UserID != "" && k.UserID != who.UserID
 	if k.TeamID != "" || who.ServiceAccount() {
 		if e := c.May(access.KeyGenerateTeam, t); e != nil {
@@ -199,7 +193,24 @@ func (a *API) mayMake(c *Call, tx *store.Tx, asked, k *identity.Key, o *keyOwner
 	if e := c.mayAdmin(adminField(changes), t); e != nil {
 		return e
 	}
+	if e := mayRoutes(who, k); e != nil {
+		return e
+	}
 	return a.mayGrant(c, tx, asked, k, o, changes, t)
+}
+
+// mayRoutes refuses to a caller whose key may call some routes alone the secret
+// of a key that may call more.
+func mayRoutes(who *access.Standing, k *identity.Key) *llm.Error {
+	if who.Key == nil || who.Role == identity.RoleProxyAdmin {
+		return nil
+	}
+	own := access.Grant{Routes: who.Key.AllowedRoutes}
+	if (access.Granting{}).Excess(access.Grant{Routes: k.AllowedRoutes}, own) == "" {
+		return nil
+	}
+	return forbidden(fmt.Sprintf("The calling key may call %s alone, so it may not have a key that may call more.",
+		strings.Join(who.Key.AllowedRoutes, ", ")), "allowed_routes")
 }
 
 // mayGrant compares what a key is given with what its owners and the calling
@@ -217,13 +228,6 @@ func (a *API) mayGrant(c *Call, tx *store.Tx, asked, k *identity.Key, o *keyOwne
 	if k.OrganizationID != "" && slices.Contains(changes, "organization_id") && who.Organizations[k.OrganizationID] == "" &&
 		(o.team == nil || o.team.OrganizationID != k.OrganizationID) {
 		return forbidden(fmt.Sprintf("You are not a member of organization %q, so you may not give it keys.", k.OrganizationID), "organization_id")
-	}
-	if who.Key != nil && len(who.Key.AllowedRoutes) > 0 {
-		excess := access.Granting{}.Excess(access.Grant{Routes: k.AllowedRoutes}, access.Grant{Routes: who.Key.AllowedRoutes})
-		if excess != "" {
-			return forbidden(fmt.Sprintf("The calling key may call %s alone, so it may not give more to another key.",
-				strings.Join(who.Key.AllowedRoutes, ", ")), "allowed_routes")
-		}
 	}
 	bounds, e := a.keyBounds(c, tx, o)
 	if e != nil {
@@ -315,6 +319,9 @@ func (a *API) mayChange(c *Call, tx *store.Tx, was, is *identity.Key, o *keyOwne
 		return e
 	}
 	changes := keyChanges(was, is)
+	if c.Body.Has("soft_budget") { // it lives in a budget of its own
+		changes = append(changes, "soft_budget")
+	}
 	if e := a.mayTouch(c, who, t, was, is, changes); e != nil {
 		return e
 	}
@@ -327,14 +334,11 @@ func (a *API) mayChange(c *Call, tx *store.Tx, was, is *identity.Key, o *keyOwne
 		}
 	}
 	if is.TeamID != was.TeamID || is.OrganizationID != was.OrganizationID {
-		to, e := a.keyTarget(c, tx, is)
-		if e != nil {
+		to := o.home(is)
+		if is.TeamID == "" {
+			to.OrganizationID, to.Organizations = is.OrganizationID, nil
+		} else if e := c.May(access.KeyGenerateTeam, to); e != nil {
 			return e
-		}
-		if is.TeamID != "" {
-			if e := c.May(access.KeyGenerateTeam, to); e != nil {
-				return e
-			}
 		}
 		// Whoever gives a key away must have a say over it where it goes, too.
 		if e := c.May(access.KeyUpdateLimits, to); e != nil {
@@ -347,12 +351,9 @@ func (a *API) mayChange(c *Call, tx *store.Tx, was, is *identity.Key, o *keyOwne
 // mayTouch is the part of the matrix about updates: an own key may be narrowed,
 // another's may be changed where the caller has a say over it.
 func (a *API) mayTouch(c *Call, who *access.Standing, t access.Target, was, is *identity.Key, changes []string) *llm.Error {
-	own := was.UserID != "" && was.UserID == who.UserID
 	switch {
-	case own && slices.ContainsFunc(changes, func(name string) bool { return widens(name, was, is) }):
-		return c.May(access.KeyUpdateLimits, t)
-	case own:
-		return c.May(access.KeyUpdateOwn, t)
+	case was.UserID != "" && was.UserID == who.UserID:
+		return c.mayOwn(t, was, is, changes)
 	case was.TeamID == "":
 		return c.May(access.KeyUpdateLimits, t)
 	}
@@ -369,6 +370,24 @@ func (a *API) mayTouch(c *Call, who *access.Standing, t access.Target, was, is *
 	}
 	return forbidden(fmt.Sprintf("%s of a team's keys may be changed by proxy admins and organization admins. A proxy admin opens it to "+
 		"admins of teams with %s in team_admin_editable_team_fields.", changes[field], memberKeyBudgets), changes[field])
+}
+
+// mayOwn is the part of the matrix about a key of one's own.
+func (c *Call) mayOwn(t access.Target, was, is *identity.Key, changes []string) *llm.Error {
+	wide := slices.IndexFunc(changes, func(name string) bool { return widens(name, was, is) })
+	if wide < 0 {
+		return c.May(access.KeyUpdateOwn, t)
+	}
+	field := changes[wide]
+	if admin := adminField(changes); admin != "" {
+		return c.mayAdmin(admin, t)
+	}
+	e := c.May(access.KeyUpdateLimits, t)
+	if e == nil || e.Status != 403 {
+		return e
+	}
+	return forbidden(fmt.Sprintf("You may change the name and the notes of your key, let it end earlier and take models from it. "+
+		"For a change of %s ask an admin.", field), strings.TrimPrefix(field, "metadata."))
 }
 
 // widens says whether a change of an own key is more than a name, a note, an

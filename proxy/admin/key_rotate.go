@@ -86,6 +86,13 @@ func (a *API) rotateKey(c *Call, tx *store.Tx, name, plain string, grace *span) 
 	if e := c.May(access.KeyDelete, target); e != nil {
 		return nil, nil, e
 	}
+	who, e := c.Standing()
+	if e != nil {
+		return nil, nil, e
+	}
+	if e := mayRoutes(who, was); e != nil {
+		return nil, nil, e
+	}
 	k, budget, e := a.rewritten(c, tx, was)
 	if e != nil {
 		return nil, nil, e

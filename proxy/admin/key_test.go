@@ -446,3 +446,5 @@ func TestKeyStrictAndIgnored(t *testing.T) {
 		}
 	})
 }
+
+func dollars(n int64) money.Nano { return money.Nano(n) * money.Dollar }
