@@ -29,14 +29,17 @@ func memberNames() []access.Field {
 
 // membersOf reads the members of a body: one object, or a list of them.
 func membersOf(b Body, name string, fields []access.Field) ([]Body, *llm.Error) {
-	elements := []json.RawMessage{b[name]}
-	if b[name][0] == '[' {
+	var elements []json.RawMessage
+	many := b[name][0] == '['
+	if many {
 		_ = json.Unmarshal(b[name], &elements) // it was checked
+	} else {
+		elements = append(elements, b[name])
 	}
 	out := make([]Body, len(elements))
 	for i, raw := range elements {
 		place := []any{"body", name}
-		if b[name][0] == '[' {
+		if many {
 			place = append(place, i)
 		}
 		m, e := sub(raw, fields, place...)
