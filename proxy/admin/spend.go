@@ -72,7 +72,7 @@ func keysWithin(r access.Reach) []store.Cond {
 type spentUser struct {
 	userFields
 	ObjectPermission *struct{} `json:"object_permission,omitempty"`
-	KeyAliases       []*string `json:"key_aliases"`
+	KeyAliases       []string  `json:"key_aliases"`
 }
 
 // spendUsers lists the users that the caller sees, what spent most first.
@@ -101,13 +101,15 @@ func (a *API) spendUsers(c *Call) (any, *llm.Error) {
 	if err != nil {
 		return nil, a.failed(err)
 	}
-	aliases := map[string][]*string{}
-	keys, err := store.Find[identity.Key](c.Ctx, a.c.Store, store.Query{Where: []store.Cond{store.In("user_id", ids)}})
+	aliases := map[string][]string{}
+	keys, err := store.Find[identity.Key](c.Ctx, a.c.Store, store.Query{
+		Where: []store.Cond{store.In("user_id", ids), store.NotNull("key_alias")}, Limit: longestList,
+	})
 	if err != nil {
 		return nil, a.failed(err)
 	}
 	for _, k := range keys {
-		aliases[k.UserID] = append(aliases[k.UserID], null(k.Alias))
+		aliases[k.UserID] = append(aliases[k.UserID], k.Alias)
 	}
 	out := make([]spentUser, len(users))
 	for i, u := range users {
