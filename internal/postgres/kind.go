@@ -67,6 +67,7 @@ var codes = map[string]Kind{
 	"25006": ReadOnly, "53300": TooMany, "53100": DiskFull, "53200": Busy,
 	"55P03": Busy, "57014": Busy, "40P01": Busy, "40001": Busy, "55006": Busy,
 	"57P01": Away, "57P02": Away, "57P03": Starting, "57P05": Away,
+	"25P03": Away, "25P04": Away, // idle in a transaction, or in it for too long
 }
 
 // Classify says what an error of this package or of the driver means.

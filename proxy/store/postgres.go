@@ -147,6 +147,9 @@ func (s *server) listen(ctx context.Context, notify func()) error {
 		defer cancel()
 		_ = conn.Close(closing)
 	}()
+	if conn.Config().RuntimeParams["lock_timeout"] == "" { // a pooler took our settings away: it would take the session too
+		return ErrNone
+	}
 	if _, err := conn.Exec(ctx, "LISTEN sluice_changes"); err != nil {
 		return pgError(fmt.Errorf("listen: %w", err))
 	}

@@ -84,8 +84,15 @@ func TestResolve(t *testing.T) {
 				names(r.AccessGroups, func(o *identity.AccessGroup) string { return o.ID }),
 			}
 			want := [][]string{
-				{"k1"}, {"u1"}, {"t1"}, {"t1u1"}, {"o1", "o2", "o3"}, {"o3u1"}, {"p1"},
-				{"b-key", "b-member", "b-members", "b-org", "b-orgmember", "b-project", "b-team", "b-user"}, {"g-key", "g-team"},
+				{"k1"},
+				{"u1"},
+				{"t1"},
+				{"t1u1"},
+				{"o1", "o2", "o3"},
+				{"o3u1"},
+				{"p1"},
+				{"b-key", "b-member", "b-members", "b-org", "b-orgmember", "b-project", "b-team", "b-user"},
+				{"g-key", "g-team"},
 			}
 			for i := range want {
 				if !slices.Equal(got[i], want[i]) {

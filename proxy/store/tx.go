@@ -147,18 +147,13 @@ func (s *Store) change(ctx context.Context, by Actor, fn func(tx *Tx) error) ([]
 	}
 	defer db.rollback() // does nothing after a commit
 	t := &Tx{s: s, ctx: ctx, tx: db, by: by, now: s.c.Now().UTC().Truncate(time.Millisecond)}
-	lock := "SELECT number FROM sluice.change_head WHERE id = 1 FOR UPDATE"
-	if db.dialect().sqlite { // the transaction is immediate: the whole file is ours
-		lock = "SELECT number FROM sluice.change_head WHERE id = 1"
-	}
-	err = db.query(ctx, lock, nil, func(scan func(...any) error) error { return scan(&t.number) })
-	if err != nil {
+	if err := t.takeNumber(); err != nil {
 		return nil, fmt.Errorf("lock the change head: %w", err)
 	}
 	if err := fn(t); err != nil {
 		return nil, err
 	}
-	if len(t.done) > 0 {
+	if len(t.done) > 0 && s.unlocked == nil {
 		raise := "UPDATE sluice.change_head SET number = $1 WHERE id = 1"
 		if !db.dialect().sqlite {
 			raise += " RETURNING pg_notify('sluice_changes', number::text)"
@@ -175,6 +170,20 @@ func (s *Store) change(ctx context.Context, by Actor, fn func(tx *Tx) error) ([]
 
 // Insert writes a new object and its audit row. The store fills in the stamp.
 func (t *Tx) Insert(o identity.Object) error { return t.InsertAs(Created, o) }
+
+// takeNumber locks the change head and reads it.
+func (t *Tx) takeNumber() error {
+	if t.s.unlocked != nil {
+		var err error
+		t.number, err = t.s.unlocked(t.ctx)
+		return err
+	}
+	lock := "SELECT number FROM sluice.change_head WHERE id = 1 FOR UPDATE"
+	if t.tx.dialect().sqlite { // the transaction is immediate: the whole file is ours
+		lock = "SELECT number FROM sluice.change_head WHERE id = 1"
+	}
+	return t.tx.query(t.ctx, lock, nil, func(scan func(...any) error) error { return scan(&t.number) })
+}
 
 // InsertAs is Insert under another action.
 func (t *Tx) InsertAs(a Action, o identity.Object) error {

@@ -1,0 +1,47 @@
+package store
+
+import (
+	"context"
+	"reflect"
+
+	"sluice/proxy/identity"
+)
+
+// Unlock makes the store take its numbers as a sequence would: at once and for
+// good, by way of another store, whenever the transaction commits. Known to be
+// bad.
+func (s *Store) Unlock(numbers *Store) {
+	s.unlocked = func(ctx context.Context) (n int64, err error) {
+		err = numbers.db.query(ctx, "UPDATE sluice.change_head SET number = number + 1 WHERE id = 1 RETURNING number - 1", nil,
+			func(scan func(...any) error) error { return scan(&n) })
+		return n, err
+	}
+}
+
+// Types are all kinds of objects.
+func Types() map[identity.Kind]reflect.Type { return objectTypes }
+
+// Columns are the fields of a kind by the names of their columns.
+func Columns(k identity.Kind) map[string][]int {
+	out := map[string][]int{}
+	for _, c := range mapped(k).columns {
+		out[c.name] = c.field
+	}
+	return out
+}
+
+// Load reads an object by the key of another one.
+func Load(ctx context.Context, s *Store, like identity.Object) (identity.Object, error) {
+	m := mapped(like.Kind())
+	out := m.fresh()
+	b := &builder{m: m, d: s.db.dialect()}
+	b.add("SELECT ", m.columnList(), " FROM ", table(m.kind))
+	if err := b.whereKey(like); err != nil {
+		return nil, err
+	}
+	err := s.db.query(ctx, b.text.String(), b.args, func(scan func(...any) error) error { return scan(m.destinations(out)...) })
+	return out, err
+}
+
+// Path is the SQLite file.
+func (s *Store) Path() string { return s.c.SQLite }
