@@ -12,6 +12,7 @@ import (
 
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
+	"sluice/proxy/money"
 	"sluice/proxy/store"
 )
 
@@ -66,13 +67,12 @@ type auditPage struct {
 func auditOf(ch *store.Change) auditRow {
 	row := auditRow{
 		ID: strconv.FormatInt(ch.Number, 10), UpdatedAt: isoZ(ch.At), ChangedBy: ch.Actor.User, ChangedByAPIKey: ch.Actor.Key,
-		Action: string(ch.Action), TableName: cmp.Or(auditNames[ch.Kind], ch.KindNamed), ObjectID: ch.ID, BeforeValue: ch.Before, UpdatedValues: ch.After,
+		Action: string(ch.Action), TableName: cmp.Or(auditNames[ch.Kind], ch.KindNamed), ObjectID: ch.ID, BeforeValue: recorded(ch.Kind, ch.Before), UpdatedValues: recorded(ch.Kind, ch.After),
 		ClaimedBy: null(ch.Actor.Claimed), Source: null(ch.Actor.Source), RequestID: null(ch.Actor.RequestID), Host: null(ch.Host), Reason: null(ch.Actor.Reason),
 	}
 	if ch.Kind == identity.KindInvitation {
 		// Its id is what sets a password: who reads the record must not get it.
 		row.ObjectID = covered(ch.ID)
-		row.BeforeValue, row.UpdatedValues = coveredIn(ch.Before), coveredIn(ch.After)
 	}
 	return row
 }
@@ -82,12 +82,25 @@ func covered(id string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-func coveredIn(doc json.RawMessage) json.RawMessage {
+// amounts are the columns that the record keeps in nano-dollars.
+var amounts = []string{"max_budget", "soft_budget", "spend", "total_spend"}
+
+// recorded is an object of the record as the API tells it: amounts in dollars. nil
+// stays nil, which is null.
+func recorded(kind identity.Kind, doc json.RawMessage) json.RawMessage {
 	var f identity.Fields
 	if json.Unmarshal(doc, &f) != nil || f == nil {
 		return nil
 	}
-	f["invitation_id"] = quoted(covered(text(f["invitation_id"])))
+	for _, name := range amounts {
+		var n *int64
+		if raw, ok := f[name]; ok && json.Unmarshal(raw, &n) == nil && n != nil {
+			f[name] = quoted(money.Nano(*n))
+		}
+	}
+	if kind == identity.KindInvitation {
+		f["invitation_id"] = quoted(covered(text(f["invitation_id"])))
+	}
 	return quoted(f)
 }
 
