@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -110,9 +109,6 @@ func (c *Call) Args(name string) []string {
 	}
 	return out
 }
-
-// HasArg is true for a parameter that was given, empty included.
-func (c *Call) HasArg(name string) bool { return url.Values(c.Query).Has(name) }
 
 // ArgInt is a whole number of the query.
 func (c *Call) ArgInt(name string, otherwise int) int {
