@@ -73,6 +73,7 @@ func (d *Directory) apply(found *identity.Resolved, batch []*flight) {
 		r := a.record(&f.digest, k, old)
 		r.stale.Store(changed)
 		d.put(r)
+		f.record = r
 		a.keep(frame{kind: frameKey, id: f.digest, value: savedKey{Key: k, Retired: old}}, k.ChangeNumber)
 	}
 	d.save(a.save)

@@ -267,12 +267,16 @@ func (v *view) describe(who *Identity) {
 func (d *Directory) wait(k *Keys, digest *[32]byte, who *Identity) *llm.Error {
 	timer := time.NewTimer(d.c.Wait)
 	defer timer.Stop()
+	var read *record // just now; it need not be in the cache any more
 	for {
 		now := time.Now()
 		if d.ring.Pending() {
 			d.follow()
 		}
 		r := d.records.find(digest)
+		if r == nil {
+			r = read
+		}
 		if r != nil && d.ready(k, r, d.at(now), who) {
 			return d.verdict(r, now, who)
 		}
@@ -291,8 +295,11 @@ func (d *Directory) wait(k *Keys, digest *[32]byte, who *Identity) *llm.Error {
 			if f.err != nil {
 				return d.helpless(k, digest, who)
 			}
-			if f.none {
+			if f.none && f.digest == *digest {
 				return unknown(digest)
+			}
+			if f.digest == *digest {
+				read = f.record
 			}
 		case <-timer.C:
 			d.stat.late.Inc()

@@ -25,6 +25,7 @@ type flight struct {
 	done    chan struct{}
 	err     error // the database did not answer
 	none    bool  // it knows no such key
+	record  *record
 }
 
 // join makes sure that a digest is looked up and returns the lookup. r is what
