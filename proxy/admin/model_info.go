@@ -330,9 +330,7 @@ func (v *viewer) described(d *Deployment) identity.Fields {
 	slices.Sort(overrides)
 	out["pricing_overrides"] = marshalled(slices.Compact(overrides))
 	maps.Copy(out, infoOf(d.ID, d.TeamID, d.Name, d.DB, d.Info))
-	if d.DB {
-		out["blocked"] = marshalled(d.Blocked)
-	}
+	out["blocked"] = marshalled(d.Blocked)
 	return out
 }
 

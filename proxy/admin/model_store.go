@@ -17,7 +17,7 @@ import (
 func (a *API) stores() *llm.Error {
 	switch {
 	case !a.c.StoreModels:
-		return &llm.Error{Kind: llm.KindInternal, Status: 500, Type: "internal_server_error", Param: "store_model_in_db", Message: "Models, " +
+		return &llm.Error{Kind: llm.KindInternal, Status: 500, Type: "auth_error", Param: "None", Message: "Models, " +
 			"credentials and settings are not kept in the database here. Set store_model_in_db: true in general_settings, or " +
 			"STORE_MODEL_IN_DB=True in the environment, and start again."}
 	case a.c.Models.Ring == nil:
