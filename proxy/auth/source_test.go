@@ -3,9 +3,11 @@ package auth
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"sync"
 	"syscall"
 	"testing"
@@ -231,3 +233,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 var chat = &access.Route{Method: "POST", Path: "/v1/chat/completions", Group: access.GroupLLM}
 
 func name(i int) string { return fmt.Sprintf("sk-test-key-%06d", i) }
+
+// fixChecksum makes the checksum of an edited frame right.
+func fixChecksum(frame []byte) {
+	binary.LittleEndian.PutUint32(frame[8:], crc32.ChecksumIEEE(frame[frameHead:]))
+}
