@@ -5,7 +5,10 @@ import "slices"
 const keyTag = "key management"
 
 // keyRoutes are the routes of virtual keys.
-func keyRoutes() []Route {
+func keyRoutes() []Route { return slices.Concat(keyChanges(), keyReads()) }
+
+// keyChanges are the routes that change a key.
+func keyChanges() []Route {
 	one := []Field{{Name: "key", Type: String, Required: true, Summary: "The key, or its SHA-256 in hex."}}
 	return []Route{
 		{
@@ -64,6 +67,12 @@ func keyRoutes() []Route {
 			Method: "POST", Path: "/key/unblock", Tag: keyTag, Group: GroupManagement,
 			Summary: "Serve a blocked key again.", Actions: []Action{KeyBlock}, Body: one,
 		},
+	}
+}
+
+// keyReads are the routes that show keys.
+func keyReads() []Route {
+	return []Route{
 		{
 			Method: "POST", Path: "/key/health", Tag: keyTag, Group: GroupInfo,
 			Summary: "Say whether the calling key's logging works.",
@@ -116,7 +125,7 @@ func listKeyFields() []Field {
 		{Name: "include_created_by_keys", Type: Boolean, Summary: "With user_id: the keys that the user made, too."},
 		{Name: "sort_by", Type: String, Summary: "A column, such as created_at, spend or key_alias."},
 		{Name: "sort_order", Type: String, Enum: []string{"asc", "desc"}},
-		{Name: "status", Type: String, Enum: []string{"active", "expired", "revoked", "deleted"}},
+		{Name: "status", Type: String, Enum: []string{"active", "expired", "revoked"}},
 		{Name: "expires", Type: String, Enum: []string{"active", "expired"}},
 		{Name: "expand", Type: StringList, Summary: "user: show whom each key belongs to."},
 	}
@@ -205,7 +214,7 @@ func keyFields() []Field {
 		{Name: "allowed_routes", Type: StringList, AdminOnly: true, Summary: "Paths, patterns or groups of routes that the key may call."},
 		{Name: "allowed_passthrough_routes", Type: StringList, AdminOnly: true},
 		{Name: "denied_passthrough_routes", Type: StringList, AdminOnly: true},
-		{Name: "allowed_vector_store_indexes", Type: ObjectList},
+		{Name: "allowed_vector_store_indexes", Type: ObjectList, AdminOnly: true},
 		{Name: "auto_rotate", Type: Boolean},
 		{Name: "rotation_interval", Type: Duration},
 	}

@@ -168,13 +168,12 @@ func (a *API) keysAsked(c *Call) ([]store.Cond, *llm.Error) {
 	if user == "" {
 		return out, nil
 	}
-	of, e := a.keysOf(c, user, r.All)
-	return append(out, of), e
+	return append(out, keysOf(c, user, r.All)), nil
 }
 
 // keysOf is the condition of a user's keys, and of those that the parameters
 // count among them.
-func (a *API) keysOf(c *Call, user string, all bool) (store.Cond, *llm.Error) {
+func keysOf(c *Call, user string, all bool) store.Cond {
 	of := []store.Cond{store.Eq("user_id", user)}
 	if all && c.ArgBool("substring_matching") {
 		of[0] = store.Contains("user_id", user)
@@ -186,7 +185,7 @@ func (a *API) keysOf(c *Call, user string, all bool) (store.Cond, *llm.Error) {
 		of = append(of, store.Among("team_id", identity.KindMember, "team_id",
 			store.Eq("user_id", user), store.Eq("role", identity.TeamAdmin)))
 	}
-	return store.Any(of...), nil
+	return store.Any(of...)
 }
 
 // keyStates are the conditions of status and expires.

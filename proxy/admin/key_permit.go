@@ -24,7 +24,7 @@ var adminKeyFields = []string{
 var adminMetadata = []string{
 	"logging", "model_config", "priority", "guardrails", "disable_global_guardrails", "opted_out_global_guardrails",
 	"allow_client_tags", "tags", "team_member_budget_id", "service_account_id", "allowed_passthrough_routes",
-	"denied_passthrough_routes", "temp_budget_increase", "temp_budget_expiry",
+	"denied_passthrough_routes", "allowed_vector_store_indexes", "temp_budget_increase", "temp_budget_expiry",
 }
 
 // budgetKeyFields are what a team's admin may change of another's key only

@@ -241,8 +241,13 @@ func TestKeyGrants(t *testing.T) {
 		w.key("int", func(k *identity.Key) { k.UserID = "u-int" })
 		w.key("narrow", func(k *identity.Key) { k.UserID, k.AllowedRoutes = "u-int", []string{"management_routes"} })
 		for _, body := range []M{
-			{}, {"max_budget": 10}, {"models": []string{"mock", "gpt-4o"}}, {"rpm_limit": 100}, {"models": []string{"no-default-models"}},
-			{"budget_id": "b-own"}, {"duration": "1d"},
+			{},
+			{"max_budget": 10},
+			{"models": []string{"mock", "gpt-4o"}},
+			{"rpm_limit": 100},
+			{"models": []string{"no-default-models"}},
+			{"budget_id": "b-own"},
+			{"duration": "1d"},
 		} {
 			w.ok("int", "POST", "/key/generate", body)
 		}
@@ -300,6 +305,9 @@ func TestKeyConfiguredBounds(t *testing.T) {
 		w.refused(400, "duration must be at most 90d", "master", "POST", "/key/generate", M{"duration": "-1"})
 		w.refused(400, "max_budget", "master", "POST", "/key/update", M{"key": doc["key"], "max_budget": 101})
 		w.refused(400, "duration", "master", "POST", "/key/update", M{"key": doc["key"], "duration": nil})
+		if cleared := w.ok("master", "POST", "/key/update", M{"key": doc["key"], "max_budget": nil}); quotedText(cleared["max_budget"]) != "100.0" {
+			t.Errorf("a bound was cleared: %v", cleared["max_budget"])
+		}
 		w.refused(400, "default_team_disabled", "int", "POST", "/key/generate", M{})
 		w.ok("int", "POST", "/key/generate", M{"team_id": "t1"})
 		w.ok("master", "POST", "/key/generate", M{"key": "sk-short"})
@@ -379,6 +387,7 @@ func TestKeyLists(t *testing.T) {
 		count("pa", "&status=revoked", 1)
 		count("pa", "&status=active", every-1)
 		count("pa", "&expires=expired", 0)
+		w.refused(422, "literal_error", "pa", "GET", "/key/list?status=deleted", nil)
 		past := time.Now().Add(-time.Hour)
 		w.key("past", func(k *identity.Key) { k.Expires = &past })
 		every++

@@ -114,7 +114,7 @@ func (a *API) rotateKey(c *Call, tx *store.Tx, name, plain string, grace *span) 
 	if err := a.followKey(c, tx, old, k.Token); err != nil {
 		return nil, nil, a.failed(err)
 	}
-	if budget, e = a.followBudget(c, tx, old, k, budget); e != nil {
+	if budget, e = a.followBudget(tx, old, k, budget); e != nil {
 		return nil, nil, e
 	}
 	if grace != nil {
@@ -139,15 +139,21 @@ func (a *API) rewritten(c *Call, tx *store.Tx, was *identity.Key) (*identity.Key
 	return copyKey(was), budget, e
 }
 
-// followKey makes what refers to a key's old digest refer to the new one.
+// followKey makes what refers to a key's old digest refer to the new one. Old
+// secrets whose time is up are forgotten.
 func (a *API) followKey(c *Call, tx *store.Tx, old, token string) error {
 	retired, err := store.Find[identity.RetiredKey](c.Ctx, tx, store.Query{Where: []store.Cond{store.Eq("active_token", old)}})
 	if err != nil {
 		return err
 	}
 	for _, r := range retired {
-		r.Active = token
-		if err := tx.Update(r); err != nil {
+		if !r.RevokeAt.After(tx.Now()) {
+			err = tx.Delete(r)
+		} else {
+			r.Active = token
+			err = tx.Update(r)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -165,7 +171,7 @@ func (a *API) followKey(c *Call, tx *store.Tx, old, token string) error {
 }
 
 // followBudget keeps the budget that was made for a key its own.
-func (a *API) followBudget(c *Call, tx *store.Tx, old string, k *identity.Key, b *identity.Budget) (*identity.Budget, *llm.Error) {
+func (a *API) followBudget(tx *store.Tx, old string, k *identity.Key, b *identity.Budget) (*identity.Budget, *llm.Error) {
 	if b == nil || text(b.Settings[madeFor]) != k.Kind().String()+"/"+old {
 		return b, nil
 	}

@@ -256,8 +256,11 @@ func TestKeyBulkUpdate(t *testing.T) {
 		w.create("b", M{})
 		before := w.changes()
 		doc := w.ok("master", "POST", "/key/bulk_update", M{"keys": []M{
-			{"key": w.plain("a"), "max_budget": 2, "tags": []string{"x"}}, {"key": "sk-nobody", "max_budget": 2},
-			{"key": keyDigest(w.plain("b")), "team_id": "nope"}, {"key": w.plain("b"), "max_budget": -1}, {"key": w.plain("b"), "team_id": "t1"},
+			{"key": w.plain("a"), "max_budget": 2, "tags": []string{"x"}},
+			{"key": "sk-nobody", "max_budget": 2},
+			{"key": keyDigest(w.plain("b")), "team_id": "nope"},
+			{"key": w.plain("b"), "max_budget": -1},
+			{"key": w.plain("b"), "team_id": "t1"},
 		}})
 		if quotedText(doc["total_requested"]) != "5" || len(doc["successful_updates"].([]any)) != 2 || len(doc["failed_updates"].([]any)) != 3 {
 			t.Errorf("%v", doc)

@@ -90,6 +90,11 @@ func (a *API) revised(c *Call, tx *store.Tx, was *identity.Key) (*identity.Key, 
 	if e != nil {
 		return nil, nil, e
 	}
+	for name, bound := range a.c.UpperBounds {
+		if c.Body.Null(name) { // no limit would be more than the bound
+			c.Body[name] = bound
+		}
+	}
 	if e := a.withinBounds(c.Body); e != nil {
 		return nil, nil, e
 	}
