@@ -81,8 +81,9 @@ func teamMemberRoutes() []Route {
 			Method: "POST", Path: "/team/bulk_member_add", Tag: teamTag, Summary: "Add many members, each on its own",
 			Group: GroupManagement, Actions: []Action{TeamMembers},
 			Body: []Field{
-				id, {Name: "members", Type: ObjectList, Summary: "role, and user_id or user_email; at most 500"},
-				{Name: "all_users", Type: Boolean, Summary: "add all users instead"}, budget[0],
+				id, budget[0],
+				{Name: "members", Type: ObjectList, Summary: "role, and user_id or user_email; at most 500"},
+				{Name: "all_users", Type: Boolean, Summary: "add all users instead"},
 			},
 		},
 		{

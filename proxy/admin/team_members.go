@@ -384,7 +384,7 @@ func (a *API) manyInvitees(c *Call) ([]invited, *llm.Error) {
 // unknownTeam is how most routes word that there is no such team.
 func unknownTeam(id string) *llm.Error {
 	return &llm.Error{
-		Kind: llm.KindNotFound, Status: 404, Type: "not_found_error", Param: "team_id",
+		Kind: llm.KindNotFound, Status: 404, Type: "not_found_error",
 		Message: "Team not found, passed team_id=" + strings.TrimSpace(id),
 	}
 }

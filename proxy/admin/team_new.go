@@ -28,7 +28,8 @@ func (m invited) String() string {
 func memberFields() []access.Field {
 	return []access.Field{
 		{Name: "role", Type: access.String, Required: true, Enum: []string{identity.TeamAdmin, identity.TeamUser}},
-		{Name: "user_id", Type: access.String}, {Name: "user_email", Type: access.String},
+		{Name: "user_id", Type: access.String},
+		{Name: "user_email", Type: access.String},
 	}
 }
 
@@ -136,7 +137,7 @@ func (a *API) freeTeam(c *Call, tx *store.Tx, id string) *llm.Error {
 		return e
 	}
 	return &llm.Error{
-		Kind: llm.KindBadRequest, Status: 400, Type: "invalid_request_error", Param: "team_id",
+		Kind: llm.KindBadRequest, Status: 400, Type: "invalid_request_error",
 		Message: fmt.Sprintf("Team id = %s already exists. Please use a different team id.", id),
 	}
 }

@@ -86,7 +86,7 @@ func (a *API) changeTeam(c *Call, id string, merge func(old, patch identity.Fiel
 		if e := c.adminFields(); e != nil {
 			return e
 		}
-		if e := a.mayEditTeam(c, tx, was); e != nil {
+		if e := a.mayEditTeam(c, was); e != nil {
 			return e
 		}
 		if e := a.fillTeam(c, tx, t, was); e != nil {
@@ -134,7 +134,7 @@ func (c *Call) byTeamAlone(t *identity.Team) (bool, *llm.Error) {
 
 // mayEditTeam refuses what a team's own admin may not change: all that the
 // configuration does not leave to it.
-func (a *API) mayEditTeam(c *Call, tx *store.Tx, t *identity.Team) *llm.Error {
+func (a *API) mayEditTeam(c *Call, t *identity.Team) *llm.Error {
 	alone, e := c.byTeamAlone(t)
 	if e != nil || !alone {
 		return e

@@ -29,7 +29,8 @@ func userTeams(b Body) ([]userTeam, *llm.Error) {
 		return nil, validation(Violation{"list_type", []any{"body", "teams"}, "Input should be a valid list"})
 	}
 	fields := []access.Field{
-		{Name: "team_id", Type: access.String, Required: true}, {Name: "max_budget_in_team", Type: access.Money},
+		{Name: "team_id", Type: access.String, Required: true},
+		{Name: "max_budget_in_team", Type: access.Money},
 		{Name: "user_role", Type: access.String, Enum: []string{identity.TeamUser, identity.TeamAdmin}},
 	}
 	out := make([]userTeam, 0, len(elements))
@@ -73,7 +74,7 @@ func (a *API) newUser(c *Call) (any, *llm.Error) {
 		if e := c.Recheck(tx); e != nil {
 			return e
 		}
-		u := &identity.User{ID: c.Body.Text("user_id"), Password: password}
+		u := &identity.User{ID: c.Body.Text("user_id"), SSOUserID: c.Body.Text("sso_user_id"), Password: password}
 		if u.ID == "" {
 			u.ID = newID()
 		}

@@ -97,12 +97,12 @@ func (a *API) mayChangeUser(c *Call, id string, u *identity.User) *llm.Error {
 }
 
 // writeUser writes the change of a user, which is nil for one to be made.
-func (a *API) writeUser(c *Call, tx *store.Tx, u *identity.User, id, password string) (answer userUpdateAnswer, e *llm.Error) {
-	made := u == nil
-	if made {
-		u = &identity.User{ID: id}
+func (a *API) writeUser(c *Call, tx *store.Tx, was *identity.User, id, password string) (answer userUpdateAnswer, e *llm.Error) {
+	u := &identity.User{ID: id}
+	if was != nil {
+		copied := *was
+		u = &copied
 	}
-	before := *u
 	if e := a.setUser(c, u); e != nil {
 		return answer, e
 	}
@@ -112,28 +112,32 @@ func (a *API) writeUser(c *Call, tx *store.Tx, u *identity.User, id, password st
 	case password != "":
 		u.Password = password
 	}
-	if !made && (u.Role != before.Role || u.Blocked && !before.Blocked) {
-		if e := a.lastAdmin(c, tx, &before); e != nil {
-			return answer, e
-		}
-	}
-	if made {
-		if e := a.insertUser(c, tx, u); e != nil {
-			return answer, e
-		}
+	if was == nil {
+		e = a.insertUser(c, tx, u)
 	} else {
-		if u.Email != before.Email {
-			if e := a.freeEmail(c, tx, u.Email, u.ID); e != nil {
-				return answer, e
-			}
-		}
-		if err := tx.UpdateAs(blockedAs(before.Blocked, u.Blocked), u); err != nil {
-			return answer, a.failed(err)
-		}
+		e = a.saveUser(c, tx, u, was)
+	}
+	if e != nil {
+		return answer, e
 	}
 	teams, err := teamsOf(c.Ctx, tx, u.ID)
 	answer = userUpdateAnswer{ID: u.ID, Data: userUpdated{userFields: newUserFields(u, teams[u.ID])}}
 	return answer, a.failed(err)
+}
+
+// saveUser writes a user who was there before.
+func (a *API) saveUser(c *Call, tx *store.Tx, u, was *identity.User) *llm.Error {
+	if u.Role != was.Role || u.Blocked && !was.Blocked {
+		if e := a.lastAdmin(c, tx, was); e != nil {
+			return e
+		}
+	}
+	if u.Email != was.Email {
+		if e := a.freeEmail(c, tx, u.Email, u.ID); e != nil {
+			return e
+		}
+	}
+	return a.failed(tx.UpdateAs(blockedAs(was.Blocked, u.Blocked), u))
 }
 
 // blockedAs is how a change is recorded that may have blocked something.

@@ -28,7 +28,7 @@ func userHandlers() map[string]handler {
 // userSettings are the fields of a user without a column.
 var userSettings = []string{
 	"budget_limits", "model_max_budget", "budget_fallbacks", "allowed_cache_controls", "config", "permissions",
-	"object_permission", "policies", "aliases", "agent_id",
+	"policies", "aliases", "agent_id",
 }
 
 // userMetadata are the fields of a user that LiteLLM keeps in its metadata, and
@@ -39,10 +39,13 @@ var userMetadata = []string{"model_rpm_limit", "model_tpm_limit", "mcp_rpm_limit
 // is cleared; one that is not sent stays.
 func (a *API) setUser(c *Call, u *identity.User) *llm.Error {
 	b := c.Body
-	for name, to := range map[string]*string{"user_alias": &u.Alias, "user_email": &u.Email, "user_role": &u.Role, "sso_user_id": &u.SSOUserID} {
+	for name, to := range map[string]*string{"user_alias": &u.Alias, "user_email": &u.Email, "user_role": &u.Role} {
 		if b.Has(name) {
 			*to = b.Text(name)
 		}
+	}
+	if e := checkKeyBody(b); e != nil {
+		return e
 	}
 	if b.Has("models") {
 		u.Models = b.Texts("models")
@@ -58,6 +61,7 @@ func (a *API) setUser(c *Call, u *identity.User) *llm.Error {
 		return e
 	}
 	u.Settings = keep(maps.Clone(u.Settings), b, userSettings...)
+	setPermission(&u.Settings, b)
 	return a.setCaps(c, &u.Caps)
 }
 
@@ -107,7 +111,7 @@ func (a *API) freeEmail(c *Call, tx *store.Tx, email, id string) *llm.Error {
 	if e != nil || u == nil || u.ID == id {
 		return e
 	}
-	return conflict(fmt.Sprintf("User with email %s already exists", email), "user_email")
+	return conflict(fmt.Sprintf("User with email %s already exists", email), "")
 }
 
 // insertUser writes a new user; its id, e-mail address and id at the identity
@@ -121,7 +125,7 @@ func (a *API) insertUser(c *Call, tx *store.Tx, u *identity.User) *llm.Error {
 		return e
 	}
 	if old != nil {
-		return conflict(fmt.Sprintf("User with id %s already exists", u.ID), "user_id")
+		return conflict(fmt.Sprintf("User with id %s already exists", u.ID), "")
 	}
 	return a.inserted(tx, u, "A user with this sso_user_id exists already.", "sso_user_id")
 }
