@@ -11,5 +11,6 @@ var acceptedManagement = []struct{ cases, diff, why string }{
 	{"chat in blocked team", "*", "a blocked team's keys stop at once"},
 	{"chat of blocked customer", "*", "a blocked customer is refused"},
 	{"customer/new duplicate", "status 409, recorded 500", "a duplicate is a conflict, and no SQL is shown"},
+	{"team/member_update unknown", "*", "limits are kept for members: who is not in the team is 404"},
 	{"model/new without params", "*", "the field that lacks is named, 400"},
 }

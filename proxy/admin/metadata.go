@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
@@ -56,6 +57,27 @@ func (c *Call) adminFields() *llm.Error {
 		if f.AdminOnly && c.Body.Has(f.Name) {
 			return forbidden(fmt.Sprintf("Only a proxy admin may set %s.", f.Name), f.Name)
 		}
+	}
+	return nil
+}
+
+// longestName is how long a name, an id or an e-mail address may be, in bytes:
+// what an index takes.
+const longestName = 1024
+
+// checkNames refuses names that cannot be kept or read.
+func checkNames(b Body, names ...string) *llm.Error {
+	for _, name := range names {
+		if e := checkName(b.Text(name), name); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+func checkName(s, name string) *llm.Error {
+	if len(s) > longestName || strings.ContainsFunc(s, unicode.IsControl) {
+		return badRequest(fmt.Sprintf("%s must be a text of at most %d bytes without control characters.", name, longestName), name)
 	}
 	return nil
 }

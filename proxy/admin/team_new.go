@@ -43,7 +43,7 @@ func invitee(raw json.RawMessage, place ...any) (invited, *llm.Error) {
 	if m.UserID == "" && m.Email == "" {
 		return m, badRequest("A member needs a user_id or a user_email; neither was given.", "member")
 	}
-	return m, nil
+	return m, checkNames(b, "user_id", "user_email")
 }
 
 // teamDefaults are the fields of default_team_params that a new team takes.
@@ -71,6 +71,11 @@ func founders(c *Call) ([]invited, *llm.Error) {
 	}
 	for _, id := range c.Body.Texts("members") {
 		out = append(out, invited{UserID: id, Role: identity.TeamUser})
+	}
+	for _, m := range out {
+		if e := checkName(m.UserID, "members_with_roles"); e != nil {
+			return nil, e
+		}
 	}
 	if c.Caller.User != "" {
 		for _, m := range out {

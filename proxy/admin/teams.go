@@ -62,6 +62,9 @@ func (a *API) setTeam(c *Call, t *identity.Team) *llm.Error {
 	if e := checkKeyBody(b); e != nil {
 		return e
 	}
+	if e := checkNames(b, "team_alias"); e != nil {
+		return e
+	}
 	if b.Has("team_alias") {
 		t.Alias = b.Text("team_alias")
 	}

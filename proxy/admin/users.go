@@ -39,6 +39,9 @@ var userMetadata = []string{"model_rpm_limit", "model_tpm_limit", "mcp_rpm_limit
 // is cleared; one that is not sent stays.
 func (a *API) setUser(c *Call, u *identity.User) *llm.Error {
 	b := c.Body
+	if e := checkNames(b, "user_alias", "user_email", "sso_user_id"); e != nil {
+		return e
+	}
 	for name, to := range map[string]*string{"user_alias": &u.Alias, "user_email": &u.Email, "user_role": &u.Role} {
 		if b.Has(name) {
 			*to = b.Text(name)
