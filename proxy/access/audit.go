@@ -2,7 +2,7 @@ package access
 
 // auditRoutes are the routes of the record of changes.
 func auditRoutes() []Route {
-	const tag = "Audit Logging"
+	const tag = "audit"
 	text := func(name, summary string) Field { return Field{Name: name, Type: String, Summary: summary} }
 	return []Route{
 		{

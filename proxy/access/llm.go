@@ -32,7 +32,7 @@ func llmRoutes() []Route {
 func healthRoutes() []Route {
 	get := func(path, summary string, public, hidden bool) Route {
 		return Route{
-			Method: "GET", Path: path, Tag: "health", Summary: summary, Group: GroupPublic, Edge: true, Public: public, Hidden: hidden,
+			Method: "GET", Path: path, Tag: tagHealth, Summary: summary, Group: GroupPublic, Edge: true, Public: public, Hidden: hidden,
 		}
 	}
 	out := []Route{

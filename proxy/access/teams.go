@@ -7,7 +7,7 @@ func teamRoutes() []Route {
 	return slices.Concat(teamWriteRoutes(), teamMemberRoutes(), teamReadRoutes())
 }
 
-const teamTag = "Team management"
+const teamTag = "team management"
 
 func teamWriteRoutes() []Route {
 	id := Field{Name: "team_id", Type: String, Required: true, Summary: "the team"}

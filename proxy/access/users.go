@@ -4,7 +4,7 @@ import "slices"
 
 // userRoutes are the routes of users.
 func userRoutes() []Route {
-	const tag = "Internal User management"
+	const tag = "user management"
 	id := Field{Name: "user_id", Type: String, Summary: "the user; the caller's own where it is not given"}
 	return []Route{
 		{

@@ -19,7 +19,7 @@ type Docs struct {
 	Terms       string
 	Contact     json.RawMessage
 	License     json.RawMessage
-	Hidden      []string // hidden_routers: tags that are served and not documented
+	Hidden      []string // hidden_routers: families that are served and not documented
 	SpecPath    string   // of the OpenAPI document; "": /openapi.json
 	RootPath    string   // SERVER_ROOT_PATH
 }
@@ -40,7 +40,7 @@ var errorAnswers = []struct{ status, name, text string }{
 // documented are the routes of the documents, in the order of the table.
 func documented(d *Docs, routes []access.Route) []access.Route {
 	return slices.DeleteFunc(slices.Clone(routes), func(r access.Route) bool {
-		return r.Hidden || r.Later != "" || slices.ContainsFunc(d.Hidden, func(tag string) bool { return strings.EqualFold(tag, r.Tag) })
+		return r.Hidden || r.Later != "" || slices.ContainsFunc(d.Hidden, r.In)
 	})
 }
 

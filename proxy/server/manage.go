@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,12 +87,7 @@ func headerText(v []byte) string {
 // disabled says whether a route is switched off: it answers as if it were not
 // there.
 func (r *Rules) disabled(row *access.Route) bool {
-	for _, tag := range r.Disabled {
-		if strings.EqualFold(tag, row.Tag) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Disabled, row.In)
 }
 
 // at is the path of a row of the table; "" for one that is not served.

@@ -60,7 +60,7 @@ type Rules struct {
 	// Manager answers management calls, with the same configuration; nil: they
 	// get 503.
 	Manager Manager
-	// Disabled are the tags of routes that answer 404 (disabled_routers).
+	// Disabled are the families of routes that answer 404 (disabled_routers).
 	Disabled []string
 }
 
