@@ -29,7 +29,7 @@ func runAlone(p *boot.Process, flags config.Flags, stateDir string) error {
 		return err
 	}
 	w := &worker{
-		dir: dir, table: table, area: area, number: 1, wantRecycle: make(chan string, 1),
+		dir: dir, table: table, area: area, number: 1, wantRecycle: make(chan string, 1), overlaying: newOverlaying(),
 		socket: filepath.Join(dir.Run(), "proxy-"+strconv.Itoa(os.Getpid())+".sock"),
 		source: source(flags, p.Environ),
 		log:    newLog(p.Stderr, p.Environ),

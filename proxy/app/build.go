@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 
 	"sluice/internal/boot"
+	"sluice/proxy/admin"
 	"sluice/proxy/auth"
 	"sluice/proxy/config"
 	"sluice/proxy/gateway"
@@ -38,37 +40,89 @@ func (w *worker) build() error {
 	}
 	w.metrics = gateway.NewMetrics(file.LiteLLM.PrometheusLatencyBuckets)
 	w.pools = upstream.NewPools(poolSettings(file))
-	if w.observing, err = w.observe(file); err != nil {
+	if err := w.connect(file); err != nil {
 		return err
 	}
-	g, err := w.gateway(file)
+	plain := file
+	if w.overlay = w.firstOverlay(context.Background(), file); w.overlay != nil {
+		file = w.overlaidFile(file)
+	}
+	g, api, err := w.generation(file, w.applied+1)
+	if err != nil && w.overlay != nil {
+		w.log.Error("what the database holds could not be put in force", errAttr(err))
+		w.overlay, file = nil, plain
+		g, api, err = w.generation(file, w.applied+1)
+	}
 	if err != nil {
 		return boot.Exit(fleet.ExitConfig, err)
 	}
-	if w.server, err = server.New(w.serverConfig(file), g); err != nil {
+	if w.server, err = server.New(w.serverConfig(file, api), g); err != nil {
 		return boot.Exit(fleet.ExitConfig, err)
 	}
 	w.use(file)
 	return nil
 }
 
+// connect looks at the dependencies, and opens the database as far as there is
+// one. A database that is away keeps nobody from serving.
+func (w *worker) connect(file *config.File) error {
+	deps, err := w.dependencies(file)
+	if err != nil {
+		return boot.Exit(fleet.ExitConfig, err)
+	}
+	if w.data, err = w.openData(file, deps); err != nil {
+		return boot.Exit(fleet.ExitConfig, err)
+	}
+	deps.NeedsDatabase = deps.NeedsDatabase && !w.data.remembers()
+	if w.observing, err = w.observe(deps); err != nil {
+		return err
+	}
+	if w.data == nil {
+		return nil
+	}
+	return w.data.start()
+}
+
+// generation makes what serves a configuration: both parts of it, or none.
+func (w *worker) generation(file *config.File, number uint64) (*gateway.Gateway, *admin.API, error) {
+	keys := auth.New(w.keysConfig(file))
+	g, err := w.gateway(file, keys, number)
+	if err != nil {
+		return nil, nil, err
+	}
+	api, err := admin.New(w.adminConfig(file, keys))
+	return g, api, err
+}
+
 // apply puts a configuration that was read again in force.
 func (w *worker) apply(file *config.File) error {
-	g, err := w.gateway(file)
+	g, api, err := w.generation(file, w.applied+1)
 	if err != nil {
 		return err
 	}
 	if err := w.setLog(file); err != nil {
 		return err
 	}
-	w.server.Swap(g, rules(file))
+	w.server.Swap(g, rules(file, api))
 	w.use(file)
+	return nil
+}
+
+// swap puts the same configuration in force with what the database now holds
+// beside it. It has the number that it had.
+func (w *worker) swap(file *config.File) error {
+	g, api, err := w.generation(file, w.applied)
+	if err != nil {
+		return err
+	}
+	w.server.Swap(g, rules(file, api))
 	return nil
 }
 
 // use notes the configuration that is in force now.
 func (w *worker) use(file *config.File) {
 	w.config, w.applied = file, w.applied+1
+	w.setStoring(file)
 	w.keepGood()
 	applied := &w.table.Header().ConfigApplied
 	for old := applied.Load(); old < w.applied && !applied.CompareAndSwap(old, w.applied); old = applied.Load() {
@@ -102,19 +156,14 @@ func (w *worker) findMasterKey(file *config.File) error {
 	return nil
 }
 
-func (w *worker) gateway(file *config.File) (*gateway.Gateway, error) {
-	master := file.General.MasterKey
-	if master == "" {
-		master = w.masterKey
-	}
+func (w *worker) gateway(file *config.File, keys *auth.Keys, number uint64) (*gateway.Gateway, error) {
 	limits, err := timeLimits(file)
 	if err != nil {
 		return nil, err
 	}
-	g, warnings, err := gateway.New(gateway.Config{
-		Generation: w.applied + 1,
-		Keys:       auth.New(auth.Config{MasterKey: master.Reveal()}),
-		Models:     models(file),
+	c := gateway.Config{
+		Generation: number,
+		Keys:       keys,
 		Aliases:    aliases(file),
 		Rewrite:    file.LiteLLM.ModelAliases,
 		Force:      file.General.CompletionModel,
@@ -135,11 +184,27 @@ func (w *worker) gateway(file *config.File) (*gateway.Gateway, error) {
 		Pools:   w.pools,
 		Metrics: w.metrics,
 		Log:     w.log,
-	})
+	}
+	c.Models = models(file, func(*config.Deployment) bool { return true })
+	g, warnings, err := gateway.New(c)
+	if err != nil && file.General.StoreModels {
+		// One of the database's deployments may be to blame: it is left out, and
+		// the others are served.
+		c.Models = models(file, func(d *config.Deployment) bool { return !d.Stored || w.tried(file, d) == nil })
+		g, warnings, err = gateway.New(c)
+	}
 	for _, warning := range warnings {
 		w.once(warning)
 	}
 	return g, err
+}
+
+// tried makes a gateway of one deployment alone, to see whether it can be.
+func (w *worker) tried(file *config.File, d *config.Deployment) error {
+	pools := upstream.NewPools(poolSettings(file))
+	defer pools.Close()
+	_, _, err := gateway.New(gateway.Config{Models: []gateway.Model{model(file, d)}, Lookup: file.Environ.Get, Pools: pools})
+	return err
 }
 
 // once says what every worker would say alike: the first slot does.
@@ -175,18 +240,23 @@ func retries(file *config.File) int {
 func aliases(file *config.File) map[string]route.Alias {
 	out := make(map[string]route.Alias, len(file.Router.Aliases))
 	for _, a := range file.Router.Aliases {
+		if file.General.StoreModels && !file.Names(a.Model) {
+			continue // it is warned of; its model may come back over the API
+		}
 		out[a.Name] = route.Alias{Model: a.Model, Hidden: a.Hidden}
 	}
 	return out
 }
 
-// models are the deployments that this release can serve; deploymentProblems
-// has named the others.
-func models(file *config.File) []gateway.Model {
+// models are the deployments that this release can serve and that are wanted;
+// deploymentProblems has named the others.
+func models(file *config.File, wanted func(*config.Deployment) bool) []gateway.Model {
 	var out []gateway.Model
+	known := limits{}
 	for _, d := range file.Models {
 		m := model(file, d)
-		if servable(m.Params, file) == nil {
+		if !d.Info.Blocked && servable(m.Params, file) == nil && wanted(d) {
+			known.fill(&m, d.Info.BaseModel)
 			out = append(out, m)
 		}
 	}
@@ -214,7 +284,10 @@ func deploymentProblems(file *config.File) config.Problems {
 			At: d.At, Severity: config.Error, Text: err.Error(),
 			Key: fmt.Sprintf("model_list[%d].litellm_params.model", i),
 		}
-		if file.LeaveOutUnknown() {
+		if d.Stored {
+			p.Key = "models." + d.ID + ".litellm_params.model"
+		}
+		if d.Stored || file.LeaveOutUnknown() {
 			p.Severity, p.Text = config.Warning, p.Text+"; the deployment is left out"
 		}
 		out = append(out, p)
@@ -234,6 +307,7 @@ func model(file *config.File, d *config.Deployment) gateway.Model {
 			DropRefused: file.DropParams(d), Mock: p.MockResponse, MockDelay: p.MockDelay,
 		},
 	}
+	m.AccessGroups = d.Info.AccessGroups
 	m.Info = route.Limits{Mode: d.Info.Mode, MaxInput: d.Info.MaxInputTokens, MaxOutput: d.Info.MaxOutputTokens}
 	if m.Info.MaxOutput == 0 {
 		m.Info.MaxOutput = d.Info.MaxTokens
@@ -296,10 +370,10 @@ func poolSettings(file *config.File) upstream.Settings {
 	}
 }
 
-func (w *worker) serverConfig(file *config.File) server.Config {
+func (w *worker) serverConfig(file *config.File, api *admin.API) server.Config {
 	c := server.Config{
 		Version: boot.Version, RootPath: file.Server.RootPath,
-		Rules:         rules(file),
+		Rules:         rules(file, api),
 		BodyAllowance: bodyAllowance(file),
 		KeepAlive:     file.Server.KeepAlive,
 		CORSOrigins:   file.Server.CORSOrigins, CORSCredentials: file.Server.CORSCredentials,
@@ -307,6 +381,7 @@ func (w *worker) serverConfig(file *config.File) server.Config {
 		Metrics: w.writeMetrics, Counted: w.counted, Panicked: w.panicked,
 		Log: w.log.Logger, Table: w.table, Area: w.area, Slot: w.slot,
 		Concurrency: int64(file.Server.LimitConcurrency),
+		DocsPath:    file.General.URL, SpecPath: file.General.SpecURL, RootURL: file.General.RootURL,
 	}
 	if w.link != nil {
 		c.HealthSocket = w.dir.Health()
@@ -315,11 +390,12 @@ func (w *worker) serverConfig(file *config.File) server.Config {
 }
 
 // rules are the settings of the server that a reload changes.
-func rules(file *config.File) server.Rules {
+func rules(file *config.File, api *admin.API) server.Rules {
 	forwarded := file.General.UseXForwardedFor
 	return server.Rules{
 		MaxBody: int64(file.General.MaxRequestMB * (1 << 20)), KeyHeader: file.General.KeyHeader,
 		MetricsAuth: file.LiteLLM.RequireAuthForMetrics, IgnoreForwarded: forwarded != nil && !*forwarded,
+		Manager: api, Disabled: file.General.DisabledRouters,
 	}
 }
 

@@ -45,7 +45,7 @@ func (w *worker) loadOrKeep(log *slog.Logger) (*config.File, error) {
 		return nil, err
 	}
 	src := w.source
-	src.ReadFile = kept.replay
+	src.ReadFile, src.Overlay = kept.replay, w.overlay.over()
 	old, oldErr := load(src, log)
 	if oldErr != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (w *worker) loadOrKeep(log *slog.Logger) (*config.File, error) {
 func (w *worker) loadRecorded(log *slog.Logger) (*config.File, error) {
 	read := files{}
 	src := w.source
-	src.ReadFile = read.recording
+	src.ReadFile, src.Overlay = read.recording, w.overlay.over()
 	file, err := load(src, log)
 	if err == nil {
 		w.files = read

@@ -33,11 +33,7 @@ func (o *observing) stop() {
 
 // observe waits for the schema, unless the database is away, and then watches
 // the dependencies until it is stopped.
-func (w *worker) observe(file *config.File) (*observing, error) {
-	c, err := w.dependencies(file)
-	if err != nil {
-		return nil, boot.Exit(fleet.ExitConfig, err)
-	}
+func (w *worker) observe(c observe.Config) (*observing, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	o := &observing{cancel: cancel}
 	observer := observe.New(w.table, c, w.log.Logger)
@@ -65,8 +61,8 @@ func (w *worker) dependencies(file *config.File) (observe.Config, error) {
 		return c, err
 	} else if ok {
 		c.Postgres = source
-	} else if w.link != nil {
-		c.SQLite = w.dir.SQLite()
+	} else if w.link != nil || observe.Migrated(w.dir.SQLite()) {
+		c.SQLite = w.dir.SQLite() // alone there is no migrator that would make it
 	}
 	c.NeedsDatabase = c.Postgres != nil && !file.General.AllowRequestsOnDBDown
 	if r := &file.Router; r.RedisHost != "" {
@@ -98,6 +94,9 @@ func secretOr(e *env.Environ) func(name string) string {
 // writeMetrics writes what this process counts, in Prometheus' text format.
 func (w *worker) writeMetrics(to io.Writer) {
 	w.metrics.Write(to)
+	if w.data != nil {
+		w.data.directory.WriteMetrics(to)
+	}
 	metrics.WriteProcessMetrics(to)
 	own := metrics.NewSet()
 	own.NewGauge("litellm_in_flight_requests", func() float64 { return float64(w.table.Generation(w.area).InFlight.Load()) })

@@ -39,7 +39,7 @@ func runSupervised(p *boot.Process, control string) error {
 	}
 	w := &worker{
 		dir: dir, table: l.table, area: l.area, slot: slot, number: generation,
-		socket: dir.Worker(slot, generation), link: l, wantRecycle: make(chan string, 1),
+		socket: dir.Worker(slot, generation), link: l, wantRecycle: make(chan string, 1), overlaying: newOverlaying(),
 		source: source(config.Flags{}, l.environ),
 		log:    newLog(logWriter(p), l.environ, slog.Int("slot", slot), slog.Int("generation", generation)),
 	}

@@ -43,6 +43,8 @@ type worker struct {
 	server    *server.Server
 	metrics   *gateway.Metrics
 	observing *observing
+	data      *data // nil where there is no database
+	overlaying
 
 	recycleAfter uint64
 	orphanDrain  int64         // nanoseconds without a supervisor
@@ -111,6 +113,7 @@ func (w *worker) run() error {
 	stopBeating := sync.OnceFunc(func() { close(beats); <-done })
 	defer stopBeating()
 	go func() { defer close(done); w.beatUntil(beats) }()
+	w.follow()
 
 	var messages <-chan fleet.Message
 	if w.link != nil {
@@ -135,6 +138,8 @@ func (w *worker) run() error {
 			}
 		case reason := <-w.wantRecycle:
 			w.recycle(reason)
+		case do := <-w.asks:
+			do()
 		case s := <-signals:
 			if err := w.onSignal(s); err != nil {
 				return err
@@ -239,6 +244,7 @@ func (w *worker) finish() error {
 	cut := g.Cut.Load()
 	w.observing.stop()
 	w.server.Close()
+	w.data.close()
 	w.pools.Close()
 	if err := w.leaveMetrics(); err != nil {
 		w.log.Warn("last metrics could not be left", errAttr(err))

@@ -299,14 +299,14 @@ func (f *File) checkMigrator(r *report, process *env.Environ) {
 // checkAliases warns of aliases that lead nowhere.
 func (f *File) checkAliases(r *report) {
 	for _, a := range f.Router.Aliases {
-		if !f.names(a.Model) {
+		if !f.Names(a.Model) {
 			r.warnf(a.At, join("router_settings.model_group_alias", a.Name), "no model has the name %s", quote(a.Model))
 		}
 	}
 }
 
-// names reports whether a deployment may answer to a name.
-func (f *File) names(name string) bool {
+// Names reports whether a deployment may answer to a name.
+func (f *File) Names(name string) bool {
 	for _, d := range f.Models {
 		if d.Name == name || strings.Contains(d.Name, "*") {
 			return true

@@ -127,7 +127,7 @@ func TestTables(t *testing.T) {
 // TestUsedKeysAreRead keeps the documentation true: the field of a key that is
 // said to be used is read by package app, or by a method here.
 func TestUsedKeysAreRead(t *testing.T) {
-	inHere := strings.Fields("Credential SupportedEnvironments Strategy IgnoreInvalid InferModelFromKeys SetVerbose RequestTimeout RedisURL ID DatabaseStatement DatabaseSocket")
+	inHere := strings.Fields("Credential SupportedEnvironments Strategy IgnoreInvalid InferModelFromKeys SetVerbose RequestTimeout RedisURL ID StoredObjects DatabaseStatement DatabaseSocket")
 	var source strings.Builder
 	paths, err := filepath.Glob("../app/*.go")
 	if err != nil || len(paths) == 0 {

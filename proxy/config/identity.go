@@ -22,7 +22,8 @@ type Access struct {
 	DefaultTeamDisabled bool          `cfg:"default_team_disabled"`
 	AllowedRoutes       []string      `cfg:"allowed_routes"` // nil: all
 	AdminRoutes         []string      `cfg:"admin_only_routes"`
-	PublicRoutes        []string      `cfg:"public_routes"`
+	TeamAdminFields     []string      `cfg:"team_admin_editable_team_fields"`
+	TeamBases           []string      `cfg:"team_admin_api_bases"`
 	DisabledRouters     []string      `cfg:"disabled_routers"`
 	HiddenRouters       []string      `cfg:"hidden_routers"`
 

@@ -148,7 +148,7 @@ func infoKeys() []Key {
 		{Name: "max_input_tokens", Kind: Int, Doc: "longest prompt, shown by `/v1/models`; of a group, the longest of its deployments"},
 		{Name: "max_output_tokens", Kind: Int, Doc: "longest answer, shown likewise"},
 		{Name: "team_id", Kind: Text, Doc: "the team whose keys alone may use the deployment"},
-		{Name: "team_public_model_name", Kind: Text, Doc: "the name that the team asks for"},
+		{Name: "team_public_model_name", Kind: Text, Use: Later},
 		{Name: "blocked", Kind: Bool, Default: "false", Doc: "the deployment is not used"},
 	}
 }

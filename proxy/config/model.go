@@ -74,8 +74,7 @@ type Info struct {
 	MaxTokens             int64    `cfg:"max_tokens"`
 	MaxInputTokens        int64    `cfg:"max_input_tokens"`
 	MaxOutputTokens       int64    `cfg:"max_output_tokens"`
-	TeamID                string   `cfg:"team_id"`                // "": every team's
-	TeamName              string   `cfg:"team_public_model_name"` // what the team calls it
+	TeamID                string   `cfg:"team_id"` // "": every team's
 	Blocked               bool     `cfg:"blocked"`
 	All                   []Field  // every key as it stands in the file, for those who list models
 }

@@ -27,6 +27,8 @@ const (
 	// have changed: that is cheaper, and readers of the ring would be overrun.
 	most = fleet.MaxChanges / 2
 
+	recalled = 50 // pages of this many changes that are passed on at most after a time away
+
 	listenClaim = 3 * time.Second
 	listenAgain = 2 * time.Second // after a connection that broke
 )
@@ -40,6 +42,12 @@ type Source interface {
 
 // Feed is one process's part in following the record.
 type Feed struct {
+	// Changed, where not nil, is told of changes of other hosts before the ring
+	// is, those from before this host's first look included: of these all since
+	// the number that Remembered says.
+	Changed    func([]store.Changed)
+	Remembered func() int64
+
 	table  *fleet.Table
 	source Source
 	log    *slog.Logger
@@ -138,6 +146,9 @@ func (f *Feed) catchUp(ctx context.Context) error {
 	case first || head-known > most:
 		// The first look of this host, which may serve what it knew in an
 		// earlier life, or the end of a long outage.
+		if err := f.recall(ctx, known, head); err != nil {
+			return err
+		}
 		f.table.PublishChange(fleet.AnyChange, "")
 		h.FeedNumber.CompareAndSwap(known, head)
 		return nil
@@ -153,8 +164,33 @@ func (f *Feed) catchUp(ctx context.Context) error {
 	if err != nil || len(changes) == 0 {
 		return err
 	}
+	if f.Changed != nil {
+		f.Changed(changes)
+	}
 	tell(f.table, changes)
 	h.FeedNumber.CompareAndSwap(known, changes[len(changes)-1].Number)
+	return nil
+}
+
+// recall passes on what was changed while this host looked away.
+func (f *Feed) recall(ctx context.Context, known, head int64) error {
+	if f.Changed == nil {
+		return nil
+	}
+	if known == 0 && f.Remembered != nil {
+		known = f.Remembered()
+	}
+	if known == 0 {
+		return nil // nothing is remembered that could be wrong
+	}
+	for pages := 0; known < head && pages < recalled; pages++ {
+		changes, err := f.source.Since(ctx, known, most)
+		if err != nil || len(changes) == 0 {
+			return err
+		}
+		f.Changed(changes)
+		known = changes[len(changes)-1].Number
+	}
 	return nil
 }
 

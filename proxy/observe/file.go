@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"os"
 
+	"sluice/migrator/schema"
 	"sluice/supervisor/fleet"
 )
 
@@ -37,3 +38,10 @@ func (f file) look(context.Context) (uint32, fleet.Dependency) {
 }
 
 func (f file) close() {}
+
+// Migrated reports whether a SQLite file has a schema that this release's
+// programs can work with.
+func Migrated(path string) bool {
+	version, _ := file(path).look(context.Background())
+	return version >= schema.Minimum
+}

@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -79,7 +80,7 @@ func source(t *testing.T, url string) *postgres.Source {
 
 func state(h *fleet.Header) fleet.Dependency { return fleet.Dependency(h.Database.Load()) }
 
-const migrated = "CREATE SCHEMA sluice; CREATE TABLE sluice.schema_versions (version_id bigint, is_applied boolean); INSERT INTO sluice.schema_versions VALUES (0, true), (1, true)"
+var migrated = fmt.Sprintf("CREATE SCHEMA sluice; CREATE TABLE sluice.schema_versions (version_id bigint, is_applied boolean); INSERT INTO sluice.schema_versions VALUES (0, true), (%d, true)", schema.Minimum)
 
 // TestPostgres stops, stalls and starts a server under three observers.
 func TestPostgres(t *testing.T) {
@@ -94,7 +95,7 @@ func TestPostgres(t *testing.T) {
 		t.Errorf("redis is %d", h.Redis.Load())
 	}
 	pgtest.Exec(t, url, migrated)
-	until(t, "schema 1", func() bool { return h.Schema.Load() == 1 })
+	until(t, "the schema", func() bool { return h.Schema.Load() == schema.Minimum })
 	s.Stall(t)
 	until(t, "stalled", func() bool { return state(h) == fleet.DependencyDown })
 	s.Continue(t)

@@ -1,0 +1,67 @@
+package app
+
+import (
+	"sluice/internal/env"
+	"sluice/proxy/admin"
+	"sluice/proxy/auth"
+	"sluice/proxy/config"
+	"sluice/proxy/identity"
+	"sluice/proxy/store"
+)
+
+// master is the master key in force.
+func (w *worker) master(file *config.File) env.Secret {
+	if file.General.MasterKey != "" {
+		return file.General.MasterKey
+	}
+	return w.masterKey
+}
+
+// keysConfig says who may call, in one configuration.
+func (w *worker) keysConfig(file *config.File) auth.Config {
+	g := &file.General
+	c := auth.Config{
+		MasterKey: w.master(file).Reveal(), AdminUser: g.AdminUser,
+		Fresh: g.CacheTTL, StaleMax: g.StaleMax,
+		AllowedIPs: g.AllowedIPs, AllowedRoutes: g.AllowedRoutes, AdminRoutes: g.AdminRoutes,
+		AllowUnavailable: g.AllowRequestsOnDBDown, UnavailableModels: g.UnavailableModels, UnavailableRPM: g.UnavailableRPM,
+	}
+	if w.data != nil {
+		c.Directory = w.data.directory
+	}
+	return c
+}
+
+// adminConfig is the management API of one configuration.
+func (w *worker) adminConfig(file *config.File, keys *auth.Keys) admin.Config {
+	g := &file.General
+	c := admin.Config{
+		Strict: w.source.Flags.Strict, Log: w.log.Logger,
+		MaxKeyDays: g.MaxKeyDays, KeyLength: g.KeyLength,
+		Defaults: admin.Defaults{
+			Key:  identity.Fields(file.LiteLLM.KeyDefaults),
+			User: identity.Fields(file.LiteLLM.UserDefaults),
+			Team: identity.Fields(file.LiteLLM.TeamDefaults),
+		},
+		UpperBounds:    identity.Fields(file.LiteLLM.KeyBounds),
+		NoPersonalKeys: g.DefaultTeamDisabled, ShortKeys: file.Compat.ShortKeys, StoreModels: g.StoreModels,
+		TeamAdminFields: g.TeamAdminFields,
+		Models: admin.ModelConfig{
+			Catalog: newCatalog(w, file), Ring: w.data.sealing(), MayUse: keys.CanUse, TeamBases: g.TeamBases,
+		},
+		Docs: admin.Docs{
+			Title: g.Title, Version: g.Version, Summary: g.Summary, Description: g.Description, Terms: g.Terms,
+			Contact: g.Contact, License: g.License, Hidden: g.HiddenRouters, SpecPath: g.SpecURL, RootPath: file.Server.RootPath,
+		},
+	}
+	c.Store = w.data.identity()
+	return c
+}
+
+// identity is the store, nil where there is no database.
+func (d *data) identity() *store.Store {
+	if d == nil {
+		return nil
+	}
+	return d.store
+}
