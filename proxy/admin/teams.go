@@ -168,15 +168,21 @@ func (c *Call) refusedTeam(t *identity.Team, refused, unknown *llm.Error) *llm.E
 	return c.unseen(refused, unknown)
 }
 
-// unseen is the answer about an object that there is not or that the caller may
-// not see. Who leads a team or an organization asks about its own objects, and
+// unseen is the answer about a team that there is not or that the caller may not
+// see. Who leads a team or an organization asks about its own objects, and
 // learns that it is not among them; others may do nothing to any.
 func (c *Call) unseen(refused, unknown *llm.Error) *llm.Error {
-	if refused == nil {
+	who, e := c.Standing()
+	if e == nil && len(who.TeamsLed()) > 0 {
 		return unknown
 	}
+	return either(e, c.unseenUser(refused, unknown))
+}
+
+// unseenUser is the same about a user: the admin of a team has a say over none.
+func (c *Call) unseenUser(refused, unknown *llm.Error) *llm.Error {
 	who, e := c.Standing()
-	if e != nil || len(who.OrganizationsLed()) == 0 && len(who.TeamsLed()) == 0 {
+	if e != nil || refused != nil && len(who.OrganizationsLed()) == 0 {
 		return either(e, refused)
 	}
 	return unknown

@@ -55,7 +55,7 @@ func (a *API) mayDeleteUser(c *Call, tx *store.Tx, id string, u *identity.User) 
 	}
 	unknown := detailError(404, "User not found, passed user_id="+id)
 	if u == nil {
-		return c.unseen(c.May(access.UserDelete, access.Target{UserID: id}), unknown)
+		return c.unseenUser(c.May(access.UserDelete, access.Target{UserID: id}), unknown)
 	}
 	t, e := a.userTarget(c, tx, u.ID)
 	if e != nil || admin {
@@ -66,7 +66,7 @@ func (a *API) mayDeleteUser(c *Call, tx *store.Tx, id string, u *identity.User) 
 		return e
 	}
 	if e := c.May(access.UserDelete, t); e != nil {
-		return c.unseen(e, unknown)
+		return c.unseenUser(e, unknown)
 	}
 	for _, o := range t.Organizations {
 		if who.Organizations[o] != identity.OrgAdmin {

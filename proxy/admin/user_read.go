@@ -49,7 +49,7 @@ func (a *API) readUser(c *Call) (string, *identity.User, *llm.Error) {
 		return "", nil, e
 	}
 	if e := c.May(access.UserInfo, t); e != nil {
-		return id, nil, c.unseen(e, userMissing(id))
+		return id, nil, c.unseenUser(e, userMissing(id))
 	}
 	return id, u, nil
 }

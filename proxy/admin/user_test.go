@@ -318,6 +318,58 @@ func TestOrganizationAdminAndUsers(t *testing.T) {
 	})
 }
 
+// TestUserMatrix is the rows of the matrix about users, for each caller and
+// itself, a user of its team, one of its organization and one of another.
+func TestUserMatrix(t *testing.T) {
+	callers := []string{"admin", "viewer", "lead", "ta", "tm", "iu", "iv", "tk", "bare"}
+	rows := []struct {
+		do   string
+		body string // {user} is filled in; {self}: the caller's own
+		want map[string]string
+	}{
+		{"GET /user/info?user_id={user}", "", map[string]string{
+			"{self}": "200 200 200 200 200 200 200 403 403", "other": "200 200 200 403 403 403 403 403 403", "far": "200 200 404 403 403 403 403 403 403", "nobody": "404 404 404 403 403 403 403 403 403",
+		}},
+		{"GET /v2/user/info?user_id={user}", "", map[string]string{
+			"{self}": "200 200 200 200 200 200 200 403 403", "other": "200 200 200 404 404 404 404 403 403", "far": "200 200 404 404 404 404 404 403 403", "nobody": "404 404 404 404 404 404 404 403 403",
+		}},
+		{"POST /user/update", `{"user_id":"{user}","user_alias":"x"}`, map[string]string{
+			"{self}": "200 403 200 200 200 200 401 401 401", "other": "200 403 401 401 401 401 401 401 401", "far": "200 403 401 401 401 401 401 401 401",
+		}},
+		{"POST /user/update", `{"user_id":"{user}","max_budget":1}`, map[string]string{
+			"{self}": "200 403 401 401 401 401 401 401 401", "other": "200 403 401 401 401 401 401 401 401", "made": "200 403 401 401 401 401 401 401 401",
+		}},
+		{"POST /user/bulk_update", `{"users":[{"user_id":"{user}","user_alias":"x"}]}`, map[string]string{"{self}": "200 403 401 401 401 401 401 401 401"}},
+		{"POST /user/new", `{"auto_create_key":false}`, map[string]string{"": "200 403 401 401 401 401 401 401 401"}},
+		{"POST /user/new", `{"auto_create_key":false,"organizations":["o"]}`, map[string]string{"": "200 403 200 401 401 401 401 401 401"}},
+		{"POST /user/new", `{"auto_create_key":false,"organizations":["oo"]}`, map[string]string{"": "200 403 401 401 401 401 401 401 401"}},
+		// Callers come from the last to the first: who may delete the user does so in the end.
+		{"POST /user/delete", `{"user_ids":["{user}"]}`, map[string]string{"far": "200 403 404 401 401 401 401 401 401", "other": "404 403 200 401 401 401 401 401 401"}},
+	}
+	each(t, func(w *world) {
+		w.cast()
+		w.user("far", identity.RoleInternalUser)
+		w.insert(&identity.OrganizationMember{OrganizationID: "o", UserID: "other", Role: "internal_user"}, &identity.OrganizationMember{OrganizationID: "oo", UserID: "far", Role: "internal_user"})
+		for _, row := range rows {
+			method, target, _ := strings.Cut(row.do, " ")
+			for user, want := range row.want {
+				got := make([]string, len(callers))
+				for i := len(callers) - 1; i >= 0; i-- {
+					fill := strings.NewReplacer("{user}", strings.Replace(user, "{self}", callers[i], 1))
+					var body any
+					if row.body != "" {
+						body = fill.Replace(row.body)
+					}
+					got[i] = fmt.Sprint(w.call(callers[i], method, fill.Replace(target), body).Status)
+				}
+				if all := strings.Join(got, " "); all != want {
+					w.Errorf("%s %s of %q:\n got %s\nwant %s", row.do, row.body, user, all, want)
+				}
+			}
+		}
+	})
+}
+
 func TestUserDefaults(t *testing.T) {
 	each(t, func(w *world) {
 		w.team("t", "")
