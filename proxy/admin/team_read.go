@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -28,7 +29,7 @@ func (a *API) teamKeys(c *Call, keys []*identity.Key, teams ...*identity.Team) (
 		row := keyListedPlain{k.Token, newKeyRow(k, nil, zulu)}
 		full := c.seesKeys(who, teams, k)
 		if !full {
-			row.Token, row.Metadata, row.Name = hiddenToken, identity.Fields{}, nil
+			row.Token, row.Metadata = hiddenToken, identity.Fields{}
 		}
 		out[k.TeamID] = append(out[k.TeamID], row)
 	}
@@ -264,9 +265,9 @@ func (a *API) listTeams(c *Call) (any, *llm.Error) {
 	if err != nil {
 		return nil, a.failed(err)
 	}
-	keys, err := store.Find[identity.Key](c.Ctx, a.c.Store, store.Query{Where: []store.Cond{store.In("team_id", ids)}, Order: "created_at"})
-	if err != nil {
-		return nil, a.failed(err)
+	keys, e := a.keysOfTeams(c, ids)
+	if e != nil {
+		return nil, e
 	}
 	byTeam, e := a.teamKeys(c, keys, teams...)
 	if e != nil {
@@ -283,6 +284,16 @@ func (a *API) listTeams(c *Call) (any, *llm.Error) {
 		out = append(out, row)
 	}
 	return out, nil
+}
+
+// keysOfTeams reads all keys of some teams, if an answer can hold them.
+func (a *API) keysOfTeams(c *Call, teams []string) ([]*identity.Key, *llm.Error) {
+	q := store.Query{Where: []store.Cond{store.In("team_id", teams)}, Order: "created_at", Limit: longestList + 1}
+	keys, err := store.Find[identity.Key](c.Ctx, a.c.Store, q)
+	if len(keys) > longestList {
+		return nil, badRequest(fmt.Sprintf("The teams have more than %d keys, more than one answer holds. Use /v2/team/list and /key/list.", longestList), "")
+	}
+	return keys, a.failed(err)
 }
 
 func teamIDs(teams []*identity.Team) []string {

@@ -58,8 +58,8 @@ func userTeams(b Body) ([]userTeam, *llm.Error) {
 // newUser makes a user with its memberships, and a key for it, in one
 // transaction.
 func (a *API) newUser(c *Call) (any, *llm.Error) {
-	sent := c.Body
-	c = c.with(defaulted(sent, a.c.Defaults.User, "user_role", "max_budget", "budget_duration", "models", "teams"))
+	asked := c // without what the configuration fills in, which nobody has to ask for
+	c = c.with(defaulted(c.Body, a.c.Defaults.User, "user_role", "max_budget", "budget_duration", "models", "teams"))
 	teams, e := userTeams(c.Body)
 	if e != nil {
 		return nil, e
@@ -74,12 +74,13 @@ func (a *API) newUser(c *Call) (any, *llm.Error) {
 		if e := c.Recheck(tx); e != nil {
 			return e
 		}
+		asked.standing = c.standing
 		u := &identity.User{ID: c.Body.Text("user_id"), SSOUserID: c.Body.Text("sso_user_id"), Password: password}
 		if u.ID == "" {
 			u.ID = newID()
 		}
 		organizations := slices.Compact(slices.Sorted(slices.Values(c.Body.Texts("organizations"))))
-		if e := a.mayMakeUser(c, tx, organizations); e != nil {
+		if e := a.mayMakeUser(asked, tx, organizations); e != nil {
 			return e
 		}
 		if e := a.setUser(c, u); e != nil {
@@ -88,7 +89,7 @@ func (a *API) newUser(c *Call) (any, *llm.Error) {
 		if e := a.insertUser(c, tx, u); e != nil {
 			return e
 		}
-		if e := a.placeUser(c, tx, u, organizations, teams); e != nil {
+		if e := a.placeUser(asked, tx, u, organizations, teams); e != nil {
 			return e
 		}
 		answer = newUserCreated(u, c.Body)
@@ -160,9 +161,12 @@ func (a *API) placeUser(c *Call, tx *store.Tx, u *identity.User, organizations [
 		}
 	}
 	for _, join := range teams {
-		t, e := a.teamFor(c, tx, join.ID, access.TeamMembers, teamMissing(join.ID))
-		if e != nil {
-			return e
+		t, e := a.findTeam(c, tx, join.ID)
+		if t != nil && c.Body.Given("teams") {
+			t, e = a.teamFor(c, tx, join.ID, access.TeamMembers, teamMissing(join.ID))
+		}
+		if e != nil || t == nil {
+			return either(e, teamMissing(join.ID))
 		}
 		body := Body{}
 		if join.Budget != nil {

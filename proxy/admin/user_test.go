@@ -138,7 +138,7 @@ func TestUserUpdate(t *testing.T) {
 		w.userKey("ann", "ann", identity.RoleInternalUser)
 		w.ok("root", "POST", "/user/update", M{"user_id": "ann", "user_email": "ann@example.org", "max_budget": 2, "budget_duration": "1d", "metadata": M{"a": 1}, "model_tpm_limit": M{"m": 1}})
 		data := w.ok("root", "POST", "/user/update", M{"user_email": "ANN@example.org", "max_budget": nil, "budget_duration": nil, "metadata": M{"b": 2}})["data"].(M)
-		if data["user_id"] != "ann" || data["max_budget"] != nil || data["budget_reset_at"] != nil || data["password"] != nil ||
+		if data["user_id"] != "ann" || data["user_email"] != "ann@example.org" || data["max_budget"] != nil || data["budget_reset_at"] != nil || data["password"] != nil ||
 			fmt.Sprint(data["metadata"]) != "map[b:2 model_tpm_limit:map[m:1]]" {
 			w.Errorf("null clears, metadata is replaced but for fields of their own: %v", data)
 		}
@@ -377,6 +377,11 @@ func TestUserDefaults(t *testing.T) {
 		if made["user_role"] != "internal_user" || fmt.Sprintf("%v %v %v", made["max_budget"], made["models"], made["teams"]) != "4.0 [m] [t]" {
 			w.Errorf("%v", made)
 		}
+		// Who makes users needs no say over what the configuration fills in.
+		w.userKey("lead", "lead", identity.RoleInternalUser)
+		w.organization("o", "lead:org_admin")
+		w.ok("lead", "POST", "/user/new", M{"user_id": "c", "organizations": []string{"o"}})
+		w.refused(404, "Team=t", "lead", "POST", "/user/new", M{"user_id": "d", "organizations": []string{"o"}, "teams": []string{"t"}})
 		made = w.ok("master", "POST", "/user/new", M{"user_id": "b", "auto_create_key": false, "user_role": "proxy_admin", "max_budget": 1, "models": []string{"x"}, "teams": []string{}})
 		if made["user_role"] != "proxy_admin" || fmt.Sprintf("%v %v %v", made["max_budget"], made["models"], made["teams"]) != "1.0 [x] []" {
 			w.Errorf("%v", made)

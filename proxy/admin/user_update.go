@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"sluice/proxy/access"
 	"sluice/proxy/identity"
@@ -65,6 +66,12 @@ func (a *API) changeUserIn(c *Call, tx *store.Tx, id, email, password string) (u
 	}
 	if u == nil && id == "" {
 		return userUpdateAnswer{}, notFound(fmt.Sprintf("User not found, passed user_email=%s", email), "user_email")
+	}
+	if id == "" {
+		// The address was there to find the user; it stays as it is written.
+		body := maps.Clone(c.Body)
+		delete(body, "user_email")
+		c = c.with(body)
 	}
 	return a.writeUser(c, tx, u, id, password)
 }
