@@ -7,6 +7,7 @@ package e2e
 var acceptedManagement = []struct{ cases, diff, why string }{
 	{"key/generate unknown team|key/generate unknown user", "*", "an owner that does not exist is 404 for every role"},
 	{"key/generate duplicate value", "*", "a key that exists is not made twice: 409"},
+	{"key/generate *|customer/new duplicate", "field error.param is string, recorded null", "the field that is wrong is named"},
 	{"key/generate bad duration", "status 400, recorded 500", "the client's mistake, said as such"},
 	{"chat in blocked team", "*", "a blocked team's keys stop at once"},
 	{"chat of blocked customer", "*", "a blocked customer is refused"},

@@ -133,47 +133,66 @@ func unacceptedManagement(name string, diffs []string, used []bool) []string {
 	return left
 }
 
-// differ lists how a value differs from a shape, one line each. Fields of
-// objects inside a list are compared over all objects of it.
-func differ(at string, shape, value any) []string {
+// differ lists how a value differs from a shape, one line each.
+func differ(at string, shape, value any) []string { return differAll(at, shape, []any{value}) }
+
+// differAll lists how values of one shape differ from it. Fields of objects
+// inside a list are compared over all objects of it: a field is missing where
+// none of them has it, and a list is empty where all of them are.
+func differAll(at string, shape any, values []any) []string {
 	switch want := shape.(type) {
 	case map[string]any:
-		got, ok := value.(map[string]any)
-		if !ok {
-			if kinds, _ := want["|"].(string); kinds != "" && allows(kinds, kindOf(value)) {
-				return nil
+		kinds, _ := want["|"].(string)
+		var objects []map[string]any
+		for _, v := range values {
+			if o, ok := v.(map[string]any); ok {
+				objects = append(objects, o)
+			} else if !allows(kinds, kindOf(v)) {
+				return []string{fmt.Sprintf("%s is %s, recorded object", name(at), kindOf(v))}
 			}
-			return []string{fmt.Sprintf("%s is %s, recorded object", name(at), kindOf(value))}
 		}
-		return differObject(at, want, got)
+		return differObjects(at, want, objects)
 	case []any:
-		got, ok := value.([]any)
-		if !ok {
-			return []string{fmt.Sprintf("%s is %s, recorded array", name(at), kindOf(value))}
+		var elements []any
+		for _, v := range values {
+			list, ok := v.([]any)
+			if !ok {
+				return []string{fmt.Sprintf("%s is %s, recorded array", name(at), kindOf(v))}
+			}
+			elements = append(elements, list...)
 		}
-		return differList(at, want, got)
+		return differElements(at, want, elements)
 	case string:
-		if k := kindOf(value); !allows(want, k) {
-			return []string{fmt.Sprintf("%s is %s, recorded %s", name(at), k, want)}
+		for _, v := range values {
+			if k := kindOf(v); !allows(want, k) {
+				return []string{fmt.Sprintf("%s is %s, recorded %s", name(at), k, want)}
+			}
 		}
 	}
 	return nil
 }
 
-func differObject(at string, want, got map[string]any) []string {
+func differObjects(at string, want map[string]any, got []map[string]any) []string {
+	if len(got) == 0 {
+		return nil
+	}
+	fields := map[string][]any{}
+	for _, o := range got {
+		for k, v := range o {
+			fields[k] = append(fields[k], v)
+		}
+	}
 	var d []string
 	for _, k := range slices.Sorted(maps.Keys(want)) {
-		if k == "|" {
-			continue
-		}
-		v, ok := got[k]
-		if !ok {
+		switch {
+		case k == "|":
+		case fields[k] == nil:
 			d = append(d, name(at+"."+k)+" is missing")
-			continue
+		default:
+			d = append(d, differAll(at+"."+k, want[k], fields[k])...)
 		}
-		d = append(d, differ(at+"."+k, want[k], v)...)
 	}
-	for _, k := range slices.Sorted(maps.Keys(got)) {
+	for _, k := range slices.Sorted(maps.Keys(fields)) {
 		if _, ok := want[k]; !ok {
 			d = append(d, name(at+"."+k)+" was not recorded")
 		}
@@ -181,16 +200,18 @@ func differObject(at string, want, got map[string]any) []string {
 	return d
 }
 
-// differList holds each element against the shape of the list's elements. A
-// list that was recorded empty says nothing about its elements.
-func differList(at string, want, got []any) []string {
-	if len(want) == 0 {
+// differElements holds the elements of a list against their shape, or each
+// against the nearest of several. A list that was recorded empty says nothing
+// about its elements.
+func differElements(at string, want, got []any) []string {
+	switch {
+	case len(want) == 0:
 		return nil
-	}
-	if len(got) == 0 {
+	case len(got) == 0:
 		return []string{name(at) + " is empty"}
+	case len(want) == 1:
+		return differAll(at+"[]", want[0], got)
 	}
-	seen := map[string]bool{}
 	var d []string
 	for _, v := range got {
 		best := differ(at+"[]", want[0], v)
@@ -200,8 +221,7 @@ func differList(at string, want, got []any) []string {
 			}
 		}
 		for _, line := range best {
-			if !seen[line] {
-				seen[line] = true
+			if !slices.Contains(d, line) {
 				d = append(d, line)
 			}
 		}
