@@ -1,5 +1,7 @@
 package access
 
+import "net/http"
+
 // accessGroupRoutes are the routes of access groups, of both sorts: names that
 // models in the database carry, and objects that keys and teams refer to.
 func accessGroupRoutes() []Route {
@@ -42,7 +44,7 @@ func accessGroupRoutes() []Route {
 	}
 	for i := range routes {
 		routes[i].Tag, routes[i].Group = "access groups", GroupManagement
-		if routes[i].Method == "GET" {
+		if routes[i].Method == http.MethodGet {
 			routes[i].Group = GroupInfo
 		}
 	}

@@ -1,5 +1,7 @@
 package access
 
+import "net/http"
+
 // customerRoutes are the routes of customers: the end users that applications
 // name in their requests. /end_user is LiteLLM's older name for them.
 func customerRoutes() []Route {
@@ -37,7 +39,7 @@ func customersAt(prefix string, hidden bool) []Route {
 	}
 	for i := range routes {
 		routes[i].Tag, routes[i].Hidden, routes[i].Group = "Customer Management", hidden, GroupManagement
-		if routes[i].Method == "GET" {
+		if routes[i].Method == http.MethodGet {
 			routes[i].Group = GroupInfo
 		}
 	}

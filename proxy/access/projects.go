@@ -1,5 +1,7 @@
 package access
 
+import "net/http"
+
 // projectRoutes are the routes of projects: shares of a team.
 func projectRoutes() []Route {
 	fields := append([]Field{
@@ -37,7 +39,7 @@ func projectRoutes() []Route {
 	}
 	for i := range routes {
 		routes[i].Tag, routes[i].Group = "project management", GroupManagement
-		if routes[i].Method == "GET" {
+		if routes[i].Method == http.MethodGet {
 			routes[i].Group = GroupInfo
 		}
 	}

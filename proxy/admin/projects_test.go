@@ -59,7 +59,7 @@ func TestProjects(t *testing.T) {
 
 func TestProjectsRefuse(t *testing.T) {
 	each(t, func(w *world) {
-		ten, five := money.Nano(10*money.Dollar), int64(5)
+		ten, five := 10*money.Dollar, int64(5)
 		w.insert(&identity.Team{ID: "t1", OrganizationID: "o1", Models: []string{"mock"}, Caps: identity.Caps{MaxBudget: &ten, RPMLimit: &five}})
 		w.insert(&identity.Budget{ID: "b1"})
 		w.organization("o1", "u-head:org_admin")
