@@ -310,10 +310,22 @@ func TestFamilies(t *testing.T) {
 		path, family string
 		want         bool
 	}{
-		{"/key/list", "keys", true}, {"/key/list", "Key Management", true}, {"/key/list", "admin", true}, {"/key/list", "users", false},
-		{"/user/list", "users", true}, {"/team/list", "teams", true}, {"/health/readiness", "monitoring", true}, {"/health/readiness", "admin", false},
-		{"/v1/models", "models", true}, {"/v1/models", "admin", false}, {"/v1/chat/completions", "chat", true}, {"/spend/keys", "usage", true},
-		{"/docs", "admin", false}, {"/scim/*", "admin", true}, {"/key/list", "", false}, {"/key/list", "auth", false},
+		{"/key/list", "keys", true},
+		{"/key/list", "Key Management", true},
+		{"/key/list", "admin", true},
+		{"/key/list", "users", false},
+		{"/user/list", "users", true},
+		{"/team/list", "teams", true},
+		{"/health/readiness", "monitoring", true},
+		{"/health/readiness", "admin", false},
+		{"/v1/models", "models", true},
+		{"/v1/models", "admin", false},
+		{"/v1/chat/completions", "chat", true},
+		{"/spend/keys", "usage", true},
+		{"/docs", "admin", false},
+		{"/scim/*", "admin", true},
+		{"/key/list", "", false},
+		{"/key/list", "auth", false},
 	} {
 		if got := at(c.path).In(c.family); got != c.want {
 			t.Errorf("%s in %q: %v", c.path, c.family, got)
