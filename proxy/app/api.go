@@ -1,6 +1,9 @@
 package app
 
 import (
+	"cmp"
+
+	"sluice/internal/boot"
 	"sluice/internal/env"
 	"sluice/proxy/admin"
 	"sluice/proxy/auth"
@@ -50,7 +53,7 @@ func (w *worker) adminConfig(file *config.File, keys *auth.Keys) admin.Config {
 			Catalog: newCatalog(w, file), Ring: w.data.sealing(), MayUse: keys.CanUse, TeamBases: g.TeamBases,
 		},
 		Docs: admin.Docs{
-			Title: g.Title, Version: g.Version, Summary: g.Summary, Description: g.Description, Terms: g.Terms,
+			Title: g.Title, Version: cmp.Or(g.Version, boot.Version), Summary: g.Summary, Description: g.Description, Terms: g.Terms,
 			Contact: g.Contact, License: g.License, Hidden: g.HiddenRouters, SpecPath: g.SpecURL, RootPath: file.Server.RootPath,
 		},
 	}

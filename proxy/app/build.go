@@ -307,7 +307,7 @@ func model(file *config.File, d *config.Deployment) gateway.Model {
 			DropRefused: file.DropParams(d), Mock: p.MockResponse, MockDelay: p.MockDelay,
 		},
 	}
-	m.AccessGroups = d.Info.AccessGroups
+	m.AccessGroups, m.Team = d.Info.AccessGroups, d.Info.TeamID
 	m.Info = route.Limits{Mode: d.Info.Mode, MaxInput: d.Info.MaxInputTokens, MaxOutput: d.Info.MaxOutputTokens}
 	if m.Info.MaxOutput == 0 {
 		m.Info.MaxOutput = d.Info.MaxTokens

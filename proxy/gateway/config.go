@@ -39,6 +39,7 @@ type Model struct {
 	StreamTimeout    time.Duration // 0: Timeout
 	Retries          int           // negative: the router's
 	Info             route.Limits  // what model_info says of it
+	Team             string        // model_info.team_id: serves this team alone
 	AccessGroups     []string      // model_info.access_groups
 }
 
@@ -193,7 +194,7 @@ func bind(m *Model, c *Config) (*binding, route.Deployment, error) {
 		ID: m.ID, Group: m.Name, Provider: t.Provider, Model: t.Model, ModelName: t.ModelName, APIBase: t.Shown,
 		Weight: m.Weight, RPM: m.RPM, TPM: m.TPM, Order: m.Order,
 		Timeout: m.Timeout, StreamTimeout: m.StreamTimeout, Retries: m.Retries, Limits: m.Info,
-		AccessGroups: m.AccessGroups,
+		Team: m.Team, AccessGroups: m.AccessGroups,
 	}
 	if d.ID == "" {
 		pairs := m.Pairs

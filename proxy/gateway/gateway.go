@@ -43,6 +43,11 @@ func (g *Gateway) Models() []route.ModelInfo { return g.routes.Models() }
 // slice may be shared.
 func (g *Gateway) ModelsOf(x *Exchange) []route.ModelInfo {
 	all := g.routes.Models()
+	if own := g.routes.OfTeam(x.Caller.Team); x.Caller.Team != "" && len(own) > 0 {
+		all = slices.Concat(own, slices.DeleteFunc(slices.Clone(all), func(m route.ModelInfo) bool {
+			return slices.ContainsFunc(own, func(o route.ModelInfo) bool { return o.ID == m.ID })
+		}))
+	}
 	for i := range all {
 		if !g.sees(x, &all[i]) {
 			out := slices.Clone(all[:i])
@@ -165,7 +170,7 @@ func (x *Exchange) wanted() []byte {
 // caller may not use every model.
 func (g *Gateway) plan(x *Exchange) *llm.Error {
 	model := x.wanted()
-	served := g.routes.Plan(model, &x.plan)
+	served := g.routes.Plan(model, x.Caller.Team, &x.plan)
 	m := auth.Model{Name: view(model)}
 	if served {
 		m.Target, m.Groups = x.plan.Group.Name, x.plan.Group.AccessGroups

@@ -22,6 +22,7 @@ type Deployment struct {
 	StreamTimeout time.Duration // to the first event of a stream; 0: Timeout
 	Retries       int           // negative: the router's
 
+	Team         string   // serves this team alone; "": all
 	AccessGroups []string // names that stand for this model in lists of models
 	Limits       Limits
 }

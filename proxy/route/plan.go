@@ -19,10 +19,12 @@ func (p *Plan) Reset() {
 	p.Group, p.Deployments, p.caught, p.Retries = nil, p.Deployments[:0], p.caught[:0], 0
 }
 
-// Plan fills p for a model name; false means that nobody serves it.
-func (t *Table) Plan(model []byte, p *Plan) bool {
+// Plan fills p for a model name; false means that nobody serves it. A team's
+// own deployments come before those of the same name that serve all; team is ""
+// for a caller without one.
+func (t *Table) Plan(model []byte, team string, p *Plan) bool {
 	p.Reset()
-	g, ok := t.resolve(model, p)
+	g, ok := t.resolve(model, team, p)
 	if !ok {
 		return false
 	}
@@ -41,21 +43,26 @@ func (t *Table) Plan(model []byte, p *Plan) bool {
 
 // resolve applies the forced model, the alias maps and the patterns, in the
 // order of LiteLLM: completion_model, model_alias_map, router alias, group.
-func (t *Table) resolve(model []byte, p *Plan) (*Group, bool) {
-	if t.force == "" && len(t.rewrite) == 0 && len(t.aliases) == 0 {
-		g, caught := t.find(model, p.caught)
-		p.caught = caught
-		return g, g != nil
+func (t *Table) resolve(model []byte, team string, p *Plan) (*Group, bool) {
+	if t.force != "" || len(t.rewrite) > 0 || len(t.aliases) > 0 {
+		name := t.force
+		if name == "" {
+			name = t.rewrite[string(model)]
+		}
+		if name != "" {
+			model = []byte(name)
+		}
+		if a, ok := t.aliases[string(model)]; ok {
+			model = []byte(a.Model)
+		}
 	}
-	name := t.force
-	if name == "" {
-		name = t.rewrite[string(model)]
-	}
-	if name != "" {
-		model = []byte(name)
-	}
-	if a, ok := t.aliases[string(model)]; ok {
-		model = []byte(a.Model)
+	if team != "" && t.teams != nil {
+		if own := t.teams[team]; own != nil {
+			g, caught := own.find(model, p.caught)
+			if p.caught = caught; g != nil {
+				return g, true
+			}
+		}
 	}
 	g, caught := t.find(model, p.caught)
 	p.caught = caught

@@ -37,7 +37,7 @@ func TestPlan(t *testing.T) {
 		"openai/gpt-4o": "exact 2", "fo::one:static::two": "one/x/two 2", "fo::one:static:two": "any-fo::one:static:two 2", "other": "any-other 2",
 	} {
 		var p Plan
-		if !r.Plan([]byte(in), &p) {
+		if !r.Plan([]byte(in), "", &p) {
 			t.Errorf("%s: no plan", in)
 			continue
 		}
@@ -61,7 +61,7 @@ func TestPlan(t *testing.T) {
 func TestNobody(t *testing.T) {
 	r := table(t, nil, Deployment{Group: "a", Model: "a"})
 	var p Plan
-	if r.Plan([]byte("b"), &p) || r.Plan(nil, &p) {
+	if r.Plan([]byte("b"), "", &p) || r.Plan(nil, "", &p) {
 		t.Fatal("planned")
 	}
 	if _, ok := r.Model([]byte("b")); ok {
@@ -92,7 +92,7 @@ func TestShares(t *testing.T) {
 			first := make([]int, len(c.ds))
 			var p Plan
 			for range n {
-				r.Plan([]byte("m"), &p)
+				r.Plan([]byte("m"), "", &p)
 				first[p.Deployments[0].Index]++
 				if len(p.Deployments) != len(c.ds) {
 					t.Fatal("a deployment is missing")
@@ -112,7 +112,7 @@ func TestPlanAllocatesNothing(t *testing.T) {
 	var p Plan
 	name, wild := []byte("m"), []byte("x/y")
 	if n := testing.AllocsPerRun(100, func() {
-		if !r.Plan(name, &p) || !r.Plan(wild, &p) {
+		if !r.Plan(name, "", &p) || !r.Plan(wild, "", &p) {
 			t.Fatal("no plan")
 		}
 	}); n != 0 {
@@ -124,7 +124,7 @@ func TestRetryBudget(t *testing.T) {
 	var now int64
 	r := table(t, func(c *Config) { c.Now = func() int64 { return now } }, Deployment{Group: "m", Model: "m"})
 	var p Plan
-	r.Plan([]byte("m"), &p)
+	r.Plan([]byte("m"), "", &p)
 	for range 100 {
 		p.Group.Count()
 	}
@@ -174,4 +174,41 @@ func FuzzMatch(f *testing.F) {
 			t.Fatalf("%q against %q caught %q, which makes %q", name, pattern, caught, got)
 		}
 	})
+}
+
+// TestTeams: a deployment of a team serves nobody else, and comes before those
+// of the same name that serve all.
+func TestTeams(t *testing.T) {
+	r := table(t, func(c *Config) { c.Aliases = map[string]Alias{"alias": {Model: "shared"}} },
+		Deployment{Group: "shared", Model: "all"},
+		Deployment{Group: "shared", Model: "of-one", Team: "one"},
+		Deployment{Group: "private", Model: "p1", Team: "one"},
+		Deployment{Group: "private", Model: "p2", Team: "two"},
+	)
+	for _, c := range []struct{ team, model, want string }{
+		{"", "shared", "all"},
+		{"one", "shared", "of-one"},
+		{"one", "alias", "of-one"},
+		{"two", "shared", "all"},
+		{"three", "shared", "all"},
+		{"one", "private", "p1"},
+		{"two", "private", "p2"},
+		{"", "private", ""},
+		{"three", "private", ""},
+	} {
+		var p Plan
+		got := ""
+		if r.Plan([]byte(c.model), c.team, &p) {
+			got = p.Deployments[0].Model
+		}
+		if got != c.want || got != "" && len(p.Deployments) != 1 {
+			t.Errorf("team %q, model %s: %q of %d, want %q", c.team, c.model, got, len(p.Deployments), c.want)
+		}
+	}
+	if n := len(r.Models()); n != 2 {
+		t.Errorf("%d models are listed for all, want shared and its alias", n)
+	}
+	if own := r.OfTeam("one"); len(own) != 2 || len(r.OfTeam("three")) != 0 || len(r.OfTeam("")) != 0 {
+		t.Errorf("of team one: %v", own)
+	}
 }

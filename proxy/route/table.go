@@ -37,6 +37,7 @@ type Table struct {
 	rand    func(n uint64) uint64
 	list    []ModelInfo
 	byName  map[string]ModelInfo
+	teams   map[string]*Table // of deployments that serve one team alone; exact, wild, list and byName of each
 }
 
 // Group is the deployments that share a model name.
@@ -65,11 +66,9 @@ const (
 
 // New builds a table. It fails when an alias or a deployment cannot work.
 func New(c Config) (*Table, error) {
-	t := &Table{
-		exact: map[string]*Group{}, aliases: c.Aliases, rewrite: c.Rewrite, force: c.Force,
-		retries: c.Retries, rand: c.Rand, byName: map[string]ModelInfo{},
-	}
-	groups, order := map[string][]*Deployment{}, []string(nil)
+	t := newTable()
+	t.aliases, t.rewrite, t.force, t.retries, t.rand = c.Aliases, c.Rewrite, c.Force, c.Retries, c.Rand
+	owners, order := map[string][]*Deployment{}, []string{""}
 	for i := range c.Deployments {
 		d := c.Deployments[i]
 		d.Index = i
@@ -79,13 +78,38 @@ func New(c Config) (*Table, error) {
 		if strings.Count(d.Model, "*") > strings.Count(d.Group, "*") {
 			return nil, fmt.Errorf("model %q has more '*' than model_name %q", d.Model, d.Group)
 		}
+		if d.Team != "" && owners[d.Team] == nil {
+			order = append(order, d.Team)
+		}
+		owners[d.Team] = append(owners[d.Team], &d)
+	}
+	for _, team := range order {
+		into := t
+		if team != "" {
+			into = newTable()
+			if t.teams == nil {
+				t.teams = map[string]*Table{}
+			}
+			t.teams[team] = into
+		}
+		into.add(owners[team], c.Now)
+	}
+	return t, t.addAliases()
+}
+
+func newTable() *Table { return &Table{exact: map[string]*Group{}, byName: map[string]ModelInfo{}} }
+
+// add makes the groups of some deployments.
+func (t *Table) add(ds []*Deployment, now func() int64) {
+	groups, order := map[string][]*Deployment{}, []string(nil)
+	for _, d := range ds {
 		if groups[d.Group] == nil {
 			order = append(order, d.Group)
 		}
-		groups[d.Group] = append(groups[d.Group], &d)
+		groups[d.Group] = append(groups[d.Group], d)
 	}
 	for _, name := range order {
-		g := newGroup(name, groups[name], c.Now)
+		g := newGroup(name, groups[name], now)
 		if strings.Contains(name, "*") {
 			t.wild = append(t.wild, g)
 		} else {
@@ -99,7 +123,6 @@ func New(c Config) (*Table, error) {
 			cmp.Compare(strings.Count(a.Name, "*"), strings.Count(b.Name, "*")),
 		)
 	})
-	return t, t.addAliases()
 }
 
 // addAliases lists the aliases that are not hidden.
@@ -178,6 +201,14 @@ func decider(d *Deployment) weigh {
 // Models lists every name that may be asked for, in the order of the file,
 // aliases last. The slice is shared: do not change it.
 func (t *Table) Models() []ModelInfo { return t.list }
+
+// OfTeam lists the names that one team alone may ask for. The slice is shared.
+func (t *Table) OfTeam(team string) []ModelInfo {
+	if own := t.teams[team]; own != nil {
+		return own.list
+	}
+	return nil
+}
 
 // Model finds one entry of Models, or says whether a pattern covers the name.
 func (t *Table) Model(name []byte) (ModelInfo, bool) {
