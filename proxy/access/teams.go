@@ -4,7 +4,7 @@ import "slices"
 
 // teamRoutes are the routes of teams.
 func teamRoutes() []Route {
-	return slices.Concat(teamWriteRoutes(), teamMemberRoutes(), teamReadRoutes())
+	return slices.Concat(teamWriteRoutes(), teamMemberRoutes(), teamReadRoutes(), teamLaterRoutes())
 }
 
 const teamTag = "team management"
@@ -150,6 +150,24 @@ func teamReadRoutes() []Route {
 			Group: GroupInfo, Actions: []Action{TeamInfo}, Query: []Field{id},
 		},
 		{Method: "GET", Path: "/team/{team_id}/members/me", Tag: teamTag, Summary: "The caller's own place in a team", Group: GroupInfo},
+	}
+}
+
+// teamLaterRoutes are the routes of teams that a release to come will serve.
+func teamLaterRoutes() []Route {
+	later := func(method, path, sentence string) Route {
+		return Route{Method: method, Path: path, Tag: teamTag, Group: GroupManagement, Later: sentence, Hidden: true, NoDatabase: true}
+	}
+	const (
+		callbacks = "Callbacks of teams are not part of this release; none can be listed or configured."
+		reports   = "Reports of what teams spent are not part of this release; /team/info says what a team spent in all."
+	)
+	return []Route{
+		later("GET", "/team/{team_id}/callback", callbacks), later("POST", "/team/{team_id}/callback", callbacks),
+		later("DELETE", "/team/{team_id}/callback/{callback_name}", callbacks), later("POST", "/team/{team_id}/disable_logging", callbacks),
+		later("GET", "/team/spend/by_user", reports), later("GET", "/team/spend/report", reports),
+		later("POST", "/team/key/bulk_update", "Keys of a team are not changed by the team in this release. Use /key/bulk_update."),
+		later("GET", "/team/metadata_schema", "Team metadata has no schema in this release: any JSON object is taken."),
 	}
 }
 
