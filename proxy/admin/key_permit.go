@@ -58,7 +58,7 @@ func (a *API) keyTargets(c *Call, r store.Reader, keys ...*identity.Key) (map[st
 	for _, k := range keys {
 		t := access.Target{
 			UserID: k.UserID, TeamID: k.TeamID, OrganizationID: k.OrganizationID,
-			Self: k.Token != "" && k.Token == string(c.Caller.KeyHash[:]),
+			Self: k.Token != "" && k.Token == c.callingKey(),
 		}
 		if of := organizations[k.TeamID]; of != "" {
 			t.Organizations = []string{of}
@@ -66,6 +66,15 @@ func (a *API) keyTargets(c *Call, r store.Reader, keys ...*identity.Key) (map[st
 		out[k.Token] = t
 	}
 	return out, nil
+}
+
+// callingKey is the digest that the calling key has now: whoever calls with an
+// old secret in its time of grace calls with the key that replaced it.
+func (c *Call) callingKey() string {
+	if c.Caller.Key != nil {
+		return c.Caller.Key.Token
+	}
+	return string(c.Caller.KeyHash[:])
 }
 
 // keyTarget says whom one key belongs to.

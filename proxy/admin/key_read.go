@@ -31,7 +31,7 @@ type keyShown struct {
 func (a *API) keyInfo(c *Call) (any, *llm.Error) {
 	name := c.Arg("key")
 	if name == "" {
-		name = string(c.Caller.KeyHash[:])
+		name = c.callingKey()
 	}
 	k, e := a.keyNamed(c, a.c.Store, name)
 	if e != nil {

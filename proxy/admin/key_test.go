@@ -316,6 +316,13 @@ func TestKeyRegenerate(t *testing.T) {
 			t.Errorf("the mapping leads to %+v: %v", m, err)
 		}
 		w.refused(409, "exists already", "master", "POST", "/key/generate", M{"key": first["key"]})
+		// Who calls with an old secret calls with the key that replaced it.
+		w.remember("third", third["key"].(string))
+		who := w.caller("third")
+		copy(who.KeyHash[:], old)
+		if a := w.callAs(who, "GET", "/key/info", nil); a.Status != 200 || !strings.Contains(string(a.Raw), third["token"].(string)) {
+			t.Errorf("%d %s", a.Status, a.Raw)
+		}
 		info := w.ok("master", "GET", "/key/info?key="+third["token"].(string), nil)["info"].(map[string]any)
 		if quotedText(info["rotation_count"]) != "2" || info["last_rotation_at"] == nil || quotedText(info["litellm_budget_table"]) == "null" {
 			t.Errorf("%v", info)
