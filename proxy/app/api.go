@@ -39,7 +39,7 @@ func (w *worker) keysConfig(file *config.File) auth.Config {
 func (w *worker) adminConfig(file *config.File, keys *auth.Keys) admin.Config {
 	g := &file.General
 	c := admin.Config{
-		Strict: w.source.Flags.Strict, Log: w.log.Logger,
+		Strict: w.source.Flags.Strict, Log: w.log.Logger, Zone: file.LiteLLM.Zone,
 		MaxKeyDays: g.MaxKeyDays, KeyLength: g.KeyLength,
 		Defaults: admin.Defaults{
 			Key:  identity.Fields(file.LiteLLM.KeyDefaults),

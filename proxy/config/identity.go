@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	_ "time/tzdata" // zones on machines that have no database of them
 
 	"sluice/internal/env"
 )
@@ -108,6 +109,21 @@ func (f *File) identity(r *report, v *value) {
 	f.LiteLLM.KeyBounds = objects(litellm.get("upperbound_key_generate_params"))
 	f.LiteLLM.UserDefaults = objects(litellm.get("default_internal_user_params"))
 	f.LiteLLM.TeamDefaults = objects(litellm.get("default_team_params"))
+	f.LiteLLM.Zone = zone(r, litellm.get("timezone"))
+}
+
+// zone reads the name of a time zone; nil for none. The names are built in, so
+// that a machine without the system's database knows them too.
+func zone(r *report, v *value) *time.Location {
+	if v == nil || !checkKind(Key{Kind: Text}, v) {
+		return nil
+	}
+	out, err := time.LoadLocation(v.text)
+	if err != nil {
+		r.errorf(v.at, "litellm_settings.timezone", "the name of a time zone, as in Europe/Berlin", "is %s", quote(v.text))
+		return nil
+	}
+	return out
 }
 
 func docsPath(path string) bool {

@@ -46,7 +46,7 @@ func litellmKeys() []Key {
 		{Name: "turn_off_message_logging", Kind: Bool, Doc: "messages are never logged", Default: "true"},
 		{Name: "redact_messages_in_exceptions", Kind: Bool, Doc: "messages are never shown in errors", Default: "true"},
 		{Name: "redact_user_api_key_info", Kind: Bool, Doc: "keys are never logged", Default: "true"},
-		{Name: "timezone", Kind: Text, Use: Later},
+		{Name: "timezone", Kind: Text, Doc: "zone of the calendar that the windows of budgets follow, as in Europe/Berlin", Default: "UTC"},
 		{Name: "custom_provider_map", Kind: List, Use: Never, Doc: "foreign code never runs in this process"},
 		{Name: "telemetry", Kind: Bool, Use: Later},
 	}

@@ -25,6 +25,7 @@ type LiteLLM struct {
 	KeyBounds    Objects           // of upperbound_key_generate_params
 	UserDefaults Objects           // of default_internal_user_params
 	TeamDefaults Objects           // of default_team_params
+	Zone         *time.Location    // of timezone; nil is UTC
 }
 
 // General is the section general_settings: the server, its keys, its database.

@@ -217,3 +217,6 @@ CREATE INDEX users_created_at ON sluice.users (created_at);
 CREATE INDEX teams_created_at ON sluice.teams (created_at);
 CREATE INDEX models_team_id ON sluice.models (team_id);
 CREATE INDEX keys_budget_id ON sluice.keys (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX users_budget_id ON sluice.users (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX team_members_budget_id ON sluice.team_members (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX end_users_budget_id ON sluice.end_users (budget_id) WHERE budget_id IS NOT NULL;

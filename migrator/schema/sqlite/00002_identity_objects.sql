@@ -145,5 +145,8 @@ CREATE INDEX users_created_at ON users (created_at);
 CREATE INDEX teams_created_at ON teams (created_at);
 CREATE INDEX models_team_id ON models (team_id);
 CREATE INDEX keys_budget_id ON keys (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX users_budget_id ON users (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX team_members_budget_id ON team_members (budget_id) WHERE budget_id IS NOT NULL;
+CREATE INDEX end_users_budget_id ON end_users (budget_id) WHERE budget_id IS NOT NULL;
 
 PRAGMA user_version = 2;
