@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -118,7 +119,7 @@ func (k *Keys) Identify(key []byte) (Identity, *llm.Error) {
 	}
 	var who Identity
 	if err := k.directory.identify(k, &digest, &who); err != nil {
-		if err.Type != typeAway || !k.permissive || len(key) < minKey || err.Err == errChanged {
+		if err.Type != typeAway || !k.permissive || len(key) < minKey || errors.Is(err, errChanged) {
 			return Identity{}, err
 		}
 		who = Identity{Known: true, Unavailable: true, Alias: "db-unavailable"}
@@ -209,7 +210,7 @@ func (k *Keys) denies(who *Identity, m *Model) string {
 		return "key"
 	}
 	f := v.key
-	if !f.models.covers(m) && !(f.models.ofTeam && v.team != nil) && !grouped(f.groups, m) {
+	if !f.models.covers(m) && (!f.models.ofTeam || v.team == nil) && !grouped(f.groups, m) {
 		return "key"
 	}
 	if v.team != nil {

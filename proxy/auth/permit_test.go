@@ -17,7 +17,9 @@ func TestMayUse(t *testing.T) {
 	src.data.AccessGroups = []*identity.AccessGroup{{ID: "ag1", Models: []string{"grouped"}}}
 	src.data.Organizations = []*identity.Organization{{ID: "o1", Models: []string{"mock", "own"}}}
 	src.data.Teams = []*identity.Team{
-		{ID: "narrow", Models: []string{"mock"}}, {ID: "open"}, {ID: "inOrg", OrganizationID: "o1"},
+		{ID: "narrow", Models: []string{"mock"}},
+		{ID: "open"},
+		{ID: "inOrg", OrganizationID: "o1"},
 		{ID: "withGroup", Models: []string{"mock"}, Settings: groups},
 	}
 	src.data.Users = []*identity.User{
@@ -172,12 +174,21 @@ func TestAddresses(t *testing.T) {
 		key, ip string
 		ok      bool
 	}{
-		{open, "sk-anywhere", "192.0.2.1", true}, {open, "sk-anywhere", "", true},
-		{open, "sk-here", "10.1.2.3", true}, {open, "sk-here", "::ffff:10.1.2.3", true}, {open, "sk-here", "2001:db8::7", true},
-		{open, "sk-here", "10.1.2.4", false}, {open, "sk-here", "", false}, {open, "sk-here", "nonsense", false},
-		{open, "sk-in-team", "10.9.9.9", true}, {open, "sk-in-team", "11.9.9.9", false},
-		{closed, "sk-anywhere", "10.9.9.9", true}, {closed, "sk-anywhere", "::1", true}, {closed, "sk-anywhere", "192.0.2.1", false},
-		{closed, master, "192.0.2.1", false}, {closed, "sk-here", "10.9.9.9", false},
+		{open, "sk-anywhere", "192.0.2.1", true},
+		{open, "sk-anywhere", "", true},
+		{open, "sk-here", "10.1.2.3", true},
+		{open, "sk-here", "::ffff:10.1.2.3", true},
+		{open, "sk-here", "2001:db8::7", true},
+		{open, "sk-here", "10.1.2.4", false},
+		{open, "sk-here", "", false},
+		{open, "sk-here", "nonsense", false},
+		{open, "sk-in-team", "10.9.9.9", true},
+		{open, "sk-in-team", "11.9.9.9", false},
+		{closed, "sk-anywhere", "10.9.9.9", true},
+		{closed, "sk-anywhere", "::1", true},
+		{closed, "sk-anywhere", "192.0.2.1", false},
+		{closed, master, "192.0.2.1", false},
+		{closed, "sk-here", "10.9.9.9", false},
 	} {
 		who := c.r.good(c.key)
 		if err := c.r.MayCome(&who, []byte(c.ip)); (err == nil) != c.ok || err != nil && err.HTTPStatus() != 403 {
@@ -209,7 +220,8 @@ func TestHotKeyAllocatesNothing(t *testing.T) {
 	src.data.Users = []*identity.User{{ID: "u"}}
 	src.data.Organizations = []*identity.Organization{{ID: "o", Models: []string{"mock", "x/*"}}}
 	src.data.Teams = []*identity.Team{{ID: "t", OrganizationID: "o", Models: []string{"mock"}, Settings: identity.Fields{
-		"access_group_ids": json.RawMessage(`["g"]`), "model_aliases": json.RawMessage(`{"a":"b"}`)}}}
+		"access_group_ids": json.RawMessage(`["g"]`), "model_aliases": json.RawMessage(`{"a":"b"}`),
+	}}}
 	src.data.Members = []*identity.Member{{TeamID: "t", UserID: "u"}}
 	src.data.AccessGroups = []*identity.AccessGroup{{ID: "g", Models: []string{"y"}}}
 	src.key("sk-hot-and-busy", func(k *identity.Key) {

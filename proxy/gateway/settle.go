@@ -103,10 +103,13 @@ func (x *Exchange) callerAttrs(attrs []slog.Attr) []slog.Attr {
 		attrs = append(attrs, slog.String("key_hash", view(c.KeyHash[:])))
 	}
 	for _, a := range [...]struct{ name, value string }{
-		{"key_alias", c.Alias}, {"team", c.Team}, {"team_alias", c.TeamAlias}, {"user", c.User},
+		{"key_alias", c.Alias},
+		{"team", c.Team},
+		{"team_alias", c.TeamAlias},
+		{"user", c.User},
 		{"end_user", view(x.EndUser[:min(len(x.EndUser), maxShown)])},
 	} {
-		if a.value != "" && !(c.Master && a.name == "user") {
+		if a.value != "" && (!c.Master || a.name != "user") {
 			attrs = append(attrs, slog.String(a.name, a.value))
 		}
 	}

@@ -54,8 +54,8 @@ func leading(id string) (h uint64, ok bool) {
 		return 0, false
 	}
 	for i := range len(id) {
-		c, digit := id[i], uint64(0)
-		switch {
+		var digit uint64
+		switch c := id[i]; {
 		case '0' <= c && c <= '9':
 			digit = uint64(c - '0')
 		case 'a' <= c && c <= 'f':
