@@ -34,7 +34,7 @@ func accessGroupRoutes() []Route {
 			Method: "POST", Path: "/v1/access_group", Summary: "Make an access group", Actions: write,
 			Body: append([]Field{{Name: "access_group_name", Type: String, Required: true, Summary: "Name of the group; no two share one."}}, object...),
 		},
-		{Method: "GET", Path: "/v1/access_group", Summary: "All access groups", Actions: see},
+		{Method: "GET", Path: "/v1/access_group", Summary: "All access groups", Actions: see, Query: pageFields("page_size", 1000)},
 		{Method: "GET", Path: "/v1/access_group/{access_group_id}", Summary: "One access group", Actions: see},
 		{
 			Method: "PUT", Path: "/v1/access_group/{access_group_id}", Summary: "Change an access group", Actions: write,

@@ -54,9 +54,9 @@ func limitFields() []Field {
 
 // pageFields are the page of a list, counted from 1, and its size.
 func pageFields(size string, most int64) []Field {
-	one := int64(1)
+	one, last := int64(1), int64(1_000_000_000)
 	return []Field{
-		{Name: "page", Type: Integer, Minimum: &one, Summary: "Page of the list, counted from 1."},
+		{Name: "page", Type: Integer, Minimum: &one, Maximum: &last, Summary: "Page of the list, counted from 1."},
 		{Name: size, Type: Integer, Minimum: &one, Maximum: &most, Summary: "Entries on a page."},
 	}
 }

@@ -100,6 +100,10 @@ func TestAccessGroups(t *testing.T) {
 		w.refused(422, "access_group_name", "master", "POST", "/v1/access_group", M{})
 		w.refused(400, "access_group_name", "master", "POST", "/v1/access_group", M{"access_group_name": ""})
 		w.refused(404, "nope", "master", "GET", "/v1/access_group/nope", nil)
+		w.refused(422, "page", "master", "GET", "/v1/access_group?page=0", nil)
+		if a := w.call("master", "GET", "/v1/access_group?page=1000000000&page_size=1000", nil); a.Status != 200 || string(a.Raw) != "[]" {
+			w.Errorf("the last page of all: %d %s", a.Status, a.Raw)
+		}
 		w.refused(404, "nope", "master", "DELETE", "/v1/access_group/nope", nil)
 		if after := w.changes(); after != before {
 			w.Errorf("refused calls made %d changes", after-before)
