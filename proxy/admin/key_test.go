@@ -448,13 +448,25 @@ func TestKeySecrecy(t *testing.T) {
 	})
 }
 
-func TestKeyStrictAndIgnored(t *testing.T) {
+func TestKeyIgnoredFields(t *testing.T) {
 	each(t, func(w *world) {
 		a := w.call("master", "POST", "/key/generate", M{"zzz": 1, "rpm_limit": 1})
 		if a.Status != http.StatusOK || a.Headers["x-sluice-ignored-fields"] != "zzz" {
 			t.Errorf("%d %v", a.Status, a.Headers)
 		}
+		token := a.Body.(map[string]any)["token"]
+		a = w.call("master", "POST", "/key/bulk_update", M{"keys": []M{{"key": token, "yyy": 1}, {"key": token, "yyy": 2}}})
+		if a.Status != http.StatusOK || a.Headers["x-sluice-ignored-fields"] != "keys.yyy" {
+			t.Errorf("%d %v", a.Status, a.Headers)
+		}
 	})
+	each(t, func(w *world) {
+		w.refused(400, "zzz", "master", "POST", "/key/generate", M{"zzz": 1})
+		w.refused(400, "keys.yyy", "master", "POST", "/key/bulk_update", M{"keys": []M{{"key": "sk-nobody", "yyy": 1}}})
+		if n := w.changes(); n != 0 {
+			t.Errorf("%d changes", n)
+		}
+	}, func(c *Config) { c.Strict = true })
 }
 
 func dollars(n int64) money.Nano { return money.Nano(n) * money.Dollar }

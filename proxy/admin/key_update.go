@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"sluice/proxy/access"
@@ -157,11 +158,27 @@ func (a *API) bulkUpdateKeys(c *Call) (any, *llm.Error) {
 	}
 	one := make([]Call, len(items))
 	wrong := make([]*llm.Error, len(items))
+	taken := updateFields()
 	for i, raw := range items {
 		one[i] = *c
-		if one[i].Body, wrong[i] = sub(raw, updateFields(), "body", "keys", i); wrong[i] != nil && wrong[i].Status == 422 {
-			return nil, wrong[i] // the request itself is not of the right shape
+		b, e := decode(raw)
+		if e != nil {
+			return nil, e
 		}
+		unknown, e := b.check(taken, "body", "keys", i)
+		if e != nil && e.Status == 422 {
+			return nil, e // the request itself is not of the right shape
+		}
+		for _, name := range unknown {
+			if name = "keys." + name; !slices.Contains(c.ignored, name) {
+				c.ignored = append(c.ignored, name)
+			}
+		}
+		one[i].Body, wrong[i] = b, e
+	}
+	if a.c.Strict && len(c.ignored) > 0 {
+		return nil, badRequest("The request has fields that are not known: "+strings.Join(c.ignored, ", ")+
+			". Leave them out, or start without --strict.", c.ignored[0])
 	}
 	answer := bulkUpdated{Requested: len(items), Updated: []bulkKey{}, Failed: []bulkWrong{}}
 	for i := range one {
