@@ -28,10 +28,15 @@ type Change struct {
 
 // Head is the number of the newest change.
 func (s *Store) Head(ctx context.Context) (int64, error) {
-	var n int64
-	err := s.db.query(ctx, "SELECT number FROM sluice.change_head WHERE id = 1", nil,
-		func(scan func(...any) error) error { return scan(&n) })
-	return n, err
+	read := func(ctx context.Context) (n int64, err error) {
+		err = s.db.query(ctx, "SELECT number FROM sluice.change_head WHERE id = 1", nil,
+			func(scan func(...any) error) error { return scan(&n) })
+		return n, err
+	}
+	if f, ok := s.db.(*file); ok {
+		return f.still.number(ctx, read)
+	}
+	return read(ctx)
 }
 
 // Since lists what changed after a number, oldest first, at most limit changes.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"reflect"
 
 	"sluice/proxy/identity"
@@ -45,3 +46,45 @@ func Load(ctx context.Context, s *Store, like identity.Object) (identity.Object,
 
 // Path is the SQLite file.
 func (s *Store) Path() string { return s.c.SQLite }
+
+// Lookup is a statement of Resolve.
+type Lookup struct {
+	SQL  string
+	Args []any
+}
+
+// Lookups are the statements of Resolve for one key.
+func Lookups(s *Store, token, user, team, budget, organization string) map[string]Lookup {
+	d := s.db.dialect()
+	r := referencesOf([]*identity.Key{{
+		Token: token, UserID: user, TeamID: team, BudgetID: budget, OrganizationID: organization, ProjectID: "p",
+	}})
+	statements, err := r.statements(d, &identity.Resolved{})
+	if err != nil {
+		panic(err)
+	}
+	out := map[string]Lookup{"keys": {d.resolver().keys, []any{[]string{token}}}}
+	for i, st := range statements {
+		name := [...]string{"users", "teams", "members", "organization_members", "projects", "organizations", "budgets", "groups"}[i]
+		out[name] = Lookup{st.sql, st.args}
+	}
+	return out
+}
+
+// CountQueries counts what a SQLite store runs from now on.
+func CountQueries(s *Store) *int64 {
+	n := new(int64)
+	f := s.db.(*file)
+	f.on = &counting{f.on.(*sql.DB), n}
+	return n
+}
+
+type counting struct {
+	*sql.DB
+	n *int64
+}
+
+func (c *counting) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	*c.n++
+	return c.DB.QueryContext(ctx, query, args...)
+}

@@ -127,11 +127,11 @@ func (s *Store) Resolve(ctx context.Context, digests []string) (*identity.Resolv
 	if len(found.Keys) == 0 {
 		return found, nil
 	}
-	asked, err := d.references(found.Keys)
-	if err != nil {
-		return nil, err
+	statements, err := referencesOf(found.Keys).statements(d, found)
+	if err != nil || len(statements) == 0 {
+		return found, err
 	}
-	if err := s.db.batch(ctx, asked.statements(d.resolver(), found)); err != nil {
+	if err := s.db.batch(ctx, statements); err != nil {
 		return nil, fmt.Errorf("look up what keys refer to: %w", err)
 	}
 	return found, nil
@@ -165,13 +165,13 @@ func (s *Store) resolveKeys(ctx context.Context, d dialect, digests []string) (*
 	return out, err
 }
 
-// references are the ids that keys name, each as one argument.
+// references are the ids that keys name.
 type references struct {
-	users, teams, organizations, projects, budgets, groups any
-	memberTeams, memberUsers                               any // pairs by position
+	users, teams, organizations, projects, budgets, groups []string
+	memberTeams, memberUsers                               []string // pairs by position
 }
 
-func (d dialect) references(keys []*identity.Key) (*references, error) {
+func referencesOf(keys []*identity.Key) *references {
 	sets := [6]map[string]bool{}
 	for i := range sets {
 		sets[i] = map[string]bool{}
@@ -193,37 +193,47 @@ func (d dialect) references(keys []*identity.Key) (*references, error) {
 			}
 		}
 	}
-	var teams, users []string
-	for p := range pairs {
-		teams, users = append(teams, p[0]), append(users, p[1])
-	}
 	r := &references{}
-	var err error
-	for i, to := range []*any{&r.users, &r.teams, &r.organizations, &r.projects, &r.budgets, &r.groups} {
-		if *to, err = d.texts(slices.Sorted(maps.Keys(sets[i]))); err != nil {
-			return nil, err
-		}
+	for i, to := range []*[]string{&r.users, &r.teams, &r.organizations, &r.projects, &r.budgets, &r.groups} {
+		*to = slices.Sorted(maps.Keys(sets[i]))
 	}
-	if r.memberTeams, err = d.texts(teams); err != nil {
-		return nil, err
+	for p := range pairs {
+		r.memberTeams, r.memberUsers = append(r.memberTeams, p[0]), append(r.memberUsers, p[1])
 	}
-	r.memberUsers, err = d.texts(users)
-	return r, err
+	return r
 }
 
-func (r *references) statements(q *resolver, to *identity.Resolved) []statement {
-	return []statement{
-		{q.users, []any{r.users}, collect(&to.Users)},
-		{q.teams, []any{r.teams}, collect(&to.Teams)},
-		{q.members, []any{r.memberTeams, r.memberUsers}, collect(&to.Members)},
-		{q.organizationMembers, []any{r.users}, collect(&to.OrganizationMembers)},
-		{q.projects, []any{r.projects}, collect(&to.Projects)},
-		{q.organizations, []any{r.users, r.teams, r.organizations}, collect(&to.Organizations)},
-		{q.budgets, []any{
-			r.users, r.teams, r.organizations, r.projects, r.budgets, r.memberTeams, r.memberUsers,
-		}, collect(&to.Budgets)},
-		{q.groups, []any{r.groups, r.teams}, collect(&to.AccessGroups)},
+// statements are the queries that can find something.
+func (r *references) statements(d dialect, to *identity.Resolved) ([]statement, error) {
+	q := d.resolver()
+	var out []statement
+	for _, s := range []struct {
+		sql  string
+		each func(scan func(...any) error) error
+		ids  [][]string
+	}{
+		{q.users, collect(&to.Users), [][]string{r.users}},
+		{q.teams, collect(&to.Teams), [][]string{r.teams}},
+		{q.members, collect(&to.Members), [][]string{r.memberTeams, r.memberUsers}},
+		{q.organizationMembers, collect(&to.OrganizationMembers), [][]string{r.users}},
+		{q.projects, collect(&to.Projects), [][]string{r.projects}},
+		{q.organizations, collect(&to.Organizations), [][]string{r.users, r.teams, r.organizations}},
+		{q.budgets, collect(&to.Budgets), [][]string{r.users, r.teams, r.organizations, r.projects, r.budgets, r.memberTeams, r.memberUsers}},
+		{q.groups, collect(&to.AccessGroups), [][]string{r.groups, r.teams}},
+	} {
+		args, some := make([]any, len(s.ids)), false
+		for i, ids := range s.ids {
+			var err error
+			if args[i], err = d.texts(ids); err != nil {
+				return nil, err
+			}
+			some = some || len(ids) > 0
+		}
+		if some {
+			out = append(out, statement{s.sql, args, s.each})
+		}
 	}
+	return out, nil
 }
 
 // collect scans rows into new objects at the end of a list.
