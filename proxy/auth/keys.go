@@ -99,7 +99,8 @@ const (
 
 // Identify names the caller behind a credential. nil means that the request
 // carried none. It may wait for the database, for a bounded time, where the key
-// is not known or has changed.
+// is not known or has changed. With an error the identity holds at most the
+// digest of what came, for the log.
 func (k *Keys) Identify(key []byte) (Identity, *llm.Error) {
 	if len(key) == 0 {
 		return Identity{}, noKey()
@@ -115,17 +116,23 @@ func (k *Keys) Identify(key []byte) (Identity, *llm.Error) {
 		return Identity{}, malformed()
 	}
 	if k.directory == nil {
-		return Identity{}, unknown(&digest)
+		return stranger(&digest), unknown(&digest)
 	}
 	var who Identity
 	if err := k.directory.identify(k, &digest, &who); err != nil {
+		who = stranger(&digest)
 		if err.Type != typeAway || !k.permissive || len(key) < minKey || errors.Is(err, errChanged) {
-			return Identity{}, err
+			return who, err
 		}
-		who = Identity{Known: true, Unavailable: true, Alias: "db-unavailable"}
-		hex.Encode(who.KeyHash[:], digest[:])
+		who.Known, who.Unavailable, who.Alias = true, true, "db-unavailable"
 	}
 	return who, nil
+}
+
+// stranger is nobody, with the digest that the log shows.
+func stranger(digest *[32]byte) (who Identity) {
+	hex.Encode(who.KeyHash[:], digest[:])
+	return who
 }
 
 // typeAway tells the errors of a database that is away from others.

@@ -76,10 +76,10 @@ func (g *Gateway) Identify(x *Exchange, key []byte) *llm.Error {
 	x.g = g
 	x.Request.Lenient = g.lenient
 	caller, err := g.keys.Identify(key)
+	x.Caller = caller
 	if err != nil {
 		return err
 	}
-	x.Caller = caller
 	if err := g.keys.MayCome(&x.Caller, x.Remote); err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func (x *Exchange) logLine(log Log, now int64) {
 // callerAttrs adds who called, where it is not the master key.
 func (x *Exchange) callerAttrs(attrs []slog.Attr) []slog.Attr {
 	c := &x.Caller
-	if !c.Known || c.Master {
+	if c.Master || c.KeyHash[0] == 0 {
 		if len(x.EndUser) == 0 {
 			return attrs
 		}
