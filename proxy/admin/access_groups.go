@@ -153,7 +153,7 @@ func (a *API) newModelGroup(c *Call) (any, *llm.Error) {
 		return nil, e
 	}
 	out := modelGroupChanged{AccessGroup: strings.TrimSpace(name), ModelNames: c.Body.Texts("model_names"), ModelIDs: c.Body.Texts("model_ids")}
-	e = a.change(c, func(tx *store.Tx) *llm.Error {
+	e = a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		groups, models, e := a.modelGroups(c, tx)
 		if e != nil {
 			return e
@@ -195,7 +195,7 @@ func (a *API) modelGroupInfo(c *Call) (any, *llm.Error) {
 
 func (a *API) updateModelGroup(c *Call) (any, *llm.Error) {
 	out := modelGroupChanged{AccessGroup: c.Params["access_group"], ModelNames: c.Body.Texts("model_names"), ModelIDs: c.Body.Texts("model_ids")}
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		groups, models, e := a.modelGroups(c, tx)
 		if e != nil {
 			return e
@@ -216,7 +216,7 @@ func (a *API) updateModelGroup(c *Call) (any, *llm.Error) {
 
 func (a *API) deleteModelGroup(c *Call) (any, *llm.Error) {
 	out := modelGroupDeleted{AccessGroup: c.Params["access_group"]}
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		groups, models, e := a.modelGroups(c, tx)
 		if e != nil {
 			return e

@@ -204,7 +204,7 @@ func named(settings identity.Fields, id string, want bool) (identity.Fields, boo
 
 func (a *API) newAccessGroup(c *Call) (any, *llm.Error) {
 	var row *accessGroupRow
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		g := &identity.AccessGroup{ID: newID()}
 		if e := setAccessGroup(c, g); e != nil {
 			return e
@@ -273,7 +273,7 @@ func (a *API) accessGroupInfo(c *Call) (any, *llm.Error) {
 
 func (a *API) updateAccessGroup(c *Call) (any, *llm.Error) {
 	var row *accessGroupRow
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		g, e := a.accessGroup(c, tx)
 		if e != nil {
 			return e
@@ -294,7 +294,7 @@ func (a *API) updateAccessGroup(c *Call) (any, *llm.Error) {
 // deleteAccessGroup takes the group from the keys and teams that have it: what
 // it gave them they had beside their own models.
 func (a *API) deleteAccessGroup(c *Call) (any, *llm.Error) {
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		g, e := a.accessGroup(c, tx)
 		if e != nil {
 			return e

@@ -397,7 +397,7 @@ func (a *API) newBudget(c *Call) (any, *llm.Error) {
 	if e := a.setLimits(c, b); e != nil {
 		return nil, e
 	}
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		return a.inserted(tx, b, fmt.Sprintf("Budget %q exists already. Change it with /budget/update.", b.ID), "budget_id")
 	})
 	if e != nil {
@@ -421,7 +421,7 @@ func (a *API) inserted(tx *store.Tx, o identity.Object, taken, param string) *ll
 // updateBudget answers null where there is no budget of the id, as LiteLLM does.
 func (a *API) updateBudget(c *Call) (any, *llm.Error) {
 	var answer any
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		answer = nil
 		b, e := a.budget(c, tx, c.Body.Text("budget_id"))
 		if e != nil {
@@ -512,7 +512,7 @@ func (a *API) listBudgets(c *Call) (any, *llm.Error) {
 func (a *API) deleteBudget(c *Call) (any, *llm.Error) {
 	id := c.Body.Text("id")
 	var gone *identity.Budget
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		b, e := a.budget(c, tx, id)
 		if e != nil {
 			return e

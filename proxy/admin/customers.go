@@ -96,7 +96,7 @@ func (a *API) newCustomer(c *Call) (any, *llm.Error) {
 		return nil, e
 	}
 	var row customerRow
-	e = a.change(c, func(tx *store.Tx) *llm.Error {
+	e = a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		u := &identity.EndUser{ID: id}
 		setCustomer(c, u)
 		b, e := a.inlineBudget(c, tx, u, id, "")
@@ -114,7 +114,7 @@ func (a *API) newCustomer(c *Call) (any, *llm.Error) {
 
 func (a *API) updateCustomer(c *Call) (any, *llm.Error) {
 	var row customerRow
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		u, e := a.customer(c, tx, c.Body.Text("user_id"), "user_id")
 		if e != nil {
 			return e
@@ -180,7 +180,7 @@ type deletedCustomers struct {
 
 func (a *API) deleteCustomers(c *Call) (any, *llm.Error) {
 	n := 0
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		found, e := a.customers(c, tx)
 		if e != nil {
 			return e
@@ -212,7 +212,7 @@ func (a *API) blockCustomers(c *Call) (any, *llm.Error) {
 		return nil, badRequest("user_ids must name at least one customer.", "user_ids")
 	}
 	out := blockedCustomers{}
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		out.Blocked = nil
 		for i, id := range ids {
 			if _, e := someID(Body{"user_ids": quoted(id)}, "user_ids"); e != nil {
@@ -247,7 +247,7 @@ type stillBlocked struct {
 
 func (a *API) unblockCustomers(c *Call) (any, *llm.Error) {
 	out := stillBlocked{Blocked: []string{}}
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		found, e := a.customers(c, tx)
 		if e != nil {
 			return e

@@ -47,11 +47,8 @@ func invitationOf(i *identity.Invitation) invitationRow {
 // organization's admin therefore invites only users that it made itself, that
 // belong to its own organizations alone and that are no admins. A user that it
 // may not invite looks like one that is missing.
-func (a *API) mayInvite(c *Call, tx *store.Tx, user string, absent *llm.Error) *llm.Error {
-	if e := c.Recheck(tx); e != nil {
-		return e
-	}
-	u, e := a.findUser(c, tx, user)
+func (a *API) mayInvite(c *Call, r store.Reader, user string, absent *llm.Error) *llm.Error {
+	u, e := a.findUser(c, r, user)
 	if e != nil {
 		return e
 	}
@@ -61,7 +58,7 @@ func (a *API) mayInvite(c *Call, tx *store.Tx, user string, absent *llm.Error) *
 	if admin, e := c.Admin(); e != nil || admin {
 		return e
 	}
-	t, e := a.userTarget(c, tx, user)
+	t, e := a.userTarget(c, r, user)
 	if e != nil {
 		return e
 	}
@@ -89,6 +86,9 @@ func noInvitation() *llm.Error { return notFound("There is no such invitation.",
 func (a *API) newInvitation(c *Call) (any, *llm.Error) {
 	i := &identity.Invitation{ID: newID(), UserID: c.Body.Text("user_id")}
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
+		if e := c.Recheck(tx); e != nil {
+			return e
+		}
 		if e := a.mayInvite(c, tx, i.UserID, notFound("There is no such user.", "user_id")); e != nil {
 			return e
 		}
@@ -102,22 +102,26 @@ func (a *API) newInvitation(c *Call) (any, *llm.Error) {
 }
 
 // invitation reads an invitation that the caller may have to do with.
-func (a *API) invitation(c *Call, tx *store.Tx, id string) (*identity.Invitation, *llm.Error) {
-	i, err := store.Get[identity.Invitation](c.Ctx, tx, id)
+func (a *API) invitation(c *Call, r store.Reader, id string) (*identity.Invitation, *llm.Error) {
+	i, err := store.Get[identity.Invitation](c.Ctx, r, id)
 	if missing(err) {
 		return nil, noInvitation()
 	}
 	if err != nil {
 		return nil, a.failed(err)
 	}
-	return i, a.mayInvite(c, tx, i.UserID, noInvitation())
+	return i, a.mayInvite(c, r, i.UserID, noInvitation())
 }
 
-// invitationDone runs what is done to an invitation and answers it.
-func (a *API) invitationDone(c *Call, id string, do func(tx *store.Tx, i *identity.Invitation) error) (any, *llm.Error) {
+// changeInvitation runs what is done to the invitation that the body names and
+// answers it.
+func (a *API) changeInvitation(c *Call, do func(tx *store.Tx, i *identity.Invitation) error) (any, *llm.Error) {
 	var row invitationRow
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		i, e := a.invitation(c, tx, id)
+		if e := c.Recheck(tx); e != nil {
+			return e
+		}
+		i, e := a.invitation(c, tx, c.Body.Text("invitation_id"))
 		if e != nil {
 			return e
 		}
@@ -129,11 +133,15 @@ func (a *API) invitationDone(c *Call, id string, do func(tx *store.Tx, i *identi
 }
 
 func (a *API) invitationInfo(c *Call) (any, *llm.Error) {
-	return a.invitationDone(c, c.Arg("invitation_id"), func(*store.Tx, *identity.Invitation) error { return nil })
+	i, e := a.invitation(c, a.c.Store, c.Arg("invitation_id"))
+	if e != nil {
+		return nil, e
+	}
+	return invitationOf(i), nil
 }
 
 func (a *API) updateInvitation(c *Call) (any, *llm.Error) {
-	return a.invitationDone(c, c.Body.Text("invitation_id"), func(tx *store.Tx, i *identity.Invitation) error {
+	return a.changeInvitation(c, func(tx *store.Tx, i *identity.Invitation) error {
 		accepted := c.Body.Bool("is_accepted")
 		if accepted == i.Accepted {
 			return nil
@@ -147,5 +155,5 @@ func (a *API) updateInvitation(c *Call) (any, *llm.Error) {
 }
 
 func (a *API) deleteInvitation(c *Call) (any, *llm.Error) {
-	return a.invitationDone(c, c.Body.Text("invitation_id"), func(tx *store.Tx, i *identity.Invitation) error { return tx.Delete(i) })
+	return a.changeInvitation(c, func(tx *store.Tx, i *identity.Invitation) error { return tx.Delete(i) })
 }

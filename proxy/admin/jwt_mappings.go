@@ -81,7 +81,7 @@ func (a *API) newJWTMapping(c *Call) (any, *llm.Error) {
 			return nil, e
 		}
 	}
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		var e *llm.Error
 		if m.Token, e = a.mappedKey(c, tx); e != nil {
 			return e
@@ -107,7 +107,7 @@ func (a *API) jwtMapping(c *Call, r store.Reader, id string) (*identity.JWTMappi
 
 func (a *API) updateJWTMapping(c *Call) (any, *llm.Error) {
 	var row jwtMappingRow
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		m, e := a.jwtMapping(c, tx, c.Body.Text("id"))
 		if e != nil {
 			return e
@@ -145,7 +145,7 @@ type success struct {
 }
 
 func (a *API) deleteJWTMapping(c *Call) (any, *llm.Error) {
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		m, e := a.jwtMapping(c, tx, c.Body.Text("id"))
 		if e != nil {
 			return e

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 
+	"sluice/proxy/access"
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
 	"sluice/proxy/store"
@@ -40,6 +41,20 @@ func listed[T any, P objects[T]](a *API, c *Call, size string, where []store.Con
 		return nil, badRequest(fmt.Sprintf("The list has more than %d entries. Ask for its pages with page and %s.", longestList, size), "page")
 	}
 	return found, nil
+}
+
+// changeSettings is change for what proxy admins alone may write. Whether the
+// caller still is one is asked where it cannot change any more.
+func (a *API) changeSettings(c *Call, fn func(tx *store.Tx) *llm.Error) *llm.Error {
+	return a.change(c, func(tx *store.Tx) *llm.Error {
+		if e := c.Recheck(tx); e != nil {
+			return e
+		}
+		if e := c.May(access.SettingsWrite, access.Target{}); e != nil {
+			return e
+		}
+		return fn(tx)
+	})
 }
 
 // text is a JSON text; "" for anything else.

@@ -1,8 +1,14 @@
 package admin
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
+
+	"sluice/proxy/access"
+	"sluice/proxy/identity"
+	"sluice/proxy/store"
 )
 
 // The recorded story of budgets, customers, tags, access groups, invitations,
@@ -17,5 +23,74 @@ func TestStoryOfNouns(t *testing.T) {
 			}
 			return false
 		}, map[string]string{"customer/new duplicate": "status 409, recorded 500"})
+	})
+}
+
+// Settings and the record are the proxy admins' to write and the admin viewers'
+// to read; nobody else reaches them, whatever it belongs to.
+func TestSettingsMatrix(t *testing.T) {
+	each(t, func(w *world) {
+		w.organization("o1", "u-oa:org_admin")
+		w.team("t1", "o1", "u-ta:admin", "u-tm")
+		for name, role := range map[string]identity.Role{
+			"pa": identity.RoleProxyAdmin, "av": identity.RoleProxyAdminViewer, "oa": identity.RoleInternalUser, "ta": identity.RoleInternalUser,
+			"tm": identity.RoleInternalUser, "iu": identity.RoleInternalUser, "iv": identity.RoleInternalViewer,
+		} {
+			w.userKey(name, "u-"+name, role)
+		}
+		w.key("tk", func(k *identity.Key) { k.TeamID = "t1" })
+		w.key("bk", nil)
+		before := w.changes()
+		called := 0
+		for _, r := range access.Routes() {
+			ours := slices.Contains([]string{"budget management", "Customer Management", "tag management", "access groups", "jwt_mappings", "Audit Logging"}, r.Tag)
+			if !ours || r.Later != "" || !slices.Contains([]access.Action{access.SettingsWrite, access.SettingsRead, access.AuditRead}, r.Actions[0]) {
+				continue
+			}
+			target := strings.NewReplacer("{access_group}", "x", "{access_group_id}", "x", "{id}", "x").Replace(r.Path)
+			for _, as := range []string{"pa", "av", "oa", "ta", "tm", "iu", "iv", "tk", "bk"} {
+				called++
+				want := 401
+				switch {
+				case as == "pa", as == "av" && r.Actions[0] != access.SettingsWrite:
+					want = 0 // it gets as far as what is wrong with the call
+				case as == "av":
+					want = 403
+				}
+				got := w.call(as, r.Method, target, nil)
+				if want == 0 && (got.Status == 401 || got.Status == 403) || want != 0 && got.Status != want {
+					w.Errorf("%s %s as %s: %d %s", r.Method, r.Path, as, got.Status, got.Raw)
+				}
+			}
+		}
+		if called < 9*30 {
+			w.Errorf("only %d calls", called)
+		}
+		// A budget without limits is the one thing that an empty body makes.
+		if got := w.kinds(before); len(got) != 1 || !strings.HasPrefix(got[0], "budget ") {
+			w.Errorf("changed %q", got)
+		}
+	})
+}
+
+// An admin who is demoted while its call waits for its turn writes nothing: the
+// last look at its role is under the lock.
+func TestSettingsRecheck(t *testing.T) {
+	each(t, func(w *world) {
+		w.userKey("pa", "u-pa", identity.RoleProxyAdmin)
+		route, _ := routeOf("POST", "/budget/new")
+		c := &Call{Request: Request{Route: route, Caller: w.caller("pa")}, Ctx: context.Background(), Now: saturday, Body: Body{}, api: w.api}
+		if e := c.mayCall(); e != nil {
+			w.Fatal(e)
+		}
+		err := w.store.Change(context.Background(), store.Actor{}, func(tx *store.Tx) error {
+			return tx.Update(&identity.User{ID: "u-pa", Role: identity.RoleInternalUser.String()})
+		})
+		if err != nil {
+			w.Fatal(err)
+		}
+		if _, e := w.api.newBudget(c); e == nil || e.HTTPStatus() != 401 {
+			w.Errorf("a demoted admin made a budget: %v", e)
+		}
 	})
 }

@@ -91,7 +91,7 @@ func (a *API) newTag(c *Call) (any, *llm.Error) {
 		return nil, e
 	}
 	var row *tagRow
-	e = a.change(c, func(tx *store.Tx) *llm.Error {
+	e = a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		t := &identity.Tag{Name: name}
 		if e := a.setTag(c, tx, t); e != nil {
 			return e
@@ -115,7 +115,7 @@ func (a *API) newTag(c *Call) (any, *llm.Error) {
 func (a *API) updateTag(c *Call) (any, *llm.Error) {
 	name := c.Body.Text("name")
 	var row *tagRow
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		t, err := store.Get[identity.Tag](c.Ctx, tx, name)
 		if missing(err) {
 			return noTag(name, "name")
@@ -149,7 +149,7 @@ func (a *API) updateTag(c *Call) (any, *llm.Error) {
 
 func (a *API) deleteTag(c *Call) (any, *llm.Error) {
 	name := c.Body.Text("name")
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		t, err := store.Get[identity.Tag](c.Ctx, tx, name)
 		if missing(err) {
 			return noTag(name, "name")
