@@ -291,6 +291,27 @@ func TestKeyGrants(t *testing.T) {
 	})
 }
 
+// TestKeyOwnersBound gives keys of a team more than its owners have.
+func TestKeyOwnersBound(t *testing.T) {
+	each(t, func(w *world) {
+		five, three, eight := dollars(5), dollars(3), dollars(8)
+		w.insert(&identity.Budget{ID: "b3", Caps: identity.Caps{MaxBudget: &three}}, &identity.Budget{ID: "b8", Caps: identity.Caps{MaxBudget: &eight}},
+			&identity.Organization{ID: "o1", Alias: "o1", Models: []string{"mock", "m2"}},
+			&identity.Team{ID: "t1", OrganizationID: "o1", Caps: identity.Caps{MaxBudget: &five}, BudgetID: "b8"},
+			&identity.Project{ID: "p1", TeamID: "t1", BudgetID: "b3", Models: []string{"mock"}},
+			&identity.Member{TeamID: "t1", UserID: "u-ta", Role: "admin"})
+		w.userKey("ta", "u-ta", identity.RoleInternalUser)
+		w.ok("ta", "POST", "/key/generate", M{"team_id": "t1", "max_budget": 5, "models": []string{"m2"}})
+		w.refused(403, "max_budget of the key goes beyond what team", "ta", "POST", "/key/generate", M{"team_id": "t1", "max_budget": 6})
+		w.refused(403, "models of the key goes beyond what organization", "ta", "POST", "/key/generate", M{"team_id": "t1", "models": []string{"m3"}})
+		w.ok("ta", "POST", "/key/generate", M{"project_id": "p1", "max_budget": 3})
+		w.refused(403, "max_budget of the key goes beyond what project", "ta", "POST", "/key/generate", M{"project_id": "p1", "max_budget": 4})
+		w.refused(403, "models of the key goes beyond what project", "ta", "POST", "/key/generate", M{"project_id": "p1", "models": []string{"m2"}})
+		w.ok("ta", "POST", "/key/generate", M{"team_id": "t1", "budget_id": "b8"})
+		w.refused(403, "budget_id", "ta", "POST", "/key/generate", M{"team_id": "t1", "budget_id": "b3"})
+	})
+}
+
 func TestKeyConfiguredBounds(t *testing.T) {
 	each(t, func(w *world) {
 		w.userKey("int", "u-int", identity.RoleInternalUser)

@@ -2,10 +2,8 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -378,76 +376,6 @@ func TestKeyResetSpend(t *testing.T) {
 	})
 }
 
-// TestKeyRaces has two callers do what only one can.
-func TestKeyRaces(t *testing.T) {
-	each(t, func(w *world) {
-		w.create("k", M{})
-		token := keyDigest(w.plain("k"))
-		race := func(target string, body any) map[int]int {
-			statuses := map[int]int{}
-			var mu sync.Mutex
-			var wg sync.WaitGroup
-			for range 8 {
-				wg.Go(func() {
-					a := w.call("master", "POST", target, body)
-					mu.Lock()
-					statuses[a.Status]++
-					mu.Unlock()
-				})
-			}
-			wg.Wait()
-			return statuses
-		}
-		if got := race("/key/generate", M{"key_alias": "one"}); got[200] != 1 || got[400] != 7 {
-			t.Errorf("one alias for eight: %v", got)
-		}
-		if got := race("/key/generate", M{"key": "sk-the-same-key-for-everyone"}); got[200] != 1 || got[409] != 7 {
-			t.Errorf("one secret for eight: %v", got)
-		}
-		if got := race("/key/"+token+"/regenerate", M{"grace_period": "1h"}); got[200] != 1 || got[404] != 7 {
-			t.Errorf("eight regenerate one key: %v", got)
-		}
-		w.create("d", M{})
-		if got := race("/key/delete", M{"keys": []string{w.plain("d")}}); got[200] != 1 || got[404] != 7 {
-			t.Errorf("eight delete one key: %v", got)
-		}
-	})
-}
-
-// TestKeySecrecy looks for secrets of keys where they have no business.
-func TestKeySecrecy(t *testing.T) {
-	each(t, func(w *world) {
-		first := w.create("k", M{"key": "sk-canary-canary-canary-01"})
-		next := w.ok("master", "POST", "/key/"+first["key"].(string)+"/regenerate", M{"grace_period": "1h"})
-		secrets := []string{first["key"].(string), next["key"].(string)}
-		w.remember("next", secrets[1])
-		w.refused(409, "", "master", "POST", "/key/generate", M{"key": secrets[0]})
-		_, total, err := w.store.Changes(context.Background(), store.ChangeFilter{Limit: 100})
-		if err != nil || total == 0 {
-			t.Fatal(total, err)
-		}
-		changes, _, _ := w.store.Changes(context.Background(), store.ChangeFilter{Limit: 100})
-		text, err := json.Marshal(changes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		token := next["token"].(string)
-		for _, call := range [][2]string{
-			{"GET", "/key/info?key=" + token}, {"GET", "/key/list?return_full_object=true"}, {"GET", "/key/aliases"},
-		} {
-			text = append(text, w.call("master", call[0], call[1], nil).Raw...)
-		}
-		for _, post := range []string{"/key/update", "/key/block", "/key/unblock"} {
-			text = append(text, w.call("master", "POST", post, M{"key": token}).Raw...)
-		}
-		for _, s := range secrets {
-			if strings.Contains(string(text), s) || strings.Contains(w.log.String(), s) {
-				t.Errorf("the secret %s is shown", s)
-			}
-		}
-	})
-}
-
 func TestKeyIgnoredFields(t *testing.T) {
 	each(t, func(w *world) {
 		a := w.call("master", "POST", "/key/generate", M{"zzz": 1, "rpm_limit": 1})
@@ -467,6 +395,56 @@ func TestKeyIgnoredFields(t *testing.T) {
 			t.Errorf("%d changes", n)
 		}
 	}, func(c *Config) { c.Strict = true })
+}
+
+// TestKeySoftBudget: a soft budget of one key does not reach the others that
+// share a budget with it.
+func TestKeySoftBudget(t *testing.T) {
+	each(t, func(w *world) {
+		nine := dollars(9)
+		w.insert(&identity.Budget{ID: "shared", Caps: identity.Caps{MaxBudget: &nine}})
+		w.refused(400, "not both", "master", "POST", "/key/generate", M{"budget_id": "shared", "soft_budget": 1})
+		made := w.ok("master", "POST", "/key/generate", M{"budget_id": "shared"})
+		got := w.ok("master", "POST", "/key/update", M{"key": made["key"], "soft_budget": 3})
+		if got["budget_id"] == "shared" {
+			t.Error("the shared budget was changed through one key")
+		}
+		info := w.ok("master", "GET", "/key/info?key="+made["token"].(string), nil)["info"].(map[string]any)
+		if table := info["litellm_budget_table"].(map[string]any); quotedText(table["soft_budget"]) != "3.0" || quotedText(table["max_budget"]) != "9.0" {
+			t.Errorf("%v", table)
+		}
+		b, err := store.Get[identity.Budget](context.Background(), w.store, "shared")
+		if err != nil || b.SoftBudget != nil {
+			t.Errorf("%+v %v", b, err)
+		}
+		w.ok("master", "POST", "/key/update", M{"key": made["key"], "soft_budget": nil})
+		again := w.ok("master", "POST", "/key/update", M{"key": made["key"], "budget_id": "shared"})
+		if again["budget_id"] != "shared" {
+			t.Errorf("%v", again["budget_id"])
+		}
+	})
+}
+
+// TestKeyPermission keeps what a key may use besides models.
+func TestKeyPermission(t *testing.T) {
+	each(t, func(w *world) {
+		w.insert(&identity.AccessGroup{ID: "g1", Name: "g1"})
+		made := w.ok("master", "POST", "/key/generate", M{"object_permission": M{"agents": []string{"a"}}, "access_group_ids": []string{"g1"}})
+		id := made["object_permission"].(map[string]any)["object_permission_id"]
+		got := w.ok("master", "POST", "/key/update", M{"key": made["key"], "object_permission": M{"agents": []string{"b"}}})
+		if got["object_permission_id"] != id || !strings.Contains(quotedText(got["object_permission"]), `"agents":["b"]`) {
+			t.Errorf("%v %v", got["object_permission_id"], got["object_permission"])
+		}
+		got = w.ok("master", "POST", "/key/update", M{"key": made["key"], "object_permission": nil})
+		if got["object_permission_id"] != nil || got["object_permission"] != nil {
+			t.Errorf("%v %v", got["object_permission_id"], got["object_permission"])
+		}
+		for group, want := range map[string]string{"g1": "1", "g2": "0"} {
+			if doc := w.ok("master", "GET", "/key/list?access_group_id="+group, nil); quotedText(doc["total_count"]) != want {
+				t.Errorf("%s: %v", group, doc)
+			}
+		}
+	})
 }
 
 func dollars(n int64) money.Nano { return money.Nano(n) * money.Dollar }
