@@ -164,17 +164,20 @@ func (m *Metrics) of(x *Exchange) *series {
 	if s := all[k]; s != nil {
 		return s
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	all = *m.series.Load()
-	if s := all[k]; s != nil {
-		return s
-	}
 	if len(all) >= maxSeries {
-		w.id, w.group, k.id, k.group, k.who = "other", "other", "other", "other", others
+		w, k = rest(w, k)
 		if s := all[k]; s != nil {
 			return s
 		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all = *m.series.Load()
+	if len(all) >= maxSeries {
+		w, k = rest(w, k)
+	}
+	if s := all[k]; s != nil {
+		return s
 	}
 	s := m.make(x, w, &k.who)
 	next := make(map[seriesKey]*series, len(all)+1)
@@ -184,6 +187,12 @@ func (m *Metrics) of(x *Exchange) *series {
 	next[k] = s
 	m.series.Store(&next)
 	return s
+}
+
+// rest are the labels of whoever there is no room for: one set for each route.
+func rest(w where, k seriesKey) (where, seriesKey) {
+	w.id, w.group = "other", "other"
+	return w, seriesKey{id: w.id, group: w.group, route: k.route, who: others}
 }
 
 func (m *Metrics) make(x *Exchange, w where, c *who) *series {
