@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"sluice/internal/postgres"
 	"sluice/proxy/auth"
 	"sluice/proxy/identity"
 	"sluice/proxy/seal"
@@ -22,11 +24,15 @@ import (
 type catalog struct {
 	plain    bool // as it was recorded: no access groups, no credentials
 	mu       sync.Mutex
-	refuse   error // of the next judgement
+	stored   []Deployment // of the database, which was taken over
+	refuse   error        // of the next judgement
 	settings []Setting
 }
 
 func (f *catalog) Deployments() []Deployment {
+	if f.stored != nil {
+		return append((&catalog{}).Deployments(), f.stored...)
+	}
 	params := func(model string) identity.Fields {
 		return identity.Fields{"model": quoted(model), "mock_response": quoted("hi")}
 	}
@@ -410,6 +416,41 @@ func TestModelsWithoutDatabase(t *testing.T) {
 		route, _ := routeOf("GET", target)
 		r := api.Serve(t.Context(), &Request{Route: route, Query: values, Caller: master.caller("master")})
 		if r.Status != want || want == 200 && !strings.Contains(string(r.Body), "gpt-4o") {
+			t.Errorf("%s: %d %s", path, r.Status, r.Body)
+		}
+	}
+}
+
+// While the database is away the models that this process serves are described.
+func TestModelsWhileAway(t *testing.T) {
+	source, err := postgres.ParseURL("postgresql://u:p@127.0.0.1:1/none?connect_timeout=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(store.Config{Postgres: source})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	f := &catalog{stored: []Deployment{{ID: "db-1", Name: "dbm", Provider: "openai", Model: "x", DB: true}}}
+	c := Config{Store: s, Log: slog.New(slog.DiscardHandler)}
+	withModels(t, f)(&c)
+	api, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	master := (&world{T: t}).caller("master")
+	call := func(method, path, body string) Reply {
+		route, params := routeOf(method, path)
+		return api.Serve(t.Context(), &Request{Route: route, Params: params, Caller: master, Body: []byte(body)})
+	}
+	if r := call("GET", "/model/info", ""); r.Status != 200 || !strings.Contains(string(r.Body), `"db-1"`) {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+	for path, body := range map[string]string{
+		"/model/new": `{"model_name":"a","litellm_params":{"model":"openai/x"}}`, "/config/update": `{"general_settings":{"a":1}}`,
+	} {
+		if r := call("POST", path, body); r.Status != 503 || len(r.Headers) == 0 {
 			t.Errorf("%s: %d %s", path, r.Status, r.Body)
 		}
 	}
