@@ -36,9 +36,17 @@ func (a *API) memberUser(c *Call, tx *store.Tx, t *identity.Team, m invited) (*i
 	if !makes && m.UserID != "" && m.UserID != c.Caller.User {
 		return nil, notFound(fmt.Sprintf("User %q does not exist. Ask a proxy admin to create it, or add it by user_email.", m.UserID), "user_id")
 	}
-	u = &identity.User{ID: m.UserID, Email: m.Email, Role: identity.RoleInternalUser.String()}
+	u = &identity.User{ID: m.UserID, Email: m.Email}
 	if u.ID == "" {
 		u.ID = newID()
+	}
+	defaults := defaulted(Body{}, a.c.Defaults.User, "user_role", "max_budget", "budget_duration", "models")
+	if e := a.setUser(c.with(defaults), u); e != nil {
+		return nil, e
+	}
+	// Whoever is made in passing is an admin of nothing.
+	if u.Role != identity.RoleInternalViewer.String() {
+		u.Role = identity.RoleInternalUser.String()
 	}
 	if e := a.insertUser(c, tx, u); e != nil {
 		return nil, e

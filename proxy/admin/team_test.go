@@ -177,6 +177,10 @@ func TestTeamUpdate(t *testing.T) {
 		if got := fmt.Sprint(row["metadata"].(M)["a"], row["metadata"].(M)["b"], row["metadata"].(M)["c"], row["metadata"].(M)["model_rpm_limit"], row["metadata"].(M)["team_member_budget_id"] == budget); got != "map[y:2 z:3] <nil> true map[m:1] true" {
 			w.Errorf("a merge patch: %s", got)
 		}
+		w.ok("master", "POST", "/team/update", M{"team_id": "t", "model_tpm_limit": M{"m": 1}})
+		if row := w.ok("master", "PATCH", "/team/t", M{"metadata": M{"model_tpm_limit": nil}}); strings.Contains(fmt.Sprint(row["metadata"]), "model_tpm_limit") {
+			w.Errorf("a merge patch takes away: %v", row["metadata"])
+		}
 		data = w.ok("master", "POST", "/team/update", M{"team_id": "t", "metadata": M{"d": 1}, "organization_id": nil, "team_member_budget": 3})["data"].(M)
 		meta := data["metadata"].(M)
 		if fmt.Sprint(meta["d"], meta["a"], meta["model_rpm_limit"]) != "1<nil> map[m:1]" || meta["team_member_budget_id"] != budget || data["organization_id"] != nil {

@@ -73,7 +73,13 @@ func (a *API) changeTeam(c *Call, id string, merge func(old, patch identity.Fiel
 		c := c
 		if merge != nil && c.Body.Given("metadata") {
 			body := maps.Clone(c.Body)
-			body["metadata"] = quoted(merge(was.Metadata, c.Body.Fields("metadata")))
+			patch := c.Body.Fields("metadata")
+			body["metadata"] = quoted(merge(was.Metadata, patch))
+			for _, name := range teamMetadata { // fields of their own stay unless they are sent: null is
+				if string(patch[name]) == "null" && !body.Has(name) {
+					body[name] = patch[name]
+				}
+			}
 			c = c.with(body)
 		}
 		t := copyTeam(was)

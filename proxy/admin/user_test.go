@@ -377,6 +377,11 @@ func TestUserDefaults(t *testing.T) {
 		if made["user_role"] != "internal_user" || fmt.Sprintf("%v %v %v", made["max_budget"], made["models"], made["teams"]) != "4.0 [m] [t]" {
 			w.Errorf("%v", made)
 		}
+		// Users who are made in passing get them too, but no role of an admin.
+		w.ok("master", "POST", "/team/member_add", M{"team_id": "t", "member": M{"role": "user", "user_id": "passing"}})
+		if u := has[identity.User](w, true, "passing"); u.Role != "internal_user" || u.MaxBudget.String() != "4.0" || fmt.Sprint(u.Models) != "[m]" {
+			w.Errorf("%+v", u)
+		}
 		// Who makes users needs no say over what the configuration fills in.
 		w.userKey("lead", "lead", identity.RoleInternalUser)
 		w.organization("o", "lead:org_admin")
