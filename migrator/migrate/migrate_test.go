@@ -271,7 +271,10 @@ func TestClasses(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, url, "DO $$ BEGIN CREATE ROLE reader LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$")
+	pgtest.Exec(t, url, "DO $$ BEGIN CREATE ROLE full_up LOGIN CONNECTION LIMIT 0; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$")
+	standby := pgtest.Database(t)
 	u, _ := pgx.ParseConfig(url)
+	as := func(role string) string { return strings.Replace(url, "//"+u.User, "//"+role, 1) }
 	tests := []struct {
 		name, target string
 		want         Class
@@ -279,7 +282,10 @@ func TestClasses(t *testing.T) {
 	}{
 		{"away", "postgres://u:hunter2@127.0.0.1:1/d", TryAgain, "away"},
 		{"no database", strings.Replace(url, "/"+u.Database, "/nowhere", 1), Config, "no such database"},
-		{"may not create", strings.Replace(url, "//"+u.User, "//reader", 1), Config, "not permitted"},
+		{"may not create", as("reader"), Config, "not permitted"},
+		{"nobody", as("nobody:hunter2"), Config, "correct user and password in DATABASE_URL"},
+		{"no connection left", as("full_up"), TryAgain, "raise max_connections"},
+		{"read-only", standby + "&options=-c%20default_transaction_read_only%3Don", TryAgain, "name the primary"},
 		{"not a database", broken, Config, "backup"},
 		{"no folder", "/proc/nowhere/x.db", Config, "state directory"},
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"sluice/proxy/identity"
 )
@@ -25,13 +26,16 @@ type resolver struct {
 	users, teams, members, organizations, organizationMembers, projects, budgets, groups string
 }
 
-var resolvers = [2]resolver{newResolver(dialect{}), newResolver(dialect{sqlite: true})}
+var (
+	ofPostgres = sync.OnceValue(func() *resolver { return newResolver(dialect{}) })
+	ofSQLite   = sync.OnceValue(func() *resolver { return newResolver(dialect{sqlite: true}) })
+)
 
 func (d dialect) resolver() *resolver {
 	if d.sqlite {
-		return &resolvers[1]
+		return ofSQLite()
 	}
-	return &resolvers[0]
+	return ofPostgres()
 }
 
 // list writes a parameter that is a list of texts as a subquery of its elements.
@@ -64,7 +68,7 @@ func (d dialect) fieldText(column, field string) string {
 // greater number. Of the others each finds its rows by ids that the first one
 // gave and by those that rows of other tables refer to: nothing waits for a
 // third round trip.
-func newResolver(d dialect) resolver {
+func newResolver(d dialect) *resolver {
 	k, r := mapped(identity.KindKey), mapped(identity.KindRetiredKey)
 	nulls := strings.TrimSuffix(strings.Repeat("NULL, ", len(r.columns)), ", ")
 	if !d.sqlite { // a NULL of a UNION needs its type
@@ -84,7 +88,7 @@ func newResolver(d dialect) resolver {
 	ofTeams := "SELECT organization_id FROM sluice.teams WHERE " + teams + " AND organization_id IS NOT NULL"
 	ofUsers := "SELECT organization_id FROM sluice.users WHERE " + users + " AND organization_id IS NOT NULL"
 	orgs := d.list("$3") + " UNION " + ofTeams + " UNION " + ofUsers
-	return resolver{
+	return &resolver{
 		keys: "SELECT h.number, x.* FROM sluice.change_head h LEFT JOIN (" +
 			"SELECT " + k.columnsOf("k") + ", " + nulls + " FROM sluice.keys k WHERE k.token IN (" + d.list("$1") + ")" +
 			" UNION ALL SELECT " + k.columnsOf("k") + ", " + r.columnsOf("r") +

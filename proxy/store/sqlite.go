@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -115,7 +114,6 @@ func (q sqliteQuerier) exec(ctx context.Context, text string, args []any) (int64
 var (
 	translated   sync.Map // statement of PostgreSQL → of SQLite
 	translations atomic.Int32
-	parameter    = regexp.MustCompile(`\$(\d+)`) // not the $. of a path in a document
 )
 
 // translate turns a statement into SQLite's words: no schema, parameters ?1.
@@ -124,7 +122,13 @@ func translate(text string) string {
 	if t, ok := translated.Load(text); ok {
 		return t.(string)
 	}
-	t := parameter.ReplaceAllString(strings.ReplaceAll(text, "sluice.", ""), "?$1")
+	b := []byte(strings.ReplaceAll(text, "sluice.", ""))
+	for i := range len(b) - 1 {
+		if b[i] == '$' && '0' <= b[i+1] && b[i+1] <= '9' { // not the $. of a path in a document
+			b[i] = '?'
+		}
+	}
+	t := string(b)
 	if translations.Add(1) <= 1000 { // conditions of callers make statements of any shape
 		translated.Store(text, t)
 	}
