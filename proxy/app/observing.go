@@ -57,6 +57,11 @@ func (w *worker) dependencies(file *config.File) (observe.Config, error) {
 			return c, err
 		}
 		c.Postgres = source
+		if file.Environ.Get("DATABASE_URL") == "" { // else the migrator has said it
+			for _, note := range source.Notes {
+				w.once(note)
+			}
+		}
 	} else if source, ok, err := postgres.FromParts(secretOr(file.Environ)); err != nil {
 		return c, err
 	} else if ok {
