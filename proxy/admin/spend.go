@@ -1,6 +1,9 @@
 package admin
 
 import (
+	"cmp"
+	"slices"
+
 	"sluice/proxy/access"
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
@@ -34,6 +37,7 @@ func (a *API) spendKeys(c *Call) (any, *llm.Error) {
 	if err != nil {
 		return nil, a.failed(err)
 	}
+	slices.SortFunc(found, func(a, b *identity.Key) int { return moreSpent(a.Spend, b.Spend, &a.Stamp, &b.Stamp) })
 	ids := make([]string, 0, len(found))
 	for _, k := range found {
 		if k.BudgetID != "" {
@@ -49,6 +53,11 @@ func (a *API) spendKeys(c *Call) (any, *llm.Error) {
 		out[i] = spentKey{k.Token, newKeyRow(k, budgets[k.BudgetID], zulu)}
 	}
 	return out, nil
+}
+
+// moreSpent orders by what was spent, the most first; of equals the older one.
+func moreSpent(a, b money.Nano, of, other *identity.Stamp) int {
+	return cmp.Or(cmp.Compare(b, a), of.CreatedAt.Compare(other.CreatedAt), cmp.Compare(of.ChangeNumber, other.ChangeNumber))
 }
 
 // keysWithin is the condition of the keys of a reach.
@@ -96,6 +105,7 @@ func (a *API) spendUsers(c *Call) (any, *llm.Error) {
 	if err != nil {
 		return nil, a.failed(err)
 	}
+	slices.SortFunc(users, func(a, b *identity.User) int { return moreSpent(a.Spend, b.Spend, &a.Stamp, &b.Stamp) })
 	ids := idsOf(users)
 	teams, err := teamsOf(c.Ctx, a.c.Store, ids...)
 	if err != nil {
