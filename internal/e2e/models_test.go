@@ -43,10 +43,9 @@ func TestStoredModels(t *testing.T) {
 
 // modelling is one appliance whose models change.
 type modelling struct {
-	t    *testing.T
-	a    *Appliance
-	p    *fakeprovider.Provider
-	sent int
+	t *testing.T
+	a *Appliance
+	p *fakeprovider.Provider
 }
 
 // do makes a call that must be answered with a status.

@@ -180,17 +180,18 @@ func allowedSetting(section, name string, value json.RawMessage) *llm.Error {
 	case slices.Contains(processSettings, name) || strings.HasPrefix(name, "database_"):
 		return badRequest(field+" cannot be set over the API: it says which database is used, and how. Set it in the configuration file.", field)
 	case secretField(name):
-		return badRequest(field+" is a secret, and secrets of the configuration cannot be set over the API. Set it in the configuration file or the environment.", field)
+		return secretSetting(field)
 	case bytes.Contains(value, []byte("os.environ/")):
 		return badRequest(field+" names a variable of the environment, which is possible in the configuration file alone. Send the value itself.", field)
 	}
-	var inner identity.Fields
-	if len(value) > 0 && value[0] == '{' && json.Unmarshal(value, &inner) == nil {
-		if at := secretInside(field, inner); at != "" {
-			return badRequest(at+" is a secret, and secrets of the configuration cannot be set over the API. Set it in the configuration file or the environment.", at)
-		}
+	if at := secretAt(field, name, value); at != "" {
+		return secretSetting(at)
 	}
 	return nil
+}
+
+func secretSetting(field string) *llm.Error {
+	return badRequest(field+" is a secret, and secrets of the configuration cannot be set over the API. Set it in the configuration file or the environment.", field)
 }
 
 // updateConfig changes several sections at once, or none of them.

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"sluice/proxy/identity"
@@ -211,17 +214,44 @@ func limitField(name string) bool {
 
 // secretInside is the path of the first field that looks like a secret.
 func secretInside(path string, f identity.Fields) string {
-	for name, v := range f {
-		at := path + "." + name
-		if secretField(name) && textOf(v) != "" {
-			return at
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		if found := secretAt(path+"."+name, name, f[name]); found != "" {
+			return found
 		}
+	}
+	return ""
+}
+
+func secretAt(path, name string, v json.RawMessage) string {
+	v = bytes.TrimSpace(v)
+	switch {
+	case len(v) == 0:
+	case v[0] == '"':
+		text := textOf(v)
+		if text != "" && secretField(name) || strings.HasPrefix(text, "sk-") || withPassword(text) {
+			return path
+		}
+	case v[0] == '{':
 		var inner identity.Fields
-		if len(v) > 0 && v[0] == '{' && json.Unmarshal(v, &inner) == nil {
-			if found := secretInside(at, inner); found != "" {
+		if json.Unmarshal(v, &inner) == nil {
+			return secretInside(path, inner)
+		}
+	case v[0] == '[':
+		var items []json.RawMessage
+		if json.Unmarshal(v, &items) != nil {
+			return ""
+		}
+		for i, item := range items {
+			if found := secretAt(fmt.Sprintf("%s[%d]", path, i), name, item); found != "" {
 				return found
 			}
 		}
 	}
 	return ""
+}
+
+// withPassword says whether a text is a URL that names a user.
+func withPassword(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && u.User != nil
 }
