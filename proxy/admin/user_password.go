@@ -17,6 +17,8 @@ import (
 const (
 	passwordMemory = 64 << 10 // KiB
 	passwordPasses = 3
+	// passwordLimit is how many of them one call may wait for.
+	passwordLimit = 10
 )
 
 // passwords hashes one password at a time: each takes memory that a worker has

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +116,7 @@ func TestUserRefused(t *testing.T) {
 			{400, "user_ids", "/user/delete", M{"user_ids": []string{}}},
 			{422, "missing", "/user/delete", M{}},
 			{400, "users", "/user/bulk_update", M{}},
+			{400, "passwords", "/user/bulk_update", M{"users": slices.Repeat([]any{M{"user_id": "a", "password": "long enough"}}, 11)}},
 			{400, "user_updates", "/user/bulk_update", M{"all_users": true, "user_updates": M{}}},
 			{422, "literal_error", "/user/bulk_update", M{"users": []any{M{"user_id": "a", "user_role": "king"}}}},
 		} {

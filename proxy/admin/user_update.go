@@ -209,6 +209,9 @@ func (a *API) updateUsers(c *Call) (any, *llm.Error) {
 			return nil, e
 		}
 	}
+	if n := passwordsIn(bodies); n > passwordLimit {
+		return nil, badRequest(fmt.Sprintf("users may carry at most %d passwords in one call: each takes its time to hash. %d were received.", passwordLimit, n), "users")
+	}
 	for _, b := range bodies {
 		answer, e := a.changeUser(c.with(b))
 		one := userResult{ID: null(b.Text("user_id")), Email: null(b.Text("user_email"))}
@@ -221,6 +224,15 @@ func (a *API) updateUsers(c *Call) (any, *llm.Error) {
 		out.add(one, e)
 	}
 	return out, nil
+}
+
+func passwordsIn(bodies []Body) (n int) {
+	for _, b := range bodies {
+		if b.Given("password") {
+			n++
+		}
+	}
+	return n
 }
 
 // updateAllUsers gives all users the same change. They are changed a page at a
