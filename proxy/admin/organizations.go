@@ -52,16 +52,6 @@ func (a *API) setOrganization(c *Call, o *identity.Organization) *llm.Error {
 	return nil
 }
 
-// alwaysBudget is inlineBudget for objects that always have a budget: one
-// without limits where none are given.
-func (a *API) alwaysBudget(c *Call, tx *store.Tx, owner identity.Object, id, current string) (*identity.Budget, *llm.Error) {
-	b, e := a.inlineBudget(c, tx, owner, id, current)
-	if e != nil || b != nil {
-		return b, e
-	}
-	return a.ownBudget(c, tx, &identity.Budget{}, owner, id)
-}
-
 func (a *API) newOrganization(c *Call) (any, *llm.Error) {
 	o := &identity.Organization{ID: c.Body.Text("organization_id")}
 	if o.ID == "" {
