@@ -105,32 +105,57 @@ func (s *server) exec(ctx context.Context, text string, args []any) (int64, erro
 	return n, pgError(err)
 }
 
+// batch has its statements planned once per connection, not for each execution:
+// they find rows by unique ids, so that no plan is better than the one for any
+// ids, and planning would take longer than all the rest (2.1 ms instead of 0.8
+// ms for a key of 1,000,000). The setting is that of this batch, which is one
+// transaction; a pooler keeps no plans.
 func (s *server) batch(ctx context.Context, statements []statement) error {
+	planned := !s.pool.Bouncer()
 	rows := 0
 	return s.reads(ctx, func(conn *pgx.Conn) error {
 		if rows > 0 {
 			return errHalfRead
 		}
 		b := &pgx.Batch{}
+		if planned {
+			b.Queue("SET plan_cache_mode = force_generic_plan")
+		}
 		for _, st := range statements {
 			b.Queue(st.sql, st.args...)
 		}
-		results := conn.SendBatch(ctx, b)
-		for _, st := range statements {
-			found, err := results.Query()
-			if err == nil {
-				err = drain(found, func(scan func(...any) error) error {
-					rows++
-					return st.each(scan)
-				})
-			}
-			if err != nil {
-				_ = results.Close()
-				return err
-			}
+		if planned {
+			b.Queue("RESET plan_cache_mode")
 		}
-		return results.Close()
+		results := conn.SendBatch(ctx, b)
+		err := readBatch(results, statements, planned, &rows)
+		if closed := results.Close(); err == nil {
+			err = closed
+		}
+		return err
 	})
+}
+
+func readBatch(results pgx.BatchResults, statements []statement, planned bool, rows *int) error {
+	if planned {
+		if _, err := results.Exec(); err != nil {
+			return err
+		}
+	}
+	for _, st := range statements {
+		found, err := results.Query()
+		if err != nil {
+			return err
+		}
+		err = drain(found, func(scan func(...any) error) error {
+			*rows++
+			return st.each(scan)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listen hears of changes on a connection of its own.

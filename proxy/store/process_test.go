@@ -124,3 +124,37 @@ func TestProcesses(t *testing.T) {
 		}
 	}
 }
+
+// TestBusyFile waits for another process no longer than the caller wants to.
+func TestBusyFile(t *testing.T) {
+	path := newFile(t)
+	other, s := openFile(t, path), openFile(t, path)
+	insert(t, s, &identity.Team{ID: "before"}) // its connection is open
+	holds, release, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		ended <- other.Change(context.Background(), store.Actor{}, func(tx *store.Tx) error {
+			close(holds)
+			<-release
+			return tx.Insert(&identity.Team{ID: "slow"})
+		})
+	}()
+	<-holds
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	err := s.Change(ctx, store.Actor{}, func(tx *store.Tx) error { return tx.Insert(&identity.Team{ID: "late"}) })
+	if took := time.Since(start); !store.Away(err) || took > time.Second {
+		t.Errorf("%v after %s", err, took)
+	}
+	if n, err := store.Count[identity.Team](t.Context(), s); err != nil || n != 1 {
+		t.Errorf("reading meanwhile: %d %v", n, err)
+	}
+	close(release)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	insert(t, s, &identity.Team{ID: "after"})
+	if n := consistent(t, s); n != 3 {
+		t.Errorf("%d teams", n)
+	}
+}

@@ -150,7 +150,7 @@ func (s *Store) resolveKeys(ctx context.Context, d dialect, digests []string) (*
 	known := map[string]bool{}
 	keys, retired := mapped(identity.KindKey).row(), mapped(identity.KindRetiredKey).row()
 	dest := slices.Concat([]any{&out.Number}, keys.any, retired.any)
-	err = s.db.query(ctx, d.resolver().keys, []any{argument}, func(scan func(...any) error) error {
+	err = s.db.batch(ctx, []statement{{d.resolver().keys, []any{argument}, func(scan func(...any) error) error {
 		k, r := new(identity.Key), new(identity.RetiredKey)
 		keys.into(k)
 		retired.into(r)
@@ -165,7 +165,7 @@ func (s *Store) resolveKeys(ctx context.Context, d dialect, digests []string) (*
 			out.Retired = append(out.Retired, r)
 		}
 		return nil
-	})
+	}}})
 	return out, err
 }
 

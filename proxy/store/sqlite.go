@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"sync"
@@ -23,24 +24,34 @@ type file struct {
 	still            stillness
 }
 
-// Every transaction is immediate: two deferred ones that both want to write
-// end in SQLITE_BUSY, whatever the busy timeout.
+// openSQLite opens nothing yet. Every transaction is immediate: two deferred ones
+// that both want to write end in SQLITE_BUSY, whatever the busy timeout.
 func openSQLite(c Config) (*file, error) {
-	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: c.SQLite}).EscapedPath(), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(1)", "cache_size(-512)"},
-		"_txlock": {"immediate"},
-		"mode":    {"rw"}, // the migrator makes it
-	}.Encode()}).String()
-	reading, err := sql.Open("sqlite", dsn)
+	open := func(busy time.Duration) (*sql.DB, error) {
+		dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: c.SQLite}).EscapedPath(), RawQuery: url.Values{
+			"_pragma": {
+				fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "journal_mode(WAL)", "synchronous(NORMAL)",
+				"foreign_keys(1)", "cache_size(-512)",
+			},
+			"_txlock": {"immediate"},
+			"mode":    {"rw"}, // the migrator makes it
+		}.Encode()}).String()
+		db, err := sql.Open("sqlite", dsn)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", c.SQLite, err)
+		}
+		return db, nil
+	}
+	reading, err := open(time.Second) // the log lets it wait for nothing but a recovery
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", c.SQLite, err)
+		return nil, err
+	}
+	writing, err := open(busyWait)
+	if err != nil {
+		return nil, err
 	}
 	reading.SetMaxOpenConns(2)
 	reading.SetMaxIdleConns(1)
-	writing, err := sql.Open("sqlite", dsn)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", c.SQLite, err)
-	}
 	writing.SetMaxOpenConns(1)
 	writing.SetConnMaxIdleTime(time.Minute) // the one that reads keeps the log from being removed
 	return &file{sqliteQuerier: sqliteQuerier{on: reading}, reading: reading, writing: writing, still: stillness{path: c.SQLite}}, nil
@@ -51,12 +62,34 @@ func (f *file) close() {
 	_ = f.writing.Close()
 }
 
+// begin waits for other processes that write until ctx ends: SQLite's own wait
+// heeds no context, so it is kept short and repeated.
 func (f *file) begin(ctx context.Context) (transaction, error) {
-	tx, err := f.writing.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, sqliteError(err)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	conn, err := f.writing.Conn(ctx) // one writer of this process at a time
+	for err == nil {
+		// The transaction outlives this context, which would end it.
+		tx, begun := conn.BeginTx(context.WithoutCancel(ctx), nil)
+		if begun == nil {
+			return &sqliteTx{sqliteQuerier: sqliteQuerier{on: tx}, tx: tx, conn: conn}, nil
+		}
+		if err = begun; isBusy(err) && pause(ctx, rand.N(2*busyWait)) == nil {
+			err = nil
+		}
 	}
-	return &sqliteTx{sqliteQuerier: sqliteQuerier{on: tx}, tx: tx}, nil
+	if conn != nil {
+		_ = conn.Close()
+	}
+	return nil, sqliteError(err)
+}
+
+// busyWait is how long SQLite itself waits for another process that writes.
+const busyWait = 20 * time.Millisecond
+
+func isBusy(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
 func (f *file) batch(ctx context.Context, statements []statement) error {
@@ -71,13 +104,26 @@ func (f *file) batch(ctx context.Context, statements []statement) error {
 // listen: processes that share a file see each other's changes by polling.
 func (*file) listen(context.Context, func()) error { return ErrNone }
 
+// sqliteTx is a transaction on the connection that writes, which it holds.
 type sqliteTx struct {
 	sqliteQuerier
-	tx *sql.Tx
+	tx   *sql.Tx
+	conn *sql.Conn
 }
 
-func (t *sqliteTx) commit(context.Context) error { return sqliteError(t.tx.Commit()) }
-func (t *sqliteTx) rollback()                    { _ = t.tx.Rollback() }
+func (t *sqliteTx) commit(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return sqliteError(err)
+	}
+	err := t.tx.Commit()
+	_ = t.conn.Close()
+	return sqliteError(err)
+}
+
+func (t *sqliteTx) rollback() {
+	_ = t.tx.Rollback()
+	_ = t.conn.Close()
+}
 
 // sqliteQuerier is a pool or a transaction.
 type sqliteQuerier struct {
@@ -136,6 +182,9 @@ func translate(text string) string {
 }
 
 func sqliteError(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", ErrAway, err)
+	}
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return err
