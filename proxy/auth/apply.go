@@ -142,7 +142,7 @@ func (d *Directory) put(r *record) {
 
 const (
 	recordSize = 320  // bytes of a record and its place, about
-	factsSize  = 1200 // bytes of the facts about a key without its texts, about
+	factsSize  = 2000 // bytes of the facts about a key and its user without their texts, about
 )
 
 // record prepares a key for the request path. old is the retired digest that

@@ -147,13 +147,16 @@ func (d *Directory) take() []*flight {
 	return batch
 }
 
-// pace lets queries through: at once after a pause, perSecond of them under
-// pressure. Of a database that does not answer it asks less and less often.
+// pace lets queries through. One that somebody waits for goes at once, unless
+// the last ones found next to nothing: of those there are perSecond, so that a
+// flood of wrong keys is a small load. What nobody waits for is gathered. Of a
+// database that does not answer it asks less and less often.
 type pace struct {
 	tokens float64
 	last   time.Time
-	not    time.Time // before this nothing is asked
-	back   time.Duration
+	behind time.Time     // when what nobody waits for was last asked
+	not    time.Time     // before this nothing is asked
+	back   time.Duration // how long it was waited after the last failure
 }
 
 const (
@@ -162,19 +165,26 @@ const (
 )
 
 // next is how long to wait before the next query.
-func (p *pace) next(now time.Time) time.Duration {
+func (p *pace) next(now time.Time, waited bool) time.Duration {
 	p.tokens = min(p.tokens+now.Sub(p.last).Seconds()*perSecond, burst)
 	p.last = now
 	wait := p.not.Sub(now)
-	if p.tokens < 1 {
+	switch {
+	case !waited:
+		wait = max(wait, p.behind.Add(time.Second/perSecond).Sub(now))
+	case p.tokens < 1:
 		wait = max(wait, time.Duration((1-p.tokens)*float64(time.Second)/perSecond))
 	}
 	return wait
 }
 
-// asked notes a query and whether it was answered.
-func (p *pace) asked(now time.Time, ok bool) {
-	p.tokens--
+// asked notes a query: whether it was answered, and whether it was in vain.
+func (p *pace) asked(now time.Time, waited, ok, vain bool) {
+	if !waited {
+		p.behind = now
+	} else if vain || !ok {
+		p.tokens--
+	}
 	if ok {
 		p.back = 0
 		return
@@ -188,17 +198,12 @@ func (d *Directory) look(ctx context.Context) {
 	tick := time.NewTicker(drainEvery)
 	defer tick.Stop()
 	p := pace{tokens: burst, last: time.Now()}
-	for {
-		if d.customers.due() {
-			if d.pause(ctx, p.next(time.Now())) != nil {
-				return
-			}
-			p.asked(time.Now(), d.readCustomers(ctx))
-		}
-		if d.idle() {
+	for ctx.Err() == nil {
+		some, waited := d.pending()
+		customers := d.customers.due()
+		if !some && !customers {
 			select {
 			case <-ctx.Done():
-				return
 			case <-d.wake:
 			case <-tick.C:
 				if d.ring.Pending() {
@@ -207,32 +212,50 @@ func (d *Directory) look(ctx context.Context) {
 			}
 			continue
 		}
-		if d.pause(ctx, p.next(time.Now())) != nil {
-			return
+		if wait := p.next(time.Now(), waited || customers); wait > 0 {
+			d.pause(ctx, wait) // less, if somebody comes who is waiting
+			continue
+		}
+		if customers {
+			ok := d.readCustomers(ctx)
+			p.asked(time.Now(), true, ok, true)
 		}
 		if batch := d.take(); len(batch) > 0 {
-			p.asked(time.Now(), d.resolve(ctx, batch))
+			ok := d.resolve(ctx, batch)
+			p.asked(time.Now(), waited, ok, inVain(batch))
 		}
 	}
 }
 
-func (d *Directory) idle() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.queues[needed])+len(d.queues[wanted])+len(d.queues[background]) == 0
+// inVain reports whether most of a batch were keys that nobody has.
+func inVain(batch []*flight) bool {
+	none := 0
+	for _, f := range batch {
+		if f.none {
+			none++
+		}
+	}
+	return 2*none > len(batch)
 }
 
-func (d *Directory) pause(ctx context.Context, wait time.Duration) error {
-	if wait <= 0 {
-		return ctx.Err()
-	}
+// pending reports whether there is something to look up, and whether somebody
+// waits for it.
+func (d *Directory) pending() (some, waited bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	waited = len(d.queues[needed])+len(d.queues[wanted]) > 0
+	return waited || len(d.queues[background]) > 0, waited
+}
+
+// pause waits until there is something new to look up, at most so long.
+func (d *Directory) pause(ctx context.Context, wait time.Duration) {
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
+	case <-d.wake:
 	case <-t.C:
 	}
-	return ctx.Err()
 }
 
 // resolve asks for a batch and puts what the database says in place.
