@@ -132,14 +132,19 @@ func (p *Pool) Do(ctx context.Context, fn func(conn *pgx.Conn) error) error {
 	return p.Note(fn(conn.Conn()))
 }
 
-// Note looks at an error of a connection of the pool, and passes it on. One that
-// says that the server is a standby now gives up all connections to it; one that
-// says that a pooler has come in between, all that rely on named statements.
+// Note looks at an error of a connection of the pool, and passes it on. Where a
+// connection broke, or leads to a standby now, the others that lie idle will
+// hardly be better: all are given up. So are those that rely on named statements
+// when a pooler turns out to have come in between.
 func (p *Pool) Note(err error) error {
 	if err == nil {
 		return nil
 	}
-	if Classify(err) == ReadOnly || lostStatement(err) && p.gate.setPlain() {
+	if lostStatement(err) {
+		if p.gate.setPlain() {
+			p.pool.Reset()
+		}
+	} else if Again(err) {
 		p.pool.Reset()
 	}
 	return err

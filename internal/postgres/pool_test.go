@@ -219,6 +219,35 @@ func TestDemoted(t *testing.T) {
 	}
 }
 
+// TestDeadIdle ends all connections behind the pool's back, as a restart of the
+// server does: one user meets that, not each connection's next one.
+func TestDeadIdle(t *testing.T) {
+	url := pgtest.Database(t)
+	p := newPool(t, url, postgres.PoolConfig{Limit: 4})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := ask(p, 5*time.Second, "SELECT pg_sleep(0.3)"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	pgtest.Exec(t, url, "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	failed := 0
+	for range 8 {
+		if err := ask(p, 5*time.Second, "SELECT 1"); err != nil {
+			failed++
+			if !postgres.Again(err) {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+	if failed > 1 {
+		t.Errorf("%d users met dead connections", failed)
+	}
+}
+
 // TestRefused names what is wrong at once: waiting does not help there.
 func TestRefused(t *testing.T) {
 	url := pgtest.Database(t)
@@ -269,7 +298,7 @@ func TestHosts(t *testing.T) {
 	}
 	dead := l.Addr().String()
 	_ = l.Close()
-	p := newPool(t, strings.Replace(url, "@", "@"+dead+",", 1)+"&target_session_attrs=read-write", postgres.PoolConfig{})
+	p := newPool(t, strings.Replace(url, "@", "@"+dead+",", 1), postgres.PoolConfig{})
 	if err := ask(p, 5*time.Second, "SELECT 1"); err != nil {
 		t.Error(err)
 	}

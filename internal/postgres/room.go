@@ -18,6 +18,7 @@ type Room struct {
 	Needed                int // hosts x (workers x limit + 3)
 	Most                  int // what roles without privileges may open together
 	Open                  int // clients connected now, ours included
+	Pooled                bool
 }
 
 // Room asks the server how many connections it gives.
@@ -33,14 +34,16 @@ func (p *Pool) Room(ctx context.Context, hosts, workers int) (Room, error) {
 				(SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())),
 			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')`).Scan(&r.Most, &r.Open)
 	})
+	r.Pooled = p.Bouncer()
 	if err != nil {
 		return r, fmt.Errorf("ask for the room for connections: %w", err)
 	}
 	return r, nil
 }
 
-// Tight is true from 80 % of what the server gives.
-func (r Room) Tight() bool { return r.Needed*5 > r.Most*4 }
+// Tight is true from 80 % of what the server gives. With a pooler in between it
+// is the pooler's to share them out.
+func (r Room) Tight() bool { return !r.Pooled && r.Needed*5 > r.Most*4 }
 
 // String is the formula with its numbers.
 func (r Room) String() string {

@@ -154,6 +154,9 @@ func (s *Source) complete() error {
 	if s.settings["dbname"] == "" {
 		return fmt.Errorf("database URL: no database is named after the host: …@%s/NAME", s.settings["host"])
 	}
+	if strings.Contains(s.settings["host"], ",") && s.settings["target_session_attrs"] == "" {
+		s.settings["target_session_attrs"] = "read-write" // whichever is the primary
+	}
 	if s.connectTimeout == 0 {
 		s.connectTimeout = 5 * time.Second
 	}
