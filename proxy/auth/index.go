@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -78,43 +79,42 @@ func (s *Snapshot) read() (*index, error) {
 
 // more looks at what was appended since. A torn end is looked at again.
 func (x *index) more() error {
+	const window = 1 << 20
 	x.looked = time.Now()
-	b, done, err := x.s.mapped(x.file)
-	if err != nil {
-		return err
-	}
-	defer done()
-	at := int(x.read)
+	buf, base := make([]byte, 0, window), x.read // base is where in the file buf begins
 	for {
-		f, ok := nextFrame(b, at)
-		if !ok {
+		n, err := x.file.ReadAt(buf[len(buf):cap(buf)], base+int64(len(buf)))
+		buf = buf[:len(buf)+n]
+		at := 0
+		for f, ok := nextFrame(buf, at); ok; f, ok = nextFrame(buf, at) {
+			at = f.from + f.size
+			x.read = base + int64(at)
+			x.note(&f, base+int64(f.from))
+		}
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		at = f.from + f.size
-		x.read = int64(at)
-		x.note(&f)
+		if err != nil {
+			return fmt.Errorf("read the key snapshot: %w", err)
+		}
+		if at == 0 && len(buf) > maxFrame+frameHead { // no frame is that long
+			at = len(buf) - len(frameMagic)
+			if i := bytes.Index(buf[1:], []byte(frameMagic)); i >= 0 {
+				at = 1 + i
+			}
+		}
+		base += int64(at)
+		rest := buf[at:]
+		if len(rest) > cap(buf)/2 {
+			buf = make([]byte, 0, 2*cap(buf))
+		}
+		buf = append(buf[:0], rest...)
 	}
 }
 
-// mapped is the whole file as bytes.
-func (s *Snapshot) mapped(f *os.File) (b []byte, done func(), err error) {
-	st, err := f.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	size := min(st.Size(), 4*s.most)
-	if size == 0 {
-		return nil, func() {}, nil
-	}
-	b, err = syscall.Mmap(int(f.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED)
-	if err != nil {
-		return nil, nil, fmt.Errorf("map the key snapshot: %w", err)
-	}
-	return b, func() { _ = syscall.Munmap(b) }, nil
-}
-
-// note takes over one frame. Only changes are opened now.
-func (x *index) note(f *scanned) {
+// note takes over one frame, which begins at from in the file. Only what is short
+// is opened now.
+func (x *index) note(f *scanned, from int64) {
 	x.contact = max(x.contact, f.at)
 	switch f.kind {
 	case frameChanged:
@@ -127,10 +127,10 @@ func (x *index) note(f *scanned) {
 		}
 	case frameGone:
 		if _, err := x.s.seal.open(f); err == nil {
-			x.places[frameID{frameKey, f.id}] = place{at: f.at, gone: true, from: int64(f.from), size: int64(f.size)}
+			x.places[frameID{frameKey, f.id}] = place{at: f.at, gone: true, from: from, size: int64(f.size)}
 		}
 	case frameKey, frameObject, frameNamed:
-		x.places[frameID{f.kind, f.id}] = place{from: int64(f.from), size: int64(f.size), at: f.at}
+		x.places[frameID{f.kind, f.id}] = place{from: from, size: int64(f.size), at: f.at}
 	}
 }
 
@@ -258,12 +258,7 @@ func (s *Snapshot) compact() error {
 	if err != nil {
 		return err
 	}
-	b, done, err := s.mapped(x.file)
-	if err != nil {
-		return err
-	}
-	defer done()
-	if err := s.replace(func(w io.Writer) error { return x.rewrite(w, b) }); err != nil {
+	if err := s.replace(x.rewrite); err != nil {
 		return fmt.Errorf("compact the key snapshot: %w", err)
 	}
 	s.forget()
@@ -271,8 +266,8 @@ func (s *Snapshot) compact() error {
 	return err
 }
 
-// rewrite writes what is worth keeping of the file b.
-func (x *index) rewrite(w io.Writer, b []byte) error {
+// rewrite writes what is worth keeping of the file.
+func (x *index) rewrite(w io.Writer) error {
 	now := time.Now()
 	if err := x.s.write(w, first(), now); err != nil {
 		return err
@@ -291,7 +286,7 @@ func (x *index) rewrite(w io.Writer, b []byte) error {
 		if total += p.size; total > x.s.most/2 {
 			break
 		}
-		if _, err := w.Write(b[p.from : p.from+p.size]); err != nil {
+		if _, err := io.Copy(w, io.NewSectionReader(x.file, p.from, p.size)); err != nil {
 			return err
 		}
 	}

@@ -374,3 +374,30 @@ func FuzzIdentify(f *testing.F) {
 		}
 	})
 }
+
+// A file that is longer than what is read at once, with values and rubbish of
+// every length in it.
+func TestSnapshotIsReadInPieces(t *testing.T) {
+	path := filepath.Join(t.TempDir(), SnapshotFile)
+	s, _ := openSnapshot(t, path, sealKey)
+	for i, size := range []int{10, 700 << 10, 3 << 20, 0, 900 << 10, 5 << 20, 100} {
+		if err := s.Put(fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, size)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(bytes.Repeat([]byte(frameMagic), size/16)); err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+		fresh, _ := openSnapshot(t, path, sealKey)
+		for j := range i + 1 {
+			if v, ok := fresh.Get(fmt.Sprint(j)); !ok || len(v) > 0 && v[len(v)-1] != byte(j) {
+				t.Errorf("after %d values: value %d %v, %d bytes", i+1, j, ok, len(v))
+			}
+		}
+		fresh.Close()
+	}
+}
