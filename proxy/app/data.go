@@ -15,7 +15,6 @@ import (
 	"sluice/proxy/auth"
 	"sluice/proxy/config"
 	"sluice/proxy/feed"
-	"sluice/proxy/identity"
 	"sluice/proxy/observe"
 	"sluice/proxy/seal"
 	"sluice/proxy/store"
@@ -74,7 +73,7 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 		return nil, err
 	}
 	d.directory, err = auth.NewDirectory(auth.DirectoryConfig{
-		Source: keySource{d.store}, Table: w.table, Snapshot: d.snapshot, Log: w.log.Logger,
+		Source: d.store, Table: w.table, Snapshot: d.snapshot, Log: w.log.Logger, AdminUser: file.General.AdminUser,
 		Journal: auth.OpenJournal(filepath.Join(string(w.dir), auth.JournalFile), w.log.Logger),
 	})
 	if err != nil {
@@ -82,19 +81,6 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 		return nil, err
 	}
 	return d, nil
-}
-
-// keySource is the store as the directory of keys asks it.
-type keySource struct{ *store.Store }
-
-// BlockedCustomers lists the end users that may not be served.
-func (s keySource) BlockedCustomers(ctx context.Context) ([]string, error) {
-	found, err := store.Find[identity.EndUser](ctx, s.Store, store.Query{Where: []store.Cond{store.Eq("blocked", true)}})
-	out := make([]string, len(found))
-	for i, u := range found {
-		out[i] = u.ID
-	}
-	return out, err
 }
 
 // start checks the salt key, where the database answers, and follows its

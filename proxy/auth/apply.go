@@ -231,7 +231,7 @@ func (a *answer) user(id string) *box {
 		u := a.users[id]
 		if u == nil {
 			// The master key's user needs no row.
-			o.missing, o.models = id != identity.DefaultUserID, newGrant(nil)
+			o.missing, o.models = id != identity.DefaultUserID && id != a.d.c.AdminUser, newGrant(nil)
 			return nil
 		}
 		o.blocked, o.alias, o.email, o.models, o.number = u.Blocked, u.Alias, u.Email, newGrant(u.Models), u.ChangeNumber

@@ -36,6 +36,9 @@ type DirectoryConfig struct {
 	Journal  *Journal     // nil: what is served unchecked is in the log alone
 	Log      *slog.Logger // nil discards
 
+	// AdminUser is the user that the master key acts as; it needs no row.
+	AdminUser string
+
 	Records int           // keys that are remembered at most; 65,536
 	Bytes   int64         // and their size together; 64 MiB
 	Wait    time.Duration // how long a request waits for a lookup; 1 s
