@@ -334,3 +334,40 @@ func TestWrongSalt(t *testing.T) {
 		t.Errorf("the right salt key: %v", got)
 	}
 }
+
+// TestIdleQueries: a host that nobody calls asks its database at most three
+// times a second, however many workers it has.
+func TestIdleQueries(t *testing.T) {
+	server := pgtest.New(t)
+	url := server.Database(t)
+	pgtest.Exec(t, server.URL("postgres"), "ALTER SYSTEM SET log_statement = 'all'")
+	pgtest.Exec(t, server.URL("postgres"), "SELECT pg_reload_conf()")
+	a := New(t, Options{Workers: 4, Config: identityConfig, Env: map[string]string{"DATABASE_URL": url, "LITELLM_SALT_KEY": "sk-salt-of-the-tests"}})
+	a.Start()
+	a.WaitReady(30 * time.Second)
+	time.Sleep(4 * time.Second) // what a start asks is asked
+	log := server.Dir + "/log"
+	before, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const seconds = 10
+	time.Sleep(seconds * time.Second)
+	after, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]int{}
+	total := 0
+	for line := range strings.Lines(string(after[len(before):])) {
+		if _, statement, ok := strings.Cut(line, "LOG:  "); ok && (strings.HasPrefix(statement, "statement: ") || strings.HasPrefix(statement, "execute ")) {
+			_, statement, _ = strings.Cut(statement, ": ")
+			asked[strings.TrimSpace(statement)]++
+			total++
+		}
+	}
+	t.Logf("%d statements in %d s: %v", total, seconds, asked)
+	if total > 3*seconds || total < seconds {
+		t.Errorf("%d statements in %d s", total, seconds)
+	}
+}

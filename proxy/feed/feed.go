@@ -107,7 +107,7 @@ func (f *Feed) Run(ctx context.Context) {
 			f.poll(ctx)
 		}
 		if claimed {
-			next.Store(now + int64(f.every))
+			next.Store(now + int64(f.every+rand.N(f.every/10))) // hosts do not ask in step
 		}
 		if woken && !sleep(ctx, pause) {
 			return
