@@ -58,6 +58,12 @@ func (m *fakeManager) last(t *testing.T) *admin.Request {
 	return m.asked[len(m.asked)-1]
 }
 
+func (m *fakeManager) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.asked)
+}
+
 // managed starts a server with a manager.
 func managed(t *testing.T, change func(*Config)) (*bench, *fakeManager) {
 	t.Helper()
@@ -141,12 +147,12 @@ func TestManagementRefusals(t *testing.T) {
 		{"GET", "/v1/nope", testKey, "", "", 404},
 		{"GET", "/nope", "", "", "", 404},
 	} {
-		before := len(m.asked)
+		before := m.count()
 		resp, body := b.send(t, c.method, c.target, c.key, c.extra, c.body)
 		if resp.StatusCode != c.status {
 			t.Errorf("%s %s: %s %s, want %d", c.method, c.target, resp.Status, body, c.status)
 		}
-		if len(m.asked) != before {
+		if m.count() != before {
 			t.Errorf("%s %s reached the manager", c.method, c.target)
 		}
 	}
