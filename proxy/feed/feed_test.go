@@ -330,3 +330,36 @@ func TestBroken(t *testing.T) {
 type counter struct{ n *atomic.Int64 }
 
 func (c counter) Write(b []byte) (int, error) { c.n.Add(1); return len(b), nil }
+
+// TestRecall: who remembers things of an earlier life is told what has changed
+// since, however long that is ago.
+func TestRecall(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sluice.db")
+	if _, err := migrate.Up(t.Context(), migrate.Target{SQLite: path}, migrate.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(store.Config{SQLite: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	h := &host{T: t, store: s, table: newTable(t)}
+	for i := range 5 {
+		h.tag(fmt.Sprint("t", i))
+	}
+	var told []string
+	f := New(h.table, s, slog.New(slog.DiscardHandler))
+	f.Remembered = func() int64 { return 2 }
+	f.Changed = func(changes []store.Changed) {
+		for _, c := range changes {
+			told = append(told, c.ID)
+		}
+	}
+	f.poll(t.Context())
+	h.tag("t5")
+	f.poll(t.Context())
+	f.poll(t.Context())
+	if got := fmt.Sprint(told); got != "[t2 t3 t4 t5]" {
+		t.Errorf("told of %s", got)
+	}
+}
