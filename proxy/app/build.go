@@ -80,7 +80,7 @@ func (w *worker) connect(file *config.File) error {
 	if w.data == nil {
 		return nil
 	}
-	return w.data.start()
+	return w.data.start(w.observing.away)
 }
 
 // generation makes what serves a configuration: both parts of it, or none.

@@ -23,7 +23,7 @@ import (
 
 const (
 	startPatience = 2 * time.Second // for the database, at a start
-	saltAgain     = 5 * time.Second // between two looks at the salt of a database that was away
+	saltAgain     = time.Second     // between two looks at the salt of a database that was away
 )
 
 // data is the worker's part in the identity data. It lives as long as the
@@ -37,6 +37,7 @@ type data struct {
 	table     *fleet.Table
 	log       *slog.Logger
 
+	away  bool // the database was, at the start
 	known bool // there was a key snapshot when the worker was born
 
 	ctx    context.Context // ends with close
@@ -84,10 +85,15 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 }
 
 // start checks the salt key, where the database answers, and follows its
-// changes from then on. A wrong salt key is an error.
-func (d *data) start() error {
-	if err := d.checkSalt(d.ctx); errors.Is(err, errSalt) {
-		return boot.Exit(fleet.ExitConfig, err)
+// changes from then on. A wrong salt key is an error. A database that was just
+// found to be away is not waited for again.
+func (d *data) start(away bool) error {
+	if d.away = away; !away {
+		err := d.checkSalt(d.ctx)
+		if errors.Is(err, errSalt) {
+			return boot.Exit(fleet.ExitConfig, err)
+		}
+		d.away = err != nil
 	}
 	f := feed.New(d.table, d.store, d.log)
 	f.Changed, f.Remembered = d.remember, d.snapshot.Number

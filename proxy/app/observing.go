@@ -24,6 +24,7 @@ import (
 type observing struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	away   bool // the database was, when it was waited for
 }
 
 func (o *observing) stop() {
@@ -42,6 +43,7 @@ func (w *worker) observe(c observe.Config) (*observing, error) {
 			cancel()
 			return nil, boot.Exit(fleet.ExitTryAgain, err)
 		} else if err != nil {
+			o.away = true
 			w.log.Warn("serving without the database", errAttr(err))
 		}
 	}

@@ -53,23 +53,26 @@ func (w *worker) firstOverlay(ctx context.Context, file *config.File) *overlay {
 	}
 	position := w.table.Header().AuthEpoch.Load()
 	w.followed = fleet.NewChangeReader(w.table) // what is published from here on is read again
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	o, err := w.data.readOverlay(ctx)
-	if err == nil {
-		w.overlayAt(position)
-		return o
+	if !w.data.away {
+		ctx, cancel := context.WithTimeout(ctx, startPatience)
+		defer cancel()
+		o, err := w.data.readOverlay(ctx)
+		if err == nil {
+			w.overlayAt(position)
+			return o
+		}
+		w.log.Warn("models and settings of the database could not be read", errAttr(err))
 	}
 	w.stale = true
 	raw, ok := w.data.snapshot.Get(overlayName)
 	w.data.snapshot.Forget()
 	if ok {
 		if o, oldErr := newOverlay(raw, w.data.ring); oldErr == nil {
-			w.log.Warn("the database is away: models and settings are those that this host remembers", errAttr(err))
+			w.log.Warn("the database is away: its models and settings are those that this host remembers")
 			return o
 		}
 	}
-	w.log.Warn("the database is away: its models and settings are not served", errAttr(err))
+	w.log.Warn("the database is away: its models and settings are not served")
 	return nil
 }
 
