@@ -95,6 +95,9 @@ func (d *data) start(away bool) error {
 		}
 		d.away = err != nil
 	}
+	if unpolled() {
+		return nil
+	}
 	f := feed.New(d.table, d.store, d.log)
 	f.Changed, f.Remembered = d.remember, d.snapshot.Number
 	d.done.Go(func() { f.Run(d.ctx) })

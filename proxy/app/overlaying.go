@@ -150,6 +150,9 @@ func (d *data) readOverlay(ctx context.Context) (*overlay, error) {
 // changed, when that is in force, so that a model which was just made can be
 // called at once.
 func (w *worker) committed(changes []store.Changed) {
+	if ringless() {
+		return
+	}
 	w.data.remember(changes)
 	feed.Committed(w.table, changes)
 	if !w.storing.Load() || !slices.ContainsFunc(changes, func(c store.Changed) bool { return slices.Contains(overlaid, c.Kind) }) {

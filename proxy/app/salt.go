@@ -15,7 +15,7 @@ import (
 // canary is the name under which a text stands in the database that only the
 // right salt key opens.
 const (
-	canary     = "seal_canary"
+	canary     = "seal_check"
 	canaryText = "sluice"
 )
 
