@@ -51,7 +51,8 @@ general_settings: {unknown_secret: canary-unknown}
 			"x-litellm-tags": "canary-tags", "User-Agent": "canary-agent",
 		}
 	}
-	const say = `"user":"canary-user","messages":[{"role":"user","content":"canary-body"}]`
+	// The end user is no secret: its id is a label of the log and of metrics.
+	const say = `"user":"customer-1","messages":[{"role":"user","content":"canary-body"}]`
 	answers := map[string]*Answer{}
 	ask := func(name, path, key, body string) {
 		r, err := a.Do(http.MethodPost, path, body, header(key))
