@@ -188,7 +188,7 @@ func (a *API) mayMake(c *Call, tx *store.Tx, asked, k *identity.Key, o *keyOwner
 		return e
 	}
 	if other && k.TeamID != "" && o.member == nil {
-		return badRequest(fmt.Sprintf("User %q is not a member of team %q. Add the user to the team first.", k.UserID, k.TeamID), "user_id")
+		return noMember(k)
 	}
 	if a.c.NoPersonalKeys && k.TeamID == "" {
 		return badRequest("Keys without a team are switched off here (default_team_disabled). Send the team_id of one of your teams.", "team_id")
@@ -206,6 +206,11 @@ func (a *API) mayMake(c *Call, tx *store.Tx, asked, k *identity.Key, o *keyOwner
 		return e
 	}
 	return a.mayGrant(c, tx, asked, k, o, changes, t)
+}
+
+// noMember refuses a key in a team for a user who has no place in it.
+func noMember(k *identity.Key) *llm.Error {
+	return badRequest(fmt.Sprintf("User %q is not a member of team %q. Add the user to the team first.", k.UserID, k.TeamID), "user_id")
 }
 
 // mayRoutes refuses to a caller whose key may call some routes alone the secret
@@ -348,6 +353,9 @@ func (a *API) mayChange(c *Call, tx *store.Tx, was, is *identity.Key, o *keyOwne
 			to.OrganizationID, to.Organizations = is.OrganizationID, nil
 		} else if e := c.May(access.KeyGenerateTeam, to); e != nil {
 			return e
+		}
+		if is.TeamID != "" && is.UserID != "" && o.member == nil {
+			return noMember(is)
 		}
 		// Whoever gives a key away must have a say over it where it goes, too.
 		if e := c.May(access.KeyUpdateLimits, to); e != nil {

@@ -346,7 +346,8 @@ func TestKeyConfiguredBounds(t *testing.T) {
 func TestKeyMoves(t *testing.T) {
 	each(t, func(w *world) {
 		society(w)
-		w.team("t1b", "o1", "u-ta:admin")
+		w.team("t1b", "o1", "u-ta:admin", "u-x")
+		w.team("t1c", "o1")
 		token := w.target(1, "oa", "same team")
 		w.refused(400, "", "oa", "POST", "/key/update", M{"key": token, "team_id": "t2"})
 		w.refused(400, "", "oa", "POST", "/key/update", M{"key": token, "team_id": "t2", "organization_id": "o1"})
@@ -354,6 +355,7 @@ func TestKeyMoves(t *testing.T) {
 		w.refused(400, "organization_id", "oa", "POST", "/key/update", M{"key": token, "organization_id": "o2"})
 		w.refused(403, "", "oa", "POST", "/key/update", M{"key": token, "team_id": nil, "organization_id": "o2"})
 		w.refused(403, "", "ta", "POST", "/key/update", M{"key": token, "team_id": "t1b"})
+		w.refused(400, "not a member", "oa", "POST", "/key/update", M{"key": token, "team_id": "t1c"})
 		w.ok("oa", "POST", "/key/update", M{"key": token, "team_id": "t1b"})
 		w.ok("oa", "POST", "/key/update", M{"key": token, "team_id": nil, "organization_id": "o1"})
 		w.ok("master", "POST", "/key/update", M{"key": token, "team_id": "t2", "organization_id": nil})
