@@ -26,4 +26,15 @@ var accepted = []struct{ cases, diff, why string }{
 	{"GET /metrics", "status 200, recorded 307", "answered at once instead of by a redirect to /metrics/"},
 	{"GET /metrics", "content type*", "answered at once instead of by a redirect to /metrics/"},
 	{"GET /metrics", "without location", "answered at once instead of by a redirect to /metrics/"},
+	{withDatabase, "status 200, recorded *", "there is always a database: without DATABASE_URL, a file in the state directory"},
+	{withDatabase, "no error object", "there is always a database"},
+	{withDatabase, "body is array, recorded object", "there is always a database"},
+	{withDatabase, "field detail is null, recorded object", "there is always a database"},
+	{"POST /key/update *|POST /key/delete *", "status 404, recorded 500", "there is always a database, and the key is not in it"},
+	{"POST /key/update *|POST /key/delete *", "error.*", "there is always a database, and the key is not in it"},
 }
+
+// withDatabase are cases that were recorded without a database, and were
+// refused for it.
+const withDatabase = "GET /user/info|GET /team/list|GET /budget/list|GET /organization/list|GET /global/spend" +
+	"|POST /key/generate *|POST /user/new *|POST /team/new *|POST /budget/new *"
