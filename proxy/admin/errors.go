@@ -118,10 +118,15 @@ func (a *API) failed(err error) *llm.Error {
 	return e
 }
 
-// change runs fn in a transaction. An error of fn leaves nothing behind.
+// change runs fn in a transaction, for a caller who may still make this call
+// there. An error of fn leaves nothing behind.
 func (a *API) change(c *Call, fn func(tx *store.Tx) *llm.Error) *llm.Error {
 	return a.failed(a.c.Store.Change(c.Ctx, c.Actor(), func(tx *store.Tx) error {
-		if e := fn(tx); e != nil {
+		e := c.recheck(tx)
+		if e == nil {
+			e = fn(tx)
+		}
+		if e != nil {
 			return e // not a typed nil
 		}
 		return nil

@@ -86,9 +86,6 @@ func noInvitation() *llm.Error { return notFound("There is no such invitation.",
 func (a *API) newInvitation(c *Call) (any, *llm.Error) {
 	i := &identity.Invitation{ID: newID(), UserID: c.Body.Text("user_id")}
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		if e := a.mayInvite(c, tx, i.UserID, notFound("There is no such user.", "user_id")); e != nil {
 			return e
 		}
@@ -118,9 +115,6 @@ func (a *API) invitation(c *Call, r store.Reader, id string) (*identity.Invitati
 func (a *API) changeInvitation(c *Call, do func(tx *store.Tx, i *identity.Invitation) error) (any, *llm.Error) {
 	var row invitationRow
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		i, e := a.invitation(c, tx, c.Body.Text("invitation_id"))
 		if e != nil {
 			return e

@@ -18,9 +18,6 @@ func (a *API) deleteKeys(c *Call) (any, *llm.Error) {
 		return nil, badRequest(fmt.Sprintf("Name 1 to %d keys to delete, in keys or key_aliases; %d were sent.", mostKeys, n), "keys")
 	}
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		found, e := a.keysNamed(c, tx, keys, aliases)
 		if e != nil {
 			return e
@@ -150,9 +147,6 @@ func (a *API) turnKey(c *Call, blocked bool, action store.Action) (*identity.Key
 
 // keyToChange reads a key in a transaction where the caller may do a thing to it.
 func (a *API) keyToChange(c *Call, tx *store.Tx, name string, action access.Action) (*identity.Key, *llm.Error) {
-	if e := c.Recheck(tx); e != nil {
-		return nil, e
-	}
 	k, e := a.keyNamed(c, tx, name)
 	if e != nil {
 		return nil, e

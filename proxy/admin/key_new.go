@@ -46,9 +46,6 @@ func (a *API) makeKey(c *Call, service bool) (any, *llm.Error) {
 	}
 	var answer keyMade
 	e = a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		asked, k, e := a.draftKey(c, service)
 		if e != nil {
 			return e

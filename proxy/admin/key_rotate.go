@@ -72,9 +72,6 @@ func gracePeriod(c *Call) (*span, *llm.Error) {
 
 // rotateKey moves a key to a new digest. Whatever refers to the old one follows.
 func (a *API) rotateKey(c *Call, tx *store.Tx, name, plain string, grace *span) (*identity.Key, *identity.Budget, *llm.Error) {
-	if e := c.Recheck(tx); e != nil {
-		return nil, nil, e
-	}
 	was, e := a.keyNamed(c, tx, name)
 	if e != nil {
 		return nil, nil, e

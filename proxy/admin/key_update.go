@@ -57,9 +57,6 @@ func (a *API) updateKey(c *Call) (any, *llm.Error) {
 func (a *API) changeKey(c *Call, name string) (*identity.Key, *llm.Error) {
 	var k *identity.Key
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		was, e := a.keyNamed(c, tx, name)
 		if e != nil {
 			return e

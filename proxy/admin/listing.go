@@ -47,9 +47,6 @@ func listed[T any, P objects[T]](a *API, c *Call, size string, where []store.Con
 // caller still is one is asked where it cannot change any more.
 func (a *API) changeSettings(c *Call, fn func(tx *store.Tx) *llm.Error) *llm.Error {
 	return a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		if e := c.May(access.SettingsWrite, access.Target{}); e != nil {
 			return e
 		}

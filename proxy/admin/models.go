@@ -164,9 +164,6 @@ func (a *API) newModel(c *Call) (any, *llm.Error) {
 
 // mayModel judges again inside the transaction, and finds the team.
 func (a *API) mayModel(c *Call, tx *store.Tx, team string) *llm.Error {
-	if e := c.Recheck(tx); e != nil {
-		return e
-	}
 	if e := c.May(access.ModelWrite, access.Target{TeamID: team}); e != nil {
 		return e
 	}
@@ -191,9 +188,6 @@ func (a *API) inFile(id string) bool {
 // ownedModel reads a model that the caller may change. One that it may not even
 // see is missing.
 func (a *API) ownedModel(c *Call, tx *store.Tx, id string, unknown *llm.Error) (*identity.Model, *llm.Error) {
-	if e := c.Recheck(tx); e != nil {
-		return nil, e
-	}
 	m, err := store.Get[identity.Model](c.Ctx, tx, id)
 	if missing(err) {
 		if a.inFile(id) {

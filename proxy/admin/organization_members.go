@@ -64,9 +64,6 @@ func (a *API) addOrganizationMembers(c *Call) (any, *llm.Error) {
 	}
 	var answer organizationMembersAdded
 	e = a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		o, e := a.organizationFor(c, tx, access.OrganizationUpdate, c.Body.Text("organization_id"), "organization_id")
 		if e != nil {
 			return e
@@ -189,9 +186,6 @@ func (a *API) organizationMemberNamed(c *Call, tx *store.Tx, o *identity.Organiz
 func (a *API) updateOrganizationMember(c *Call) (any, *llm.Error) {
 	var answer organizationMember
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		o, e := a.organizationFor(c, tx, access.OrganizationUpdate, c.Body.Text("organization_id"), "organization_id")
 		if e != nil {
 			return e
@@ -252,9 +246,6 @@ func (a *API) dropOrganizationMember(c *Call, tx *store.Tx, m *identity.Organiza
 func (a *API) deleteOrganizationMember(c *Call) (any, *llm.Error) {
 	var answer organizationMember
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		o, e := a.organizationFor(c, tx, access.OrganizationUpdate, c.Body.Text("organization_id"), "organization_id")
 		if e != nil {
 			return e

@@ -119,9 +119,6 @@ func (a *API) organizationAnswer(c *Call, r store.Reader, found ...*identity.Org
 func (a *API) updateOrganization(c *Call) (any, *llm.Error) {
 	var answer organizationRow
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		o, e := a.organizationFor(c, tx, access.OrganizationUpdate, c.Body.Text("organization_id"), "organization_id")
 		if e != nil {
 			return e
@@ -164,9 +161,6 @@ func (a *API) deleteOrganizations(c *Call) (any, *llm.Error) {
 	}
 	var answer []organizationRow
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		found := make([]*identity.Organization, len(ids))
 		for i, id := range ids {
 			var e *llm.Error

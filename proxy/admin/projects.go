@@ -177,9 +177,6 @@ func (a *API) newProject(c *Call) (any, *llm.Error) {
 	}
 	var row projectRow
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		t, e := a.projectTeam(c, tx, p.TeamID)
 		if e != nil {
 			return e
@@ -210,9 +207,6 @@ func (a *API) newProject(c *Call) (any, *llm.Error) {
 func (a *API) updateProject(c *Call) (any, *llm.Error) {
 	var row projectRow
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		p, e := a.projectFor(c, tx, access.ProjectWrite, c.Body.Text("project_id"), "project_id")
 		if e != nil {
 			return e
@@ -289,9 +283,6 @@ func (a *API) deleteProjects(c *Call) (any, *llm.Error) {
 	}
 	rows := []projectRow{}
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		rows = rows[:0]
 		for _, id := range ids {
 			p, e := a.projectFor(c, tx, access.ProjectWrite, id, "project_ids")

@@ -11,7 +11,7 @@ import (
 )
 
 // Standing is what the caller is now, by the database and not by a cache. It is
-// read once for a call; Recheck reads it again.
+// read once for a call, and again in each of its transactions.
 func (c *Call) Standing() (*access.Standing, *llm.Error) {
 	if c.standing == nil {
 		s, err := standing(c, c.api.c.Store)
@@ -23,15 +23,16 @@ func (c *Call) Standing() (*access.Standing, *llm.Error) {
 	return c.standing, nil
 }
 
-// Recheck reads the standing in a transaction, where it cannot change any more
-// until the commit. A May after it judges by what was read.
-func (c *Call) Recheck(tx *store.Tx) *llm.Error {
+// recheck reads the standing in a transaction, where it cannot change any more
+// until the commit: whoever lost its rights while the call waited for the lock
+// is refused. A May after it judges by what was read.
+func (c *Call) recheck(tx *store.Tx) *llm.Error {
 	s, err := standing(c, tx)
 	if err != nil {
 		return c.api.failed(err)
 	}
 	c.standing = s
-	return nil
+	return c.mayCall()
 }
 
 // May says whether the caller may do a thing to an object; nil means yes.

@@ -27,9 +27,6 @@ func (a *API) deleteTeams(c *Call) (any, *llm.Error) {
 		return nil, badRequest(fmt.Sprintf("team_ids must name 1 to %d teams; %d were received.", bulkLimit, len(ids)), "team_ids")
 	}
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		teams := make([]*identity.Team, len(ids))
 		for i, id := range ids {
 			var e *llm.Error

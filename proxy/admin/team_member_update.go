@@ -58,9 +58,6 @@ func (a *API) memberFor(c *Call, tx *store.Tx, team, user, email string) (*ident
 func (a *API) updateMember(c *Call) (any, *llm.Error) {
 	var answer memberUpdated
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		t, m, e := a.memberFor(c, tx, c.Body.Text("team_id"), c.Body.Text("user_id"), c.Body.Text("user_email"))
 		if e != nil {
 			return e
@@ -107,9 +104,6 @@ func (a *API) memberAnswer(c *Call, tx *store.Tx, m *identity.Member) (memberUpd
 func (a *API) deleteMember(c *Call) (any, *llm.Error) {
 	var answer teamRow
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		t, m, e := a.memberFor(c, tx, c.Body.Text("team_id"), c.Body.Text("user_id"), c.Body.Text("user_email"))
 		if e != nil {
 			return e
@@ -139,9 +133,6 @@ func (a *API) resetMemberSpend(c *Call) (any, *llm.Error) {
 	to := *c.Body.Money("reset_to") // required and checked
 	var answer memberSpend
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		_, m, e := a.memberFor(c, tx, c.Params["team_id"], c.Params["user_id"], "")
 		if e != nil {
 			return e
@@ -168,9 +159,6 @@ type memberBudgetReset struct {
 func (a *API) resetMemberBudget(c *Call) (any, *llm.Error) {
 	var answer memberBudgetReset
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		t, m, e := a.memberFor(c, tx, c.Params["team_id"], c.Params["user_id"], "")
 		if e != nil {
 			return e

@@ -187,9 +187,6 @@ func (a *API) addMembers(c *Call) (any, *llm.Error) {
 	}
 	var answer teamJoined
 	e = a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		t, e := a.joiningTeam(c, tx, members)
 		if e != nil {
 			return e
@@ -306,9 +303,6 @@ func (a *API) addManyMembers(c *Call) (any, *llm.Error) {
 	for part := range slices.Chunk(members, bulkLimit) {
 		var page memberResults
 		e := a.change(c, func(tx *store.Tx) (e *llm.Error) {
-			if e := c.Recheck(tx); e != nil {
-				return e
-			}
 			page, e = a.addPart(c, tx, part)
 			return e
 		})

@@ -100,9 +100,6 @@ func (a *API) newTeam(c *Call) (any, *llm.Error) {
 	}
 	var answer teamRow
 	e = a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		t := &identity.Team{ID: c.Body.Text("team_id"), OrganizationID: c.Body.Text("organization_id")}
 		if t.ID == "" {
 			t.ID = newID()

@@ -85,9 +85,6 @@ func (a *API) addTeamPermissions(c *Call) (any, *llm.Error) {
 		var end string
 		e := a.change(c, func(tx *store.Tx) *llm.Error {
 			changed = 0
-			if e := c.Recheck(tx); e != nil {
-				return e
-			}
 			teams, e := a.permittedTeams(c, tx, ids, everywhere, last)
 			if e != nil {
 				return e

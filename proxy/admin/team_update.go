@@ -63,9 +63,6 @@ func mergePatch(old, patch identity.Fields) identity.Fields {
 func (a *API) changeTeam(c *Call, id string, merge func(old, patch identity.Fields) identity.Fields) (teamRow, *llm.Error) {
 	var answer teamRow
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		was, e := a.teamFor(c, tx, id, access.TeamUpdate, unknownTeam(id))
 		if e != nil {
 			return e
@@ -182,9 +179,6 @@ func (a *API) narrower(c *Call, tx *store.Tx, t, was *identity.Team) *llm.Error 
 func (a *API) teamAction(c *Call, action access.Action, as store.Action, change func(tx *store.Tx, t *identity.Team) *llm.Error) (any, *llm.Error) {
 	var answer teamRow
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		id := c.Body.Text("team_id")
 		t, e := a.teamFor(c, tx, id, action, unknownTeam(id))
 		if e != nil {

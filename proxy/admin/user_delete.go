@@ -18,9 +18,6 @@ func (a *API) deleteUsers(c *Call) (any, *llm.Error) {
 		return nil, badRequest(fmt.Sprintf("user_ids must name 1 to %d users; %d were received.", bulkLimit, len(ids)), "user_ids")
 	}
 	e := a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		users := make([]*identity.User, len(ids))
 		for i, id := range ids {
 			u, e := a.findUser(c, tx, id)

@@ -71,9 +71,6 @@ func (a *API) newUser(c *Call) (any, *llm.Error) {
 	withKey := !c.Body.Given("auto_create_key") || c.Body.Bool("auto_create_key")
 	var answer userCreated
 	e = a.change(c, func(tx *store.Tx) *llm.Error {
-		if e := c.Recheck(tx); e != nil {
-			return e
-		}
 		asked.standing = c.standing
 		u := &identity.User{ID: c.Body.Text("user_id"), SSOUserID: c.Body.Text("sso_user_id"), Password: password}
 		if u.ID == "" {

@@ -45,9 +45,6 @@ func (a *API) changeUser(c *Call) (userUpdateAnswer, *llm.Error) {
 		return answer, e
 	}
 	e = a.change(c, func(tx *store.Tx) (e *llm.Error) {
-		if e = c.Recheck(tx); e != nil {
-			return e
-		}
 		answer, e = a.changeUserIn(c, tx, id, email, password)
 		return e
 	})
@@ -254,9 +251,6 @@ func (a *API) updateAllUsers(c *Call, out *userResults) *llm.Error {
 		var page userResults
 		e := a.change(c, func(tx *store.Tx) *llm.Error {
 			page = userResults{}
-			if e := c.Recheck(tx); e != nil {
-				return e
-			}
 			users, err := store.Find[identity.User](c.Ctx, tx, store.Query{Where: []store.Cond{store.After("user_id", last)}, Limit: bulkLimit})
 			if err != nil {
 				return a.failed(err)
