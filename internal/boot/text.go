@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// ForgetStart gives back the pages of the program's own code that were mapped
-// while it started: most of them hold initialisation, and the kernel maps
-// neighbours along with each page that is used. Code is read-only and comes
-// back from the page cache when it runs again (madvise(2), MADV_DONTNEED), so
-// this changes nothing but the resident set. Call it once, when the program
-// serves.
+// ForgetStart gives back the pages of the program's own code and constants that
+// were mapped while it started: most of them hold initialisation, and the
+// kernel maps neighbours along with each page that is used. Both are read-only
+// and come back from the page cache when they are used again (madvise(2),
+// MADV_DONTNEED), so this changes nothing but the resident set. Call it when
+// the program serves.
 func ForgetStart() {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
@@ -24,7 +24,10 @@ func ForgetStart() {
 	}
 	for line := range bytes.Lines(maps) {
 		fields := bytes.Fields(line)
-		if len(fields) < 6 || string(fields[1]) != "r-xp" || string(fields[5]) != exe {
+		if len(fields) < 6 || string(fields[5]) != exe {
+			continue
+		}
+		if mode := string(fields[1]); mode != "r-xp" && mode != "r--p" {
 			continue
 		}
 		var from, to uintptr
