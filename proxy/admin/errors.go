@@ -107,7 +107,7 @@ func (a *API) failed(err error) *llm.Error {
 	case errors.Is(err, store.ErrNotFound):
 		e = notFound("The object is not there any more.", "")
 	case errors.Is(err, store.ErrInvalid):
-		e = badRequest("A value of the request cannot be stored: texts must not hold the character U+0000.", "")
+		e = invalidValue(err)
 	case errors.Is(err, store.ErrExists):
 		e = conflict("An object with this id or name exists already.", "")
 	default:
@@ -116,6 +116,20 @@ func (a *API) failed(err error) *llm.Error {
 	}
 	e.Err = err
 	return e
+}
+
+// invalidValue says which value of the request cannot be stored. Fields of the
+// API that have no column of their own stand in settings.
+func invalidValue(err error) *llm.Error {
+	var v *store.Invalid
+	if !errors.As(err, &v) {
+		return badRequest("A value of the request cannot be stored: it is too large, or no text that a database takes.", "")
+	}
+	name, param := v.Column, v.Column
+	if name == "" || name == "settings" {
+		name, param = "A value of the request", ""
+	}
+	return badRequest(name+" "+v.Problem+".", param)
 }
 
 // change runs fn in a transaction, for a caller who may still make this call

@@ -42,7 +42,7 @@ func (b *builder) add(parts ...string) {
 
 func (b *builder) bind(v any) error {
 	if s, ok := v.(string); ok {
-		if err := checkText("a condition", s); err != nil {
+		if err := checkText("", s); err != nil {
 			return err
 		}
 	}

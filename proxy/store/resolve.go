@@ -256,7 +256,7 @@ func collect[T any, P pointer[T]](to *[]*T) func(scan func(...any) error) error 
 // texts is a list of texts as one argument.
 func (d dialect) texts(values []string) (any, error) {
 	for _, v := range values {
-		if err := checkText("a condition", v); err != nil {
+		if err := checkText("", v); err != nil {
 			return nil, err
 		}
 	}

@@ -18,6 +18,31 @@ import (
 // row of PostgreSQL (2704 bytes).
 const longest = 1024
 
+// largest is the size of a JSON document in bytes. Everything that is known of a
+// key is kept in memory by whoever serves it.
+const largest = 1 << 20
+
+// Invalid is an error about a value that cannot be stored. It is ErrInvalid.
+type Invalid struct {
+	Column  string // "": it was looked for
+	Problem string // to follow the name of the column
+}
+
+func (e *Invalid) Error() string {
+	name := e.Column
+	if name == "" {
+		name = "a condition"
+	}
+	return ErrInvalid.Error() + ": " + name + " " + e.Problem
+}
+
+// Is makes it ErrInvalid.
+func (*Invalid) Is(target error) bool { return target == ErrInvalid }
+
+func invalid(column, format string, args ...any) error {
+	return &Invalid{Column: column, Problem: fmt.Sprintf(format, args...)}
+}
+
 // value is a field as the database takes it.
 func (c column) value(d dialect, o identity.Object) (any, error) {
 	f := reflect.ValueOf(o).Elem().FieldByIndex(c.field)
@@ -26,10 +51,10 @@ func (c column) value(d dialect, o identity.Object) (any, error) {
 	}
 	if f.Kind() == reflect.String {
 		if n := f.Len(); n > longest && !c.long {
-			return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are possible", ErrInvalid, c.name, n, longest)
+			return nil, invalid(c.name, "has %d bytes; at most %d can be stored", n, longest)
 		}
 		if c.key && f.Len() == 0 {
-			return nil, fmt.Errorf("%w: %s is empty", ErrInvalid, c.name)
+			return nil, invalid(c.name, "is empty")
 		}
 		if err := checkText(c.name, f.String()); err != nil {
 			return nil, err
@@ -48,7 +73,7 @@ func (c column) document(f reflect.Value) (string, error) {
 	}
 	text, err := json.Marshal(f.Interface())
 	if err != nil {
-		return "", fmt.Errorf("%w: %s: %w", ErrInvalid, c.name, err)
+		return "", invalid(c.name, "is no JSON")
 	}
 	return string(text), checkDocument(c.name, string(text))
 }
@@ -56,19 +81,26 @@ func (c column) document(f reflect.Value) (string, error) {
 // checkText refuses what PostgreSQL cannot keep, on both databases.
 func checkText(name, s string) error {
 	if strings.IndexByte(s, 0) >= 0 {
-		return fmt.Errorf("%w: %s holds a NUL character, which no text may", ErrInvalid, name)
+		return errNUL(name)
 	}
 	if !utf8.ValidString(s) {
-		return fmt.Errorf("%w: %s is not UTF-8", ErrInvalid, name)
+		return invalid(name, "is not UTF-8")
 	}
 	return nil
 }
 
 // checkDocument does the same for the strings inside a JSON document: a NUL and
-// a half of a surrogate pair can only be there as escapes.
+// a half of a surrogate pair can only be there as escapes. It bounds its size.
 func checkDocument(name, s string) error {
 	if err := checkText(name, s); err != nil {
 		return err
+	}
+	size, finite := written(s)
+	switch {
+	case !finite:
+		return invalid(name, "holds a number whose exponent is beyond 308")
+	case size > largest:
+		return invalid(name, "has %d bytes; at most %d can be stored", size, largest)
 	}
 	for i := strings.IndexByte(s, '\\'); i >= 0 && i+1 < len(s); {
 		step := 2
@@ -77,7 +109,7 @@ func checkDocument(name, s string) error {
 			r := escaped(s[i:])
 			switch {
 			case r == 0:
-				return fmt.Errorf("%w: %s holds a NUL character, which no text may", ErrInvalid, name)
+				return errNUL(name)
 			case r >= 0xdc00 && r <= 0xdfff:
 				return errSurrogate(name)
 			case r >= 0xd800 && r <= 0xdbff:
@@ -96,8 +128,39 @@ func checkDocument(name, s string) error {
 	return nil
 }
 
-func errSurrogate(name string) error {
-	return fmt.Errorf("%w: %s holds one half of a pair of surrogates", ErrInvalid, name)
+func errNUL(name string) error { return invalid(name, "holds the character U+0000, which no text may") }
+
+func errSurrogate(name string) error { return invalid(name, "holds one half of a pair of surrogates") }
+
+// written is how many bytes a document has once its numbers are written without
+// exponents, which is what PostgreSQL makes of them: 1e100000 would have 100,001
+// digits. finite is false where a number is beyond what JSON readers take.
+func written(s string) (size int, finite bool) {
+	size, inText := len(s), false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case inText:
+			if c == '\\' {
+				i++
+			} else if c == '"' {
+				inText = false
+			}
+		case c == '"':
+			inText = true
+		case (c == 'e' || c == 'E') && i > 0 && '0' <= s[i-1] && s[i-1] <= '9':
+			digits := i + 1
+			for digits < len(s) && strings.IndexByte("+-0123456789", s[digits]) >= 0 {
+				digits++
+			}
+			n, err := strconv.Atoi(s[i+1 : digits])
+			if err != nil || n > 308 || n < -308 {
+				return size, false
+			}
+			size += max(n, -n)
+			i = digits - 1
+		}
+	}
+	return size, true
 }
 
 // escaped is the code unit of \uXXXX at the beginning of a text, -1 if there is
