@@ -3,7 +3,6 @@ package gateway
 import (
 	"io"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -104,20 +103,6 @@ func NewMetrics(bounds []float64) *Metrics {
 // Write writes all series in Prometheus's text format.
 func (m *Metrics) Write(w io.Writer) { m.set.WritePrometheus(w) }
 
-// labels writes a label set; pairs are name, value.
-func labels(pairs ...string) string {
-	var b strings.Builder
-	for i := 0; i < len(pairs); i += 2 {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(pairs[i])
-		b.WriteByte('=')
-		b.WriteString(strconv.Quote(pairs[i+1]))
-	}
-	return b.String()
-}
-
 // caller are the labels of who called.
 func caller(w *who) []string {
 	return []string{
@@ -198,8 +183,8 @@ func rest(w where, k seriesKey) (where, seriesKey) {
 func (m *Metrics) make(x *Exchange, w where, c *who) *series {
 	who := labels(caller(c)...)
 	model := "," + labels("model", w.model, "model_id", w.id, "api_provider", w.provider, "requested_model", w.group)
-	call := "{" + who + model + `,model_group=` + strconv.Quote(w.group) + "}"
-	tokens := "{" + who + model + `,user_email=` + strconv.Quote(orNone(c.email)) + "}"
+	call := "{" + who + model + `,model_group=` + labelValue(w.group) + "}"
+	tokens := "{" + who + model + `,user_email=` + labelValue(orNone(c.email)) + "}"
 	deployment := deploymentLabels(w, c)
 	over := "{" + labels("api_base", w.base, "api_provider", w.provider, "litellm_model_name", w.model, "model_group", w.group,
 		"model_id", w.id, "api_key_alias", orNone(c.alias), "hashed_api_key", orNone(c.hash)) + "}"
