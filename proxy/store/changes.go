@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"sluice/proxy/identity"
@@ -128,9 +130,13 @@ func (f ChangeFilter) write(b *builder) error {
 			return err
 		}
 	}
-	if len(f.Kinds) > 0 {
-		names := make([]string, len(f.Kinds))
-		for i, k := range f.Kinds {
+	kinds := f.Kinds
+	if f.ID != "" && len(kinds) == 0 { // the index begins with the kind
+		kinds = slices.Collect(maps.Keys(mappings))
+	}
+	if len(kinds) > 0 {
+		names := make([]string, len(kinds))
+		for i, k := range kinds {
 			names[i] = k.String()
 		}
 		b.add(" AND object_type")

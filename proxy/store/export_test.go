@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"reflect"
+	"strings"
 
 	"sluice/proxy/identity"
 )
@@ -69,6 +70,29 @@ func Lookups(s *Store, token, user, team, budget, organization string) map[strin
 		out[name] = Lookup{st.sql, st.args}
 	}
 	return out
+}
+
+// Plan says how the database would find the changes that a filter names.
+func Plan(ctx context.Context, s *Store, f ChangeFilter) (string, error) {
+	b := &builder{d: s.db.dialect()}
+	b.add("EXPLAIN SELECT count(*) FROM sluice.changes WHERE 1 = 1")
+	if err := f.write(b); err != nil {
+		return "", err
+	}
+	var lines []string
+	err := s.db.query(ctx, b.text.String(), b.args, func(scan func(...any) error) error {
+		var line string
+		err := scan(&line)
+		lines = append(lines, line)
+		return err
+	})
+	return strings.Join(lines, "\n"), err
+}
+
+// Run runs a statement that no method of the store would.
+func Run(ctx context.Context, s *Store, statement string) error {
+	_, err := s.db.exec(ctx, statement, nil)
+	return err
 }
 
 // CountQueries counts what a SQLite store runs from now on.

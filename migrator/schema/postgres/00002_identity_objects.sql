@@ -220,3 +220,7 @@ CREATE INDEX keys_budget_id ON sluice.keys (budget_id) WHERE budget_id IS NOT NU
 CREATE INDEX users_budget_id ON sluice.users (budget_id) WHERE budget_id IS NOT NULL;
 CREATE INDEX team_members_budget_id ON sluice.team_members (budget_id) WHERE budget_id IS NOT NULL;
 CREATE INDEX end_users_budget_id ON sluice.end_users (budget_id) WHERE budget_id IS NOT NULL;
+
+-- Who changed something: the record is asked for it.
+CREATE INDEX changes_actor_number ON sluice.changes (actor, number);
+CREATE INDEX changes_actor_key_number ON sluice.changes (actor_key, number);

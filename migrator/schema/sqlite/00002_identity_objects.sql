@@ -149,4 +149,8 @@ CREATE INDEX users_budget_id ON users (budget_id) WHERE budget_id IS NOT NULL;
 CREATE INDEX team_members_budget_id ON team_members (budget_id) WHERE budget_id IS NOT NULL;
 CREATE INDEX end_users_budget_id ON end_users (budget_id) WHERE budget_id IS NOT NULL;
 
+-- Who changed something: the record is asked for it.
+CREATE INDEX changes_actor_number ON changes (actor, number);
+CREATE INDEX changes_actor_key_number ON changes (actor_key, number);
+
 PRAGMA user_version = 2;
