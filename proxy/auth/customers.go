@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,9 @@ type customers struct {
 	blocked atomic.Pointer[map[string]struct{}]
 	dirty   atomic.Bool // some have changed since they were read
 	failed  atomic.Bool // the last reading brought nothing
+
+	known bool   // they were read once, or remembered; the looking goroutine's
+	kept  string // what the snapshot has of them; likewise
 
 	mu      sync.Mutex // guards what follows
 	changed map[uint64]struct{}
@@ -73,6 +78,11 @@ func (d *Directory) readCustomers(ctx context.Context) (ok bool) {
 	ids, err := d.c.Source.BlockedCustomers(within)
 	cancel()
 	d.answered(ctx, err)
+	if err == nil {
+		d.keepCustomers(ids)
+	} else if !c.known {
+		d.recallCustomers()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -82,16 +92,52 @@ func (d *Directory) readCustomers(ctx context.Context) (ok bool) {
 		c.all = c.all || all
 		c.dirty.Store(true)
 	} else {
-		set := make(map[string]struct{}, len(ids))
-		for _, id := range ids {
-			set[id] = struct{}{}
-		}
-		c.blocked.Store(&set)
+		c.block(ids)
 	}
 	c.failed.Store(err != nil)
 	close(c.read)
 	c.read = make(chan struct{})
 	return err == nil
+}
+
+func (c *customers) block(ids []string) {
+	set := make(map[string]struct{}, len(ids))
+	for _, id := range ids {
+		set[id] = struct{}{}
+	}
+	c.blocked.Store(&set)
+}
+
+// customersName is the name of the blocked end users in the snapshot.
+const customersName = "blocked customers"
+
+// keepCustomers gives the snapshot the blocked end users, where they are others
+// than it has. Those of very many ids do not fit in and are not kept.
+func (d *Directory) keepCustomers(ids []string) {
+	d.customers.known = true
+	if d.c.Snapshot == nil {
+		return
+	}
+	slices.Sort(ids)
+	raw, err := json.Marshal(ids)
+	if err != nil || string(raw) == d.customers.kept || d.c.Snapshot.Put(customersName, raw) != nil {
+		return
+	}
+	d.customers.kept = string(raw)
+}
+
+// recallCustomers blocks the end users that the snapshot remembers.
+func (d *Directory) recallCustomers() {
+	if d.c.Snapshot == nil || badSnapshot() {
+		return
+	}
+	raw, ok := d.c.Snapshot.Get(customersName)
+	var ids []string
+	if !ok || json.Unmarshal(raw, &ids) != nil {
+		return
+	}
+	d.customers.known, d.customers.kept = true, string(raw)
+	d.customers.block(ids)
 }
 
 // serves says whether requests for an end user are taken. Where the database is

@@ -75,6 +75,7 @@ type Directory struct {
 	touches   touches
 	outbox    outbox
 	failures  atomic.Int32 // queries that failed in a row
+	answers   atomic.Bool  // a query was answered, ever
 	wake      chan struct{}
 	stop      context.CancelFunc
 	done      sync.WaitGroup
@@ -319,9 +320,11 @@ func (d *Directory) helpless(k *Keys, digest *[32]byte, who *Identity) *llm.Erro
 		if r = d.remember(digest); r == nil {
 			return away()
 		}
-		if now := time.Now(); d.ready(k, r, d.at(now), who) {
-			return d.verdict(r, now, who)
-		}
+	}
+	// Also where it was known: somebody else who waited may have found it in the
+	// snapshot just now.
+	if now := time.Now(); d.ready(k, r, d.at(now), who) {
+		return d.verdict(r, now, who)
 	}
 	return d.stays(r)
 }

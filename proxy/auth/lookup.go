@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/proxy/llm"
+	"sluice/supervisor/fleet"
 )
 
 // Urgency of a lookup: what one query has no room for waits for the next.
@@ -39,7 +40,7 @@ func (d *Directory) join(digest *[32]byte, r *record) (*flight, *llm.Error) {
 	if r != nil {
 		level, target = needed, d.bestFor(r)
 	}
-	failing := d.failures.Load() >= 2
+	failing := d.failing()
 	if failing {
 		level = background
 	}
@@ -54,6 +55,13 @@ func (d *Directory) join(digest *[32]byte, r *record) (*flight, *llm.Error) {
 		return nil, nil
 	}
 	return f, nil
+}
+
+// failing reports whether the database does not answer, so that nobody should
+// wait for it. A process that has never heard from it believes what the host
+// has seen.
+func (d *Directory) failing() bool {
+	return d.failures.Load() >= 2 || !d.answers.Load() && fleet.Dependency(d.head.Database.Load()) == fleet.DependencyDown
 }
 
 // bestFor is the key to read where a record is not ready: where only an object
@@ -295,6 +303,7 @@ func (d *Directory) resolve(ctx context.Context, batch []*flight) (ok bool) {
 func (d *Directory) answered(ctx context.Context, err error) {
 	if err == nil {
 		d.Contact()
+		d.answers.Store(true)
 		if d.failures.Swap(0) >= 2 {
 			d.log.Info("keys can be checked again")
 		}

@@ -61,10 +61,10 @@ func blockedCustomer(id string) *llm.Error {
 // away is the answer while the database cannot say who calls. It is never 401:
 // a client must not throw a good key away.
 func away() *llm.Error {
-	return &llm.Error{
+	return badAway(&llm.Error{
 		Kind: llm.KindUnavailable, Type: "db_unavailable", RetryAfter: 2 * time.Second,
 		Message: "The key cannot be checked now, because the database is not available. Try again shortly.",
-	}
+	})
 }
 
 func crowded() *llm.Error {

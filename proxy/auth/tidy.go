@@ -158,7 +158,7 @@ func (d *Directory) recall() {
 // remember puts what the snapshot knows of a digest in place. It returns nil
 // where it knows nothing.
 func (d *Directory) remember(digest *[32]byte) *record {
-	if d.c.Snapshot == nil {
+	if d.c.Snapshot == nil || badSnapshot() {
 		return nil
 	}
 	known, ok := d.c.Snapshot.lookup(digest)
