@@ -15,8 +15,9 @@ import (
 const (
 	firstPause = 50 * time.Millisecond
 	// longestPause is between attempts at a server that is away or starts: short
-	// enough to be back two seconds after it is.
-	longestPause = 1500 * time.Millisecond
+	// enough to be back two seconds after it is, with the pauses of those who ask
+	// for a connection.
+	longestPause = time.Second
 	// longestRefusal is between attempts at a server that has no connection left,
 	// or does not want us: there every attempt costs it something.
 	longestRefusal = 5 * time.Second

@@ -28,9 +28,10 @@ type Server struct {
 	// Dir is the cluster's folder; the unix socket is in it too.
 	Dir string
 
-	bin   string
-	login *syscall.Credential // nil: as we are
-	pid   int
+	bin      string
+	login    *syscall.Credential // nil: as we are
+	pid      int
+	settings []string // of Configure
 
 	keeper io.Closer // held open for the life of the process
 }
@@ -92,9 +93,16 @@ func version(path string) int {
 	return n
 }
 
-// create makes the files of a cluster. The server refuses to run as root, so
-// root runs it as the user postgres.
+// create makes the files of a cluster.
 func create() (*Server, error) {
+	return createBy(func(s *Server) *exec.Cmd {
+		return s.command("initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+	})
+}
+
+// createBy makes the files of a cluster by a command. The server refuses to run
+// as root, so root runs it as the user postgres.
+func createBy(fill func(s *Server) *exec.Cmd) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -118,10 +126,11 @@ func create() (*Server, error) {
 	if s.Port, err = freePort(); err != nil {
 		return nil, err
 	}
-	out, err := s.command("initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C").CombinedOutput()
+	c := fill(s)
+	out, err := c.CombinedOutput()
 	if err != nil {
 		s.remove()
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+		return nil, fmt.Errorf("%s: %w: %s", filepath.Base(c.Path), err, out)
 	}
 	return s, nil
 }
@@ -149,6 +158,9 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 func (s *Server) start() error {
 	// Nothing of a test outlives its machine: no fsync.
 	options := fmt.Sprintf("-p %d -k %s -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=200 -c shared_buffers=32MB", s.Port, s.Dir)
+	for _, setting := range s.settings {
+		options += " -c " + setting
+	}
 	out, err := s.command("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.Dir, "log"), "-w", "-t", "60", "-o", options, "start").CombinedOutput()
 	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
