@@ -64,21 +64,53 @@ type Object interface {
 	Kind() Kind
 }
 
-// Kinds of the types.
-func (*Key) Kind() Kind                { return KindKey }
-func (*RetiredKey) Kind() Kind         { return KindRetiredKey }
-func (*User) Kind() Kind               { return KindUser }
-func (*Team) Kind() Kind               { return KindTeam }
-func (*Member) Kind() Kind             { return KindMember }
-func (*Organization) Kind() Kind       { return KindOrganization }
+// Kind is KindKey.
+func (*Key) Kind() Kind { return KindKey }
+
+// Kind is KindRetiredKey.
+func (*RetiredKey) Kind() Kind { return KindRetiredKey }
+
+// Kind is KindUser.
+func (*User) Kind() Kind { return KindUser }
+
+// Kind is KindTeam.
+func (*Team) Kind() Kind { return KindTeam }
+
+// Kind is KindMember.
+func (*Member) Kind() Kind { return KindMember }
+
+// Kind is KindOrganization.
+func (*Organization) Kind() Kind { return KindOrganization }
+
+// Kind is KindOrganizationMember.
 func (*OrganizationMember) Kind() Kind { return KindOrganizationMember }
-func (*Project) Kind() Kind            { return KindProject }
-func (*EndUser) Kind() Kind            { return KindEndUser }
-func (*Budget) Kind() Kind             { return KindBudget }
-func (*Tag) Kind() Kind                { return KindTag }
-func (*AccessGroup) Kind() Kind        { return KindAccessGroup }
-func (*Model) Kind() Kind              { return KindModel }
-func (*Credential) Kind() Kind         { return KindCredential }
-func (*ConfigItem) Kind() Kind         { return KindConfig }
-func (*Invitation) Kind() Kind         { return KindInvitation }
-func (*JWTMapping) Kind() Kind         { return KindJWTMapping }
+
+// Kind is KindProject.
+func (*Project) Kind() Kind { return KindProject }
+
+// Kind is KindEndUser.
+func (*EndUser) Kind() Kind { return KindEndUser }
+
+// Kind is KindBudget.
+func (*Budget) Kind() Kind { return KindBudget }
+
+// Kind is KindTag.
+func (*Tag) Kind() Kind { return KindTag }
+
+// Kind is KindAccessGroup.
+func (*AccessGroup) Kind() Kind { return KindAccessGroup }
+
+// Kind is KindModel.
+func (*Model) Kind() Kind { return KindModel }
+
+// Kind is KindCredential.
+func (*Credential) Kind() Kind { return KindCredential }
+
+// Kind is KindConfig.
+func (*ConfigItem) Kind() Kind { return KindConfig }
+
+// Kind is KindInvitation.
+func (*Invitation) Kind() Kind { return KindInvitation }
+
+// Kind is KindJWTMapping.
+func (*JWTMapping) Kind() Kind { return KindJWTMapping }

@@ -140,9 +140,10 @@ func written(s string) (size int, finite bool) {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case inText:
-			if c == '\\' {
+			switch c {
+			case '\\':
 				i++
-			} else if c == '"' {
+			case '"':
 				inText = false
 			}
 		case c == '"':
