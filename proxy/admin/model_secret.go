@@ -29,6 +29,9 @@ func secretField(name string) bool {
 	case "proxy_url", "headers", "extra_headers", "vertex_credentials", "token", "authorization", "dsn", "database_url", "redis_url", "webhook_url":
 		return true
 	}
+	if strings.Contains(name, "cost_per_") { // a price of a token
+		return false
+	}
 	for _, end := range []string{"_token", "_key", "_key_id", "_secret", "_secret_key", "_password", "_credentials", "_dsn", "_webhook"} {
 		if strings.HasSuffix(name, end) {
 			return true

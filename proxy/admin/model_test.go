@@ -117,6 +117,7 @@ func TestModelReadsBack(t *testing.T) {
 			"litellm_params": M{
 				"model": "openai/gpt-4o", "api_key": "sk-canary-1", "api_base": "https://user:sk-canary-2@example.org/v1", "rpm": 5,
 				"extra_headers": M{"x-key": "sk-canary-3"}, "extra_body": M{"token": "sk-canary-4", "n": 1}, "timeout": 2.5, "tags": []string{"a"},
+				"output_cost_per_token": 0.25, "output_cost_per_image_token": 2, "output_cost_per_second": 1,
 			},
 		})
 		id := made["model_id"].(string)
@@ -129,8 +130,9 @@ func TestModelReadsBack(t *testing.T) {
 		if got["model_name"] != "m" || params["model"] != "openai/gpt-4o" || params["api_base"] != "https://example.org/v1" ||
 			params["rpm"] != json.Number("5") || params["timeout"] != json.Number("2.5") || params["api_key"] != nil ||
 			info["tier"] != "paid" || info["id"] != id || info["db_model"] != true || info["input_cost_per_token"] != json.Number("0.5") ||
-			info["output_cost_per_token"] != json.Number("1e-05") || info["key"] != "gpt-4o" ||
-			fmt.Sprint(info["pricing_overrides"]) != "[input_cost_per_token]" {
+			params["output_cost_per_token"] != json.Number("0.25") || params["output_cost_per_image_token"] != json.Number("2") ||
+			info["output_cost_per_token"] != json.Number("0.25") || info["cache_read_input_token_cost"] != json.Number("1.25e-06") || info["key"] != "gpt-4o" ||
+			fmt.Sprint(info["pricing_overrides"]) != "[input_cost_per_token output_cost_per_image_token output_cost_per_second output_cost_per_token]" {
 			w.Errorf("%v\n%v", params, info)
 		}
 		// A masked value that is sent back stays, null takes away, the rest is kept.
