@@ -17,6 +17,14 @@ type Answer struct {
 	Body   []byte
 }
 
+// text is the answer in one line; a nil one is none.
+func (r *Answer) text() string {
+	if r == nil {
+		return "no answer"
+	}
+	return fmt.Sprintf("%d %.400s", r.Status, r.Body)
+}
+
 // JSON reads the body into v.
 func (r *Answer) JSON(v any) error {
 	if err := json.Unmarshal(r.Body, v); err != nil {
