@@ -121,7 +121,7 @@ func (a *API) failed(err error) *llm.Error {
 // invalidValue says which value of the request cannot be stored. Fields of the
 // API that have no column of their own stand in settings.
 func invalidValue(err error) *llm.Error {
-	var v *store.Invalid
+	var v *store.InvalidError
 	if !errors.As(err, &v) {
 		return badRequest("A value of the request cannot be stored: it is too large, or no text that a database takes.", "")
 	}

@@ -22,13 +22,13 @@ const longest = 1024
 // key is kept in memory by whoever serves it.
 const largest = 1 << 20
 
-// Invalid is an error about a value that cannot be stored. It is ErrInvalid.
-type Invalid struct {
+// InvalidError is an error about a value that cannot be stored. It is ErrInvalid.
+type InvalidError struct {
 	Column  string // "": it was looked for
 	Problem string // to follow the name of the column
 }
 
-func (e *Invalid) Error() string {
+func (e *InvalidError) Error() string {
 	name := e.Column
 	if name == "" {
 		name = "a condition"
@@ -37,10 +37,10 @@ func (e *Invalid) Error() string {
 }
 
 // Is makes it ErrInvalid.
-func (*Invalid) Is(target error) bool { return target == ErrInvalid }
+func (*InvalidError) Is(target error) bool { return target == ErrInvalid }
 
 func invalid(column, format string, args ...any) error {
-	return &Invalid{Column: column, Problem: fmt.Sprintf(format, args...)}
+	return &InvalidError{Column: column, Problem: fmt.Sprintf(format, args...)}
 }
 
 // value is a field as the database takes it.

@@ -34,7 +34,7 @@ func TestInvalid(t *testing.T) {
 			{note(`"` + strings.Repeat("x", 1<<20) + `"`), "metadata", "bytes; at most 1048576"},
 		} {
 			err := s.Change(t.Context(), store.Actor{}, func(tx *store.Tx) error { return tx.Insert(c.key) })
-			var v *store.Invalid
+			var v *store.InvalidError
 			if !errors.As(err, &v) || !errors.Is(err, store.ErrInvalid) || v.Column != c.column || !strings.Contains(v.Problem, c.wants) {
 				t.Errorf("%.80s: %v, want %s %s", fmt.Sprint(c.key), err, c.column, c.wants)
 			}
