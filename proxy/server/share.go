@@ -26,6 +26,10 @@ const (
 	fewConns  = 64
 	fewTries  = 10
 	fewInVain = 16
+
+	// A neighbour that has not come by then may have no processor: whoever else
+	// has room is asked too.
+	triesForOne = 2
 )
 
 // load knows where the READY generation of each slot counts its connections.
@@ -89,8 +93,8 @@ func (d *load) heavy(s *Server) bool {
 }
 
 // offer leaves the queue to the least loaded neighbour for offerTime, a few
-// times as long as there is one, and then accepts what is still there; EAGAIN
-// means that it was taken.
+// times as long as there is one, later to every neighbour that would still have
+// fewer, and then accepts what is still there; EAGAIN means that it was taken.
 func (lp *loop) offer() (int, syscall.Sockaddr, error) {
 	s, d := lp.s, &lp.load
 	slot := s.c.Table.Slot(max(lp.l.about.Slot, 0))
@@ -100,7 +104,11 @@ func (lp *loop) offer() (int, syscall.Sockaddr, error) {
 	}
 	for try := 0; try == 0 || try < tries && d.heavy(s); try++ {
 		slot.Offered.Store(1)
-		s.accept.ring(d.to)
+		if try < triesForOne {
+			s.accept.ring(d.to)
+		} else {
+			s.accept.ringOthers()
+		}
 		time.Sleep(offerTime)
 		slot.Offered.Store(0)
 		if !queued(lp.l.fd) {
@@ -126,9 +134,24 @@ func (a *acceptors) ring(slot int) {
 	fd, ok := a.bells[slot]
 	a.shared.RUnlock()
 	if ok {
-		one := [8]byte{1}
-		_, _ = syscall.Write(fd, one[:])
+		ring(fd)
 	}
+}
+
+// ringOthers wakes every other slot; take decides who is light enough.
+func (a *acceptors) ringOthers() {
+	a.shared.RLock()
+	defer a.shared.RUnlock()
+	for slot, fd := range a.bells {
+		if slot != a.s.c.Slot {
+			ring(fd)
+		}
+	}
+}
+
+func ring(fd int) {
+	one := [8]byte{1}
+	_, _ = syscall.Write(fd, one[:])
 }
 
 // answerBell starts the goroutine that hears the own doorbell; it ends when the
