@@ -92,7 +92,11 @@ func New(c Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &API{c: c, handlers: handlers, spec: sync.OnceValues(func() ([]byte, error) { return openAPI(&c.Docs, access.Routes()) })}, nil
+	return &API{
+		c: c, handlers: handlers,
+		spec:      sync.OnceValues(func() ([]byte, error) { return openAPI(&c.Docs, access.Routes()) }),
+		passwords: passwords{memory: passwordMemory, passes: passwordPasses, one: make(chan struct{}, 1)},
+	}, nil
 }
 
 // handler answers one route. What it returns is marshalled as the answer's

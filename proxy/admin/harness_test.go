@@ -9,15 +9,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"sluice/internal/postgres"
-	"sluice/internal/postgres/pgtest"
-	"sluice/migrator/migrate"
+	"sluice/internal/dbtest"
 	"sluice/proxy/access"
 	"sluice/proxy/auth"
 	"sluice/proxy/identity"
@@ -50,22 +47,11 @@ func each(t *testing.T, test func(w *world), with ...func(c *Config)) {
 	t.Helper()
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		source, err := postgres.ParseURL(pgtest.Database(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := migrate.Up(t.Context(), migrate.Target{Postgres: source}, migrate.Options{}); err != nil {
-			t.Fatal(err)
-		}
-		test(newWorld(t, store.Config{Postgres: source}, with))
+		test(newWorld(t, store.Config{Postgres: dbtest.Postgres(t)}, with))
 	})
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
-		path := filepath.Join(t.TempDir(), "sluice.db")
-		if _, err := migrate.Up(t.Context(), migrate.Target{SQLite: path}, migrate.Options{}); err != nil {
-			t.Fatal(err)
-		}
-		test(newWorld(t, store.Config{SQLite: path}, with))
+		test(newWorld(t, store.Config{SQLite: dbtest.SQLite(t)}, with))
 	})
 }
 
@@ -84,6 +70,8 @@ func newWorld(t *testing.T, db store.Config, with []func(*Config)) *world {
 	if w.api, err = New(c); err != nil {
 		t.Fatal(err)
 	}
+	// What passwords cost is not what is tested; TestPasswordCost is.
+	w.api.passwords.memory, w.api.passwords.passes = 8, 1
 	return w
 }
 

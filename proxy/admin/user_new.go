@@ -64,7 +64,11 @@ func (a *API) newUser(c *Call) (any, *llm.Error) {
 	if e != nil {
 		return nil, e
 	}
-	password, e := a.newPassword(c.Body)
+	organizations := slices.Compact(slices.Sorted(slices.Values(c.Body.Texts("organizations"))))
+	if e := c.mayUsersOf(organizations); e != nil {
+		return nil, e
+	}
+	password, e := a.newPassword(c)
 	if e != nil {
 		return nil, e
 	}
@@ -76,7 +80,6 @@ func (a *API) newUser(c *Call) (any, *llm.Error) {
 		if u.ID == "" {
 			u.ID = newID()
 		}
-		organizations := slices.Compact(slices.Sorted(slices.Values(c.Body.Texts("organizations"))))
 		if e := a.mayMakeUser(asked, tx, organizations); e != nil {
 			return e
 		}
@@ -101,19 +104,25 @@ func (a *API) newUser(c *Call) (any, *llm.Error) {
 	return answer, nil
 }
 
-// mayMakeUser says whether the caller may make a user in the organizations. An
-// organization's admin makes users of its own organizations, within what these
-// may use, and none with a role that sees more than its own.
-func (a *API) mayMakeUser(c *Call, tx *store.Tx, organizations []string) *llm.Error {
+// mayUsersOf says whether the caller may make users of these organizations.
+func (c *Call) mayUsersOf(organizations []string) *llm.Error {
 	if len(organizations) == 0 {
-		if e := c.May(access.UserNew, access.Target{}); e != nil {
-			return e
-		}
+		return c.May(access.UserNew, access.Target{})
 	}
 	for _, id := range organizations {
 		if e := c.May(access.UserNew, access.Target{OrganizationID: id}); e != nil {
 			return e
 		}
+	}
+	return nil
+}
+
+// mayMakeUser says whether the caller may make a user in the organizations. An
+// organization's admin makes users of its own organizations, within what these
+// may use, and none with a role that sees more than its own.
+func (a *API) mayMakeUser(c *Call, tx *store.Tx, organizations []string) *llm.Error {
+	if e := c.mayUsersOf(organizations); e != nil {
+		return e
 	}
 	admin, e := c.Admin()
 	if e != nil {

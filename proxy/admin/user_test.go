@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/proxy/identity"
 	"sluice/proxy/store"
@@ -396,6 +397,41 @@ func TestUserDefaults(t *testing.T) {
 	}, func(c *Config) {
 		c.Defaults.User = identity.Fields{
 			"user_role": []byte(`"internal_user"`), "max_budget": []byte("4"), "budget_duration": []byte(`"1d"`), "models": []byte(`["m"]`), "teams": []byte(`["t"]`),
+		}
+	})
+}
+
+// A password is hashed at the cost that OWASP asks for.
+func TestPasswordCost(t *testing.T) {
+	a, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := a.passwords.hash(t.Context(), "correct horse battery"); err != nil || !strings.HasPrefix(text, "$argon2id$v=19$m=65536,t=3,p=1$") {
+		t.Error(text, err)
+	}
+}
+
+// Whoever may not set a password is told so before one is hashed, and nobody
+// waits for a turn longer than its call may take.
+func TestPasswordTurns(t *testing.T) {
+	each(t, func(w *world) {
+		w.userKey("iu", "u-iu", identity.RoleInternalUser)
+		w.organization("o1", "u-iu:org_admin")
+		w.api.passwords.one <- struct{}{} // somebody's is being hashed
+		for _, path := range []string{"/user/new", "/user/update", "/user/bulk_update"} {
+			body := M{"user_id": "u-x", "password": "long enough", "organizations": []string{"o2"}, "users": []M{{"user_id": "u-x", "password": "long enough"}}}
+			began := time.Now()
+			if a := w.call("iu", "POST", path, body); a.Status != 401 && a.Status != 403 && a.Status != 404 || time.Since(began) > 5*time.Second {
+				w.Errorf("%s: %d after %v: %s", path, a.Status, time.Since(began), a.Raw)
+			}
+		}
+		ctx, cancel := context.WithTimeout(w.Context(), 50*time.Millisecond)
+		defer cancel()
+		route, _ := routeOf("POST", "/user/new")
+		reply := w.api.Serve(ctx, &Request{Route: route, Body: []byte(`{"password":"long enough"}`), Caller: w.caller("master")})
+		if reply.Status != 503 || reply.Err.RetryAfter == 0 {
+			w.Errorf("%d %s", reply.Status, reply.Body)
 		}
 	})
 }

@@ -40,7 +40,12 @@ func (a *API) changeUser(c *Call) (userUpdateAnswer, *llm.Error) {
 	if id == "" && email == "" {
 		return answer, badRequest("user_id or user_email must say which user to change.", "user_id")
 	}
-	password, e := a.newPassword(c.Body)
+	if c.Body.Given("password") {
+		if e := c.May(access.UserUpdate, access.Target{UserID: id}); e != nil {
+			return answer, e
+		}
+	}
+	password, e := a.newPassword(c)
 	if e != nil {
 		return answer, e
 	}
@@ -242,7 +247,7 @@ func (a *API) updateAllUsers(c *Call, out *userResults) *llm.Error {
 	if len(changes) == 0 || changes.Has("user_id") || changes.Has("user_email") {
 		return badRequest("user_updates must say what to change of all users, without user_id and user_email.", "user_updates")
 	}
-	password, e := a.newPassword(changes)
+	password, e := a.newPassword(c.with(changes))
 	if e != nil {
 		return e
 	}
