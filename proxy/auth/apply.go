@@ -172,10 +172,7 @@ func (a *answer) record(digest *[32]byte, k *identity.Key, old *identity.Retired
 	r := &record{digest: *digest, facts: f, fetched: a.at, size: recordSize + factsSize + sizeOf(k)}
 	if old != nil {
 		r.until = old.RevokeAt.UnixNano()
-		hash := fleet.HashID(k.Token)
-		if was := a.d.retired[hash]; !slices.Contains(was, *digest) {
-			a.d.retired[hash] = append(was, *digest)
-		}
+		a.d.leads(digest, fleet.HashID(k.Token))
 	}
 	return r
 }

@@ -117,6 +117,26 @@ func (d *Directory) box(kind identity.Kind, id string) *box {
 	return b
 }
 
+// leads notes that a retired digest leads to the key of a hash. What leads
+// nowhere any more, because the record is gone, is taken out from time to time.
+func (d *Directory) leads(digest *[32]byte, hash uint64) {
+	was := d.retired[hash]
+	if slices.Contains(was, *digest) {
+		return
+	}
+	if len(d.retired) >= d.tidyAt {
+		for h, list := range d.retired {
+			list = slices.DeleteFunc(list, func(old [32]byte) bool { return d.records.find(&old) == nil })
+			if d.retired[h] = list; len(list) == 0 {
+				delete(d.retired, h)
+			}
+		}
+		d.tidyAt = max(1024, 2*len(d.retired))
+		was = d.retired[hash]
+	}
+	d.retired[hash] = append(was, *digest)
+}
+
 // purge takes out boxes that no record refers to any more.
 func (d *Directory) purge() {
 	for c, list := range d.boxes {

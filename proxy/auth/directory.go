@@ -25,6 +25,9 @@ type Source interface {
 	// TouchKeys writes when keys were last used, by their hex SHA-256. It is no
 	// change in the sense of the change feed.
 	TouchKeys(ctx context.Context, used map[string]time.Time) error
+	// Reached says that the database answers others of this host: what is asked
+	// next is to be tried at once.
+	Reached()
 }
 
 // DirectoryConfig is what a Directory is made from. Zero values mean the
@@ -63,6 +66,7 @@ type Directory struct {
 	boxes   map[change][]weak.Pointer[box]
 	purgeAt int                   // size of boxes at which the dead ones are taken out
 	retired map[uint64][][32]byte // hash of an active digest → old digests that lead to it
+	tidyAt  int                   // size of retired at which the dead ones are taken out
 	flights map[[32]byte]*flight
 	queues  [3][]*flight // by urgency
 	waiting int          // unknown digests in the queues
@@ -75,6 +79,7 @@ type Directory struct {
 	touches   touches
 	outbox    outbox
 	failures  atomic.Int32 // queries that failed in a row
+	failedAt  atomic.Int64 // when the last of them did, on fleet.Now's scale
 	answers   atomic.Bool  // a query was answered, ever
 	wake      chan struct{}
 	stop      context.CancelFunc
@@ -126,7 +131,7 @@ func NewDirectory(c DirectoryConfig) (*Directory, error) {
 	d := &Directory{
 		c: c, log: c.Log, ring: fleet.NewChangeReader(c.Table), head: c.Table.Header(), base: time.Now(), mono: fleet.Now(),
 		records: newCache(c.Records, c.Bytes), misses: newMisses(8192),
-		boxes: map[change][]weak.Pointer[box]{}, purgeAt: 1024, retired: map[uint64][][32]byte{}, flights: map[[32]byte]*flight{},
+		boxes: map[change][]weak.Pointer[box]{}, purgeAt: 1024, tidyAt: 1024, retired: map[uint64][][32]byte{}, flights: map[[32]byte]*flight{},
 		recent: map[change]struct{}{}, wake: make(chan struct{}, 1), stop: stop,
 	}
 	d.stat = newCounters(d)

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"runtime"
 	"testing"
+	"time"
 
 	"sluice/proxy/identity"
+	"sluice/supervisor/fleet"
 )
 
 // The bound of bytes is one of memory: what records are taken to need is about
@@ -61,4 +63,33 @@ func TestBytesOfRecords(t *testing.T) {
 func digestOf(text string) (d [32]byte, err error) {
 	_, err = hex.Decode(d[:], []byte(text))
 	return d, err
+}
+
+// TestRetiredForgotten: old digests are remembered as long as their records are,
+// however many there have been.
+func TestRetiredForgotten(t *testing.T) {
+	src := newSource()
+	r := newRig(t, src, func(c *DirectoryConfig, _ *Config) { c.Records = 64 })
+	const keys = 20_000
+	for i := range keys {
+		old, err := digestOf(digest(name(i) + " of before"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := &identity.Key{Token: digest(name(i)), Type: "default"}
+		found := &identity.Resolved{
+			Keys: []*identity.Key{k}, Retired: []*identity.RetiredKey{{Token: hexOf(&old), Active: k.Token, RevokeAt: time.Now().Add(time.Hour)}},
+		}
+		r.dir.mu.Lock()
+		r.dir.apply(found, []*flight{{digest: old}})
+		leads := r.dir.retired[fleet.HashID(k.Token)]
+		n := len(r.dir.retired)
+		r.dir.mu.Unlock()
+		if len(leads) != 1 || leads[0] != old {
+			t.Fatalf("key %d: nothing leads from it to its old digest", i)
+		}
+		if n > 2048 {
+			t.Fatalf("%d old digests are remembered for 64 records", n)
+		}
+	}
 }
