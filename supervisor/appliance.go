@@ -51,6 +51,7 @@ type appliance struct {
 	strays     map[string]int64       // left over by an earlier supervisor → when to kill
 	nextNumber int
 	everReady  bool
+	settled    bool  // the start is over
 	readyAt    int64 // last instant with a READY slot, or the start
 	started    int64
 	lastStep   int64
@@ -314,6 +315,10 @@ func (a *appliance) publish(now int64) {
 	}
 	for r, n := range counts {
 		a.table.Recycled(fleet.Reason(r)).Store(n)
+	}
+	if !a.settled && ready > 0 && a.allSettled() {
+		a.settled = true
+		boot.ForgetStart()
 	}
 	a.tellSystemd(now, state, ready)
 }

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sluice/internal/boot"
 	"sluice/internal/env"
 	"sluice/supervisor/fleet"
 )
@@ -225,7 +224,6 @@ func (a *appliance) tellSystemd(now int64, state fleet.State, ready int) {
 	if !n.ready && ready > 0 && a.allSettled() {
 		n.ready = true
 		n.send("READY=1")
-		boot.ForgetStart()
 	}
 	status := fmt.Sprintf("STATUS=%s, %d of %d slots ready", state, ready, len(a.slots))
 	if a.stop.phase != stopNone {

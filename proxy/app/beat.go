@@ -52,26 +52,37 @@ func (w *worker) beat() {
 	}
 	g := w.table.Generation(w.area)
 	g.Beat.Store(fleet.Now())
-	resident := residentBytes()
-	if g.Ready.Load() != 0 && w.trimmer.due(resident, g.Requests.Load()) { // a start has no time for it
-		resident = w.trimmer.trim(resident)
+	m := memoryNow()
+	if g.Ready.Load() != 0 && w.trimmer.due(m.own, g.Requests.Load()) { // a start has no time for it
+		m = w.trimmer.trim(m)
 	}
-	g.RSS.Store(resident)
+	g.RSS.Store(m.resident)
 }
 
-// residentBytes is the resident set of this process, 0 when it cannot be read.
-func residentBytes() uint64 {
+// memory is what this process has in memory.
+type memory struct {
+	resident uint64 // bytes of all kinds
+	own      uint64 // those that belong to no file and are shared with nobody
+}
+
+// memoryNow reads it (proc(5), statm); zero where it cannot be read.
+func memoryNow() (m memory) {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		return 0
+		return m
 	}
 	fields := bytes.Fields(b)
-	if len(fields) < 2 {
-		return 0
+	if len(fields) < 3 {
+		return m
 	}
 	pages, err := strconv.ParseUint(string(fields[1]), 10, 64)
 	if err != nil {
-		return 0
+		return m
 	}
-	return pages * uint64(os.Getpagesize())
+	shared, err := strconv.ParseUint(string(fields[2]), 10, 64)
+	if err != nil || shared > pages {
+		return m
+	}
+	size := uint64(os.Getpagesize())
+	return memory{resident: pages * size, own: (pages - shared) * size}
 }

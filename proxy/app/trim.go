@@ -10,17 +10,20 @@ import (
 // Limits of trimming: a worker that answers at most trimQuiet requests in the
 // second between two beats has the time for a collection.
 const (
-	trimQuiet = 100
-	trimSlack = 4 << 20 // bytes
-	trimAgain = 5       // looks
+	trimQuiet  = 100
+	trimGrowth = 8 << 20 // bytes beyond a quarter
+	trimSlack  = 4 << 20 // bytes
+	trimAgain  = 5       // looks
 )
 
 // trimmer gives the memory of a burst back when the burst is over. Without it
 // the buffers of the busiest moment stay until the runtime collects by itself,
 // which an idle process does every two minutes, and returns pages at leisure.
-// It belongs to the goroutine that beats.
+// It belongs to the goroutine that beats. What it looks at is the memory of the
+// process's own: code comes back into the resident set as it is used, and that
+// is no burst.
 type trimmer struct {
-	floor    uint64 // resident bytes after the last trim
+	floor    uint64 // bytes after the last trim
 	requests uint64 // answered at the last look
 	again    int    // looks until a second trim; 0 for none
 }
@@ -28,33 +31,35 @@ type trimmer struct {
 // due reports whether a trim is worth its while: the worker is quiet, and has
 // grown by a quarter since the last one. The first look always is: it returns
 // what the start needed.
-func (t *trimmer) due(resident, requests uint64) bool {
+func (t *trimmer) due(own, requests uint64) bool {
 	quiet := requests-t.requests <= trimQuiet
 	t.requests = requests
-	t.floor = min(t.floor, resident)
+	t.floor = min(t.floor, own)
 	if t.again > 0 {
 		t.again--
 	}
-	return quiet && (t.again == 1 || resident > t.floor+t.floor/4+trimSlack)
+	return quiet && (t.floor == 0 || t.again == 1 || own > t.floor+t.floor/4+trimGrowth)
 }
 
 // trim collects, returns what is free to the system, and remembers what is
 // left: growth counts from there. One that gave a lot back is followed by
 // another, because the last of a burst may not have ended yet. Pools let go of
 // what they hold at the second collection only.
-func (t *trimmer) trim(resident uint64) uint64 {
+func (t *trimmer) trim(before memory) (after memory) {
 	runtime.GC()
 	debug.FreeOSMemory()
 	boot.ForgetStart()
-	t.trimmed(resident, residentBytes())
-	return t.floor
+	after = memoryNow()
+	t.trimmed(before.own, after.own)
+	return after
 }
 
-// trimmed notes what a trim has brought.
+// trimmed notes what a trim has brought. The first one is followed by another
+// too: a start goes on for a while behind what serves.
 func (t *trimmer) trimmed(before, after uint64) {
-	t.floor = after
-	t.again = 0
-	if after+trimSlack < before {
+	first := t.floor == 0
+	t.floor, t.again = after, 0
+	if first || after+trimSlack < before {
 		t.again = trimAgain
 	}
 }

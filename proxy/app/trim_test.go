@@ -12,7 +12,11 @@ func TestTrimDue(t *testing.T) {
 		due      bool
 		after    uint64 // resident after the trim
 	}{
-		{"the start", 24 * mb, 0, true, 20 * mb},
+		{"the start", 5 * mb, 0, true, 4 * mb},
+		{"too early for the second", 5 * mb, 0, false, 0},
+		{"still", 5 * mb, 0, false, 0},
+		{"still", 5 * mb, 0, false, 0},
+		{"what the start left behind it", 5 * mb, 0, true, 20 * mb},
 		{"a little growth", 26 * mb, 50, false, 0},
 		{"a burst under way", 200 * mb, 5000, false, 0},
 		{"the burst is over", 200 * mb, 5010, true, 180 * mb},
