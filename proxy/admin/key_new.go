@@ -58,6 +58,9 @@ func (a *API) makeKey(c *Call, service bool) (any, *llm.Error) {
 		if e := a.mayMake(c, tx, asked, k, o); e != nil {
 			return e
 		}
+		if e := a.mayHold(c, k, o.user, o.memberships); e != nil {
+			return e
+		}
 		if e := a.checkReferences(c, tx, k, &identity.Key{}); e != nil {
 			return e
 		}

@@ -213,20 +213,6 @@ func noMember(k *identity.Key) *llm.Error {
 	return badRequest(fmt.Sprintf("User %q is not a member of team %q. Add the user to the team first.", k.UserID, k.TeamID), "user_id")
 }
 
-// mayRoutes refuses to a caller whose key may call some routes alone the secret
-// of a key that may call more.
-func mayRoutes(who *access.Standing, k *identity.Key) *llm.Error {
-	if who.Key == nil || who.Role == identity.RoleProxyAdmin {
-		return nil
-	}
-	own := access.Grant{Routes: who.Key.AllowedRoutes}
-	if (access.Granting{}).Excess(access.Grant{Routes: k.AllowedRoutes}, own) == "" {
-		return nil
-	}
-	return forbidden(fmt.Sprintf("The calling key may call %s alone, so it may not have a key that may call more.",
-		strings.Join(who.Key.AllowedRoutes, ", ")), "allowed_routes")
-}
-
 // mayGrant compares what a key is given with what its owners and the calling
 // key have themselves. asked is the key as the caller wants it, k as it is to be.
 func (a *API) mayGrant(c *Call, tx *store.Tx, asked, k *identity.Key, o *keyOwners, changes []string, t access.Target) *llm.Error {

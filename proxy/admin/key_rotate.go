@@ -94,6 +94,9 @@ func (a *API) rotateKey(c *Call, tx *store.Tx, name, plain string, grace *span) 
 	if e != nil {
 		return nil, nil, e
 	}
+	if e := a.mayHoldAgain(c, tx, k); e != nil {
+		return nil, nil, e
+	}
 	old := k.Token
 	nameKey(k, plain)
 	if e := a.freeToken(c, tx, k.Token); e != nil {

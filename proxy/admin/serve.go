@@ -35,6 +35,9 @@ func (a *API) Serve(ctx context.Context, r *Request) Reply {
 
 // serve is the order of a management call.
 func (a *API) serve(c *Call) (any, *llm.Error) {
+	if !c.Route.Public && (c.Caller == nil || !c.Caller.Known) {
+		return nil, nobody()
+	}
 	if c.Route.Later != "" {
 		return nil, later(c.Route)
 	}
@@ -59,6 +62,14 @@ func (a *API) serve(c *Call) (any, *llm.Error) {
 			". Leave them out, or start without --strict.", c.ignored[0])
 	}
 	return a.handlers[c.Route.Method+" "+c.Route.Path](a, c)
+}
+
+// nobody is the answer to a call that nobody proved to be theirs. The server
+// lets none through; what stands behind it does not rely on that.
+func nobody() *llm.Error {
+	return &llm.Error{
+		Kind: llm.KindAuth, Type: "auth_error", Param: "None", Message: "Authentication Error, No api key passed in.",
+	}
 }
 
 // mayCall refuses a caller whom no column of the route's actions ever allows.

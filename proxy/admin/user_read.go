@@ -68,7 +68,13 @@ func (a *API) userInfo(c *Call) (any, *llm.Error) {
 		return nil, userMissing(id)
 	}
 	out := userInfo{ID: id, Keys: []keyListedPlain{}, Teams: []teamRow{}}
-	keys, e := listed[identity.Key](a, c, "page_size", []store.Cond{store.Eq("user_id", id)}, store.Query{Order: "created_at", Desc: true})
+	// A user may have keys and teams in other organizations than the caller's.
+	seen, e := c.Reach(access.KeyInfo)
+	if e != nil {
+		return nil, e
+	}
+	of := append(keysWithin(seen), store.Eq("user_id", id))
+	keys, e := listed[identity.Key](a, c, "page_size", of, store.Query{Order: "created_at", Desc: true})
 	if e != nil {
 		return nil, e
 	}
@@ -89,7 +95,11 @@ func (a *API) userInfo(c *Call) (any, *llm.Error) {
 		return nil, a.failed(err)
 	}
 	for _, t := range teams {
-		out.Teams = append(out.Teams, who.row(t))
+		if ok, e := c.Allowed(access.TeamInfo, teamTarget(t)); e != nil {
+			return nil, e
+		} else if ok {
+			out.Teams = append(out.Teams, who.row(t))
+		}
 	}
 	if u != nil {
 		out.User = &userRow{userFields: newUserFields(u, ids)}
