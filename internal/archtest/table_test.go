@@ -34,7 +34,7 @@ var mayImport = map[string]string{
 	"proxy/admin": "proxy/llm proxy/identity proxy/access proxy/auth proxy/store proxy/money proxy/seal proxy/price " +
 		"proxy/jsonscan",
 	"proxy/price": "proxy/money",
-	"proxy/route":    "proxy/llm",
+	"proxy/route": "proxy/llm",
 	"proxy/gateway": "proxy/llm proxy/auth proxy/identity proxy/access proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
 		"supervisor/fleet",
 	"proxy/server": "proxy/gateway proxy/admin proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
@@ -53,7 +53,8 @@ var mayImport = map[string]string{
 	"internal/archtest":        "",
 	"internal/fakeprovider":    "",
 	"internal/redistest":       "internal/env",
-	"internal/postgres/pgtest": "migrator/migrate internal/postgres internal/env",
+	"internal/postgres/pgtest": "internal/env",
+	"internal/dbtest":          "migrator/migrate migrator/schema internal/postgres internal/postgres/pgtest",
 	"internal/e2e": "supervisor/fleet internal/fakeprovider internal/postgres/pgtest internal/redistest " +
 		"benchmarks/loadgen",
 
@@ -72,6 +73,6 @@ var (
 
 	testSupport = []string{
 		"internal/archtest", "internal/e2e", "internal/fakeprovider",
-		"internal/postgres/pgtest", "internal/redistest",
+		"internal/postgres/pgtest", "internal/redistest", "internal/dbtest",
 	}
 )

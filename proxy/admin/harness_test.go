@@ -267,11 +267,14 @@ func (w *world) changes() int64 {
 	return n
 }
 
+// theRoutes is the table, made once.
+var theRoutes = sync.OnceValue(access.Routes)
+
 // routeOf finds the row of the table for a call: a literal beats a pattern.
 func routeOf(method, path string) (*access.Route, map[string]string) {
 	var found *access.Route
 	var params map[string]string
-	for _, r := range access.Routes() {
+	for _, r := range theRoutes() {
 		if r.Method != method {
 			continue
 		}

@@ -4,15 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"sluice/internal/dbtest"
 	"sluice/internal/env"
-	"sluice/internal/postgres"
-	"sluice/internal/postgres/pgtest"
-	"sluice/migrator/migrate"
 	"sluice/proxy/identity"
 	"sluice/proxy/seal"
 	"sluice/proxy/store"
@@ -21,10 +18,7 @@ import (
 // both runs a test on an empty, migrated database of either kind.
 func both(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	t.Helper()
-	run := func(t *testing.T, c store.Config, target migrate.Target) {
-		if _, err := migrate.Up(t.Context(), target, migrate.Options{}); err != nil {
-			t.Fatal(err)
-		}
+	run := func(t *testing.T, c store.Config) {
 		s, err := store.Open(c)
 		if err != nil {
 			t.Fatal(err)
@@ -33,15 +27,10 @@ func both(t *testing.T, test func(t *testing.T, s *store.Store)) {
 		test(t, s)
 	}
 	t.Run("postgres", func(t *testing.T) {
-		source, err := postgres.ParseURL(pgtest.Database(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		run(t, store.Config{Postgres: source}, migrate.Target{Postgres: source})
+		run(t, store.Config{Postgres: dbtest.Postgres(t)})
 	})
 	t.Run("sqlite", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "sluice.db")
-		run(t, store.Config{SQLite: path}, migrate.Target{SQLite: path})
+		run(t, store.Config{SQLite: dbtest.SQLite(t)})
 	})
 }
 

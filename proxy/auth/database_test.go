@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/internal/dbtest"
 	"sluice/internal/postgres"
 	"sluice/internal/postgres/pgtest"
 	"sluice/migrator/migrate"
@@ -82,13 +83,9 @@ func target(t testing.TB, url string) store.Config {
 
 // both runs a test on either kind of database.
 func both(t *testing.T, test func(t *testing.T, c store.Config)) {
-	t.Run("postgres", func(t *testing.T) { test(t, target(t, pgtest.Database(t))) })
+	t.Run("postgres", func(t *testing.T) { test(t, store.Config{Postgres: dbtest.Postgres(t)}) })
 	t.Run("sqlite", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "sluice.db")
-		if _, err := migrate.Up(t.Context(), migrate.Target{SQLite: path}, migrate.Options{}); err != nil {
-			t.Fatal(err)
-		}
-		test(t, store.Config{SQLite: path})
+		test(t, store.Config{SQLite: dbtest.SQLite(t)})
 	})
 }
 

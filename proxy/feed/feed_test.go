@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/internal/dbtest"
 	"sluice/internal/postgres"
 	"sluice/internal/postgres/pgtest"
 	"sluice/migrator/migrate"
@@ -174,7 +174,7 @@ func TestTwoHosts(t *testing.T) {
 // TestNothingMissed: many writers on two hosts, whose transactions take their
 // time; a third host sees each change.
 func TestNothingMissed(t *testing.T) {
-	source := migrated(t, pgtest.Database(t))
+	source := dbtest.Postgres(t)
 	a := newHost(t, store.Config{Postgres: source, Pool: 20}, 1, false)
 	b := newHost(t, store.Config{Postgres: source, Pool: 20}, 1, false)
 	c := newHost(t, store.Config{Postgres: source}, 3, false)
@@ -261,7 +261,7 @@ func TestOutage(t *testing.T) {
 
 // TestIdle: however many workers there are, a host asks twice a second.
 func TestIdle(t *testing.T) {
-	h := newHost(t, store.Config{Postgres: migrated(t, pgtest.Database(t))}, 6, false)
+	h := newHost(t, store.Config{Postgres: dbtest.Postgres(t)}, 6, false)
 	h.settle()
 	before := h.deaf.asked.Load()
 	time.Sleep(3 * time.Second)
@@ -273,7 +273,7 @@ func TestIdle(t *testing.T) {
 // TestDeadClaimer: who died with the claim delays the next poll by a second at
 // most, and what it had not told is told.
 func TestDeadClaimer(t *testing.T) {
-	source := migrated(t, pgtest.Database(t))
+	source := dbtest.Postgres(t)
 	a := newHost(t, store.Config{Postgres: source}, 1, false)
 	b := newHost(t, store.Config{Postgres: source}, 1, false)
 	a.settle()
@@ -286,10 +286,7 @@ func TestDeadClaimer(t *testing.T) {
 // TestCommitted: a change of the host itself is not polled again, one that its
 // writer did not live to tell is.
 func TestCommitted(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sluice.db")
-	if _, err := migrate.Up(t.Context(), migrate.Target{SQLite: path}, migrate.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	path := dbtest.SQLite(t)
 	h := newHost(t, store.Config{SQLite: path}, 2, true)
 	h.settle()
 	h.tag("a")
@@ -334,10 +331,7 @@ func (c counter) Write(b []byte) (int, error) { c.n.Add(1); return len(b), nil }
 // TestRecall: who remembers things of an earlier life is told what has changed
 // since, however long that is ago.
 func TestRecall(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sluice.db")
-	if _, err := migrate.Up(t.Context(), migrate.Target{SQLite: path}, migrate.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	path := dbtest.SQLite(t)
 	s, err := store.Open(store.Config{SQLite: path})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"sluice/internal/dbtest"
 	"sluice/internal/postgres/pgtest"
 	"sluice/proxy/identity"
 	"sluice/proxy/money"
@@ -93,7 +94,7 @@ func TestAtomic(t *testing.T) {
 // TestCounters counts, as the ledger does, between the reading of an object and
 // its writing. On SQLite a change has the file for itself.
 func TestCounters(t *testing.T) {
-	url := migrated(t, pgtest.Database(t))
+	url := dbtest.PostgresURL(t)
 	s := openAt(t, url, store.Config{})
 	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	insert(t, s, &identity.Key{Token: "k", Spend: money.Dollar})
@@ -141,7 +142,7 @@ func TestCounters(t *testing.T) {
 
 // TestCommitted is told once of each commit, and of nothing else.
 func TestCommitted(t *testing.T) {
-	url := migrated(t, pgtest.Database(t))
+	url := dbtest.PostgresURL(t)
 	var calls, told atomic.Int64
 	s := openAt(t, url, store.Config{Committed: func(c []store.Changed) { calls.Add(1); told.Add(int64(len(c))) }})
 	var wg sync.WaitGroup
@@ -235,7 +236,7 @@ func write(t *testing.T, stores []*store.Store, writers, each int) (*sync.WaitGr
 // taken without the lock fail the same test.
 func TestFeed(t *testing.T) {
 	run := func(t *testing.T, unlock bool) (missed, wrong int) {
-		url := migrated(t, pgtest.Database(t))
+		url := dbtest.PostgresURL(t)
 		var stores []*store.Store
 		numbers := openAt(t, url, store.Config{})
 		for range 4 {
@@ -276,7 +277,7 @@ func TestFeed(t *testing.T) {
 // TestKilledBackends ends the server processes of writers at random moments:
 // what was said to be written is there, whole, and nothing else is half there.
 func TestKilledBackends(t *testing.T) {
-	url := migrated(t, pgtest.Database(t))
+	url := dbtest.PostgresURL(t)
 	s := openAt(t, url, store.Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
@@ -324,7 +325,7 @@ func TestKilledBackends(t *testing.T) {
 // TestStoppedProcess has one that holds the change head and does nothing more:
 // the server takes it back.
 func TestStoppedProcess(t *testing.T) {
-	url := migrated(t, pgtest.Database(t))
+	url := dbtest.PostgresURL(t)
 	stopped := store.Config{}
 	stopped.Options.IdleInTransaction = 300 * time.Millisecond
 	slow := openAt(t, url, stopped)

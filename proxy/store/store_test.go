@@ -4,13 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"slices"
 	"testing"
 
-	"sluice/internal/postgres"
-	"sluice/internal/postgres/pgtest"
-	"sluice/migrator/migrate"
+	"sluice/internal/dbtest"
 	"sluice/proxy/identity"
 	"sluice/proxy/money"
 	"sluice/proxy/store"
@@ -29,22 +26,11 @@ func both(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	}
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		source, err := postgres.ParseURL(pgtest.Database(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := migrate.Up(t.Context(), migrate.Target{Postgres: source}, migrate.Options{}); err != nil {
-			t.Fatal(err)
-		}
-		open(t, store.Config{Postgres: source})
+		open(t, store.Config{Postgres: dbtest.Postgres(t)})
 	})
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
-		path := filepath.Join(t.TempDir(), "sluice.db")
-		if _, err := migrate.Up(t.Context(), migrate.Target{SQLite: path}, migrate.Options{}); err != nil {
-			t.Fatal(err)
-		}
-		open(t, store.Config{SQLite: path})
+		open(t, store.Config{SQLite: dbtest.SQLite(t)})
 	})
 }
 
