@@ -116,6 +116,13 @@ func (g *gate) after() (wait time.Duration, long bool) {
 	return max(g.next.Sub(g.now()), time.Millisecond), g.failures > 0 && g.now().Sub(g.since) > blip
 }
 
+// reached ends the pause: somebody else has just reached the server.
+func (g *gate) reached() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.next, g.failures = time.Time{}, 0
+}
+
 // failure is the error of the last attempt, nil after a good one.
 func (g *gate) failure() error {
 	g.mu.Lock()

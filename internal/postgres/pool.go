@@ -76,6 +76,10 @@ func NewPool(s *Source, c PoolConfig) (*Pool, error) {
 // Close closes all connections; it waits for those in use.
 func (p *Pool) Close() { p.pool.Close() }
 
+// Reached tells the pool that the server answers others: the next one who wants
+// a connection need not wait for the end of a pause.
+func (p *Pool) Reached() { p.gate.reached() }
+
 // Bouncer is true when a pooler in transaction mode stands in between: the URL
 // says so, or it was noticed.
 func (p *Pool) Bouncer() bool { return p.source.Bouncer || p.gate.isPlain() }

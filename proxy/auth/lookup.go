@@ -59,9 +59,18 @@ func (d *Directory) join(digest *[32]byte, r *record) (*flight, *llm.Error) {
 
 // failing reports whether the database does not answer, so that nobody should
 // wait for it. A process that has never heard from it believes what the host
-// has seen.
+// has seen, and one that has not heard from it lately that another one has.
 func (d *Directory) failing() bool {
-	return d.failures.Load() >= 2 || !d.answers.Load() && fleet.Dependency(d.head.Database.Load()) == fleet.DependencyDown
+	if d.failures.Load() >= 2 {
+		return !d.heard()
+	}
+	return !d.answers.Load() && fleet.Dependency(d.head.Database.Load()) == fleet.DependencyDown
+}
+
+// heard reports whether the database has answered another process of the host
+// since it last failed this one.
+func (d *Directory) heard() bool {
+	return d.failures.Load() > 0 && d.head.IdentityContact.Load() > d.failedAt.Load()
 }
 
 // bestFor is the key to read where a record is not ready: where only an object
@@ -220,6 +229,10 @@ func (d *Directory) look(ctx context.Context) {
 			}
 			continue
 		}
+		if d.heard() {
+			p.not, p.back = time.Time{}, 0
+			d.c.Source.Reached()
+		}
 		if wait := p.next(time.Now(), waited || customers); wait > 0 {
 			d.pause(ctx, wait) // less, if somebody comes who is waiting
 			continue
@@ -313,6 +326,7 @@ func (d *Directory) answered(ctx context.Context, err error) {
 		return // a stop is no failure
 	}
 	d.stat.failures.Inc()
+	d.failedAt.Store(fleet.Now())
 	if d.failures.Add(1) == 2 {
 		d.log.Error("keys cannot be checked, known ones are served", slog.String("error", err.Error()))
 	}

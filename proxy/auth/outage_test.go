@@ -91,3 +91,24 @@ func TestBlockedCustomersAreRemembered(t *testing.T) {
 		return r.MayServe([]byte("c-blocked")) == nil && r.MayServe([]byte("c-good")) != nil
 	})
 }
+
+// When the database is back everything may have changed. Who has not noticed
+// yet hears it from the host, and refuses nobody meanwhile.
+func TestBackIsHeardOfFromOthers(t *testing.T) {
+	src := newSource()
+	src.key("sk-known-good", nil)
+	r := newRig(t, src, nil)
+	r.good("sk-known-good")
+	src.fails(errAway)
+	for i := range 200 {
+		r.refused(name(i), 503, "db_unavailable")
+		time.Sleep(5 * time.Millisecond)
+	}
+	src.fails(nil)
+	r.dir.Contact() // another process has had an answer, and tells
+	r.dir.PublishAll()
+	r.good("sk-known-good")
+	if src.reached.Load() == 0 {
+		t.Error("the source was not told that the database answers again")
+	}
+}

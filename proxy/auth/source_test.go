@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ type source struct {
 	digests int
 	largest int
 	at      []time.Time
+	reached atomic.Int64
 }
 
 func (s *source) Resolve(ctx context.Context, digests []string) (*identity.Resolved, error) {
@@ -94,6 +96,8 @@ func copies[T any](list []*T) []*T {
 	}
 	return out
 }
+
+func (s *source) Reached() { s.reached.Add(1) }
 
 func (s *source) BlockedCustomers(context.Context) ([]string, error) {
 	s.mu.Lock()

@@ -41,6 +41,8 @@ func (k *keyring) Resolve(_ context.Context, digests []string) (*identity.Resolv
 	return out, nil
 }
 
+func (k *keyring) Reached() {}
+
 func (k *keyring) BlockedCustomers(context.Context) ([]string, error) {
 	return []string{"c-blocked", `c"quoted`}, nil
 }

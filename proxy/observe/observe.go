@@ -21,6 +21,7 @@ const (
 	every   = time.Duration(fleet.ObservationFresh)
 	patient = 2 * time.Second // for one answer of a dependency
 	keep    = 10 * time.Second
+	fresh   = 5 * time.Second // an observation counts for so long for who was not there
 )
 
 // Config says what there is to observe.
@@ -172,9 +173,12 @@ var ErrAway = errors.New("the database is away")
 
 // WaitSchema returns nil when the schema is one that this release can work
 // with; newer ones are. It waits while the database answers with an older one,
-// until ctx ends, and returns ErrAway at once when it does not answer: whether
-// to serve without it is the caller's decision.
+// until ctx ends, and returns ErrAway at once when it does not answer, or was
+// just seen not to: whether to serve without it is the caller's decision.
 func (o *Observer) WaitSchema(ctx context.Context) error {
+	if h := o.table.Header(); fleet.Dependency(h.Database.Load()) == fleet.DependencyDown && fleet.Since(h.ObservedAt.Load()) < fresh {
+		return fmt.Errorf("%w: this host has just seen it", ErrAway)
+	}
 	told := false
 	for {
 		version, state := o.db.look(ctx)

@@ -55,6 +55,8 @@ func openPostgres(c Config) (*server, error) {
 
 func (s *server) close() { s.pool.Close() }
 
+func (s *server) reached() { s.pool.Reached() }
+
 func (s *server) dialect() dialect { return dialect{} }
 
 // reads runs what only reads, and once more where the connection turns out to be

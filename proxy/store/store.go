@@ -85,6 +85,10 @@ func Open(c Config) (*Store, error) {
 // Close ends all connections.
 func (s *Store) Close() { s.db.close() }
 
+// Reached tells the store that the database answers others of this host: what is
+// asked next is not held back because of an earlier failure.
+func (s *Store) Reached() { s.db.reached() }
+
 // Ping asks the database for an answer.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.db.query(ctx, "SELECT 1", nil, func(scan func(...any) error) error {
@@ -130,6 +134,8 @@ type database interface {
 	// listen calls notify when it has begun to listen and after every change of
 	// any process. It returns when the connection breaks or ctx ends.
 	listen(ctx context.Context, notify func()) error
+	// reached ends a pause after failed attempts to connect.
+	reached()
 	close()
 }
 
