@@ -45,6 +45,7 @@ type answer struct {
 // to the API's configuration may be given.
 func each(t *testing.T, test func(w *world), with ...func(c *Config)) {
 	t.Helper()
+	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		test(newWorld(t, store.Config{Postgres: dbtest.Postgres(t)}, with))
