@@ -16,9 +16,11 @@ import (
 	"strings"
 )
 
-//go:generate go run generate.go -from model_prices.json -source "model prices and limits of LiteLLM 1.106.2" -date 2026-11-21
-
-// table is: the magic, the lengths of what follows (about, places, blocks), about
+// table is made by generate.go from a file that is not kept here, for instance
+//
+//	go run generate.go -from model_prices.json -source "model prices and limits of LiteLLM 1.106.2" -date 2026-11-21
+//
+// It is: the magic, the lengths of what follows (about, places, blocks), about
 // as JSON, the places (hash of the name in small letters, number of the block)
 // in the order of the hashes, where each block begins and the last one ends, the
 // blocks. Numbers are big-endian. A block is deflated lines of name, tab, JSON.
