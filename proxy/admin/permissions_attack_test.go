@@ -64,8 +64,11 @@ func TestNoKeyOfOneAbove(t *testing.T) {
 		more := p.key("more", func(k *identity.Key) {
 			k.UserID, k.TeamID, k.AllowedRoutes = "u-x", "t1", []string{"management_routes"}
 		})
-		p.refusals("ta", [3]any{"POST /key/regenerate", M{"key": more}, 403}, [3]any{"POST /key/generate",
-			M{"team_id": "t1", "user_id": "u-x", "key_type": "read_only"}, 403})
+		p.refusals("ta", [3]any{"POST /key/regenerate", M{"key": more}, 403}, [3]any{
+			"POST /key/generate",
+			M{"team_id": "t1", "user_id": "u-x", "key_type": "read_only"},
+			403,
+		})
 		// One's own keys stay what they are.
 		mine := p.ok("ta", "POST", "/key/generate", M{"team_id": "t1"})
 		if routes := mine["allowed_routes"].([]any); len(routes) > 0 {
