@@ -49,6 +49,9 @@ is missing (404), except where LiteLLM says 403 and its clients know it.
 What one gives is never more than one has: models, routes, budget, limits and end of a key, a team or a member lie within those of
 whoever gives them, unless that is a proxy admin. An empty list of models stands for all, so clearing one is giving everything.
 
+What a user, a team, a project and an organization may use bounds their keys; the routes and the end of the calling key bound the keys
+that are made or regenerated with it.
+
 A key that one makes or regenerates for another user acts as that user, and one holds its secret. So it calls models alone
 (` + "`key_type`" + ` llm_api), whatever was asked, unless a proxy admin made it; and nobody else makes or regenerates a key of a proxy admin or an
 admin viewer, or a key without a team for a user of other organizations.

@@ -61,6 +61,9 @@ func (a *API) makeKey(c *Call, service bool) (any, *llm.Error) {
 		if e := a.mayHold(c, k, o.user, o.memberships); e != nil {
 			return e
 		}
+		if e := a.endWithin(c, k); e != nil {
+			return e
+		}
 		if e := a.checkReferences(c, tx, k, &identity.Key{}); e != nil {
 			return e
 		}

@@ -213,8 +213,9 @@ func noMember(k *identity.Key) *llm.Error {
 	return badRequest(fmt.Sprintf("User %q is not a member of team %q. Add the user to the team first.", k.UserID, k.TeamID), "user_id")
 }
 
-// mayGrant compares what a key is given with what its owners and the calling
-// key have themselves. asked is the key as the caller wants it, k as it is to be.
+// mayGrant compares what a key is given with what its owners have themselves,
+// and with the end of the calling key. asked is the key as the caller wants it,
+// k as it is to be.
 func (a *API) mayGrant(c *Call, tx *store.Tx, asked, k *identity.Key, o *keyOwners, changes []string, t access.Target) *llm.Error {
 	who, e := c.Standing()
 	if e != nil {
@@ -228,6 +229,9 @@ func (a *API) mayGrant(c *Call, tx *store.Tx, asked, k *identity.Key, o *keyOwne
 	if k.OrganizationID != "" && slices.Contains(changes, "organization_id") && who.Organizations[k.OrganizationID] == "" &&
 		(o.team == nil || o.team.OrganizationID != k.OrganizationID) {
 		return forbidden(fmt.Sprintf("You are not a member of organization %q, so you may not give it keys.", k.OrganizationID), "organization_id")
+	}
+	if end, e := c.ownEnd(); e != nil || slices.Contains(changes, "expires") && outlives(asked, end) {
+		return either(e, tooLong(end))
 	}
 	bounds, e := a.keyBounds(c, tx, o)
 	if e != nil {

@@ -97,6 +97,9 @@ func (a *API) rotateKey(c *Call, tx *store.Tx, name, plain string, grace *span) 
 	if e := a.mayHoldAgain(c, tx, k); e != nil {
 		return nil, nil, e
 	}
+	if end, e := c.ownEnd(); e != nil || outlives(k, end) && !target.Self {
+		return nil, nil, either(e, tooLong(end))
+	}
 	old := k.Token
 	nameKey(k, plain)
 	if e := a.freeToken(c, tx, k.Token); e != nil {

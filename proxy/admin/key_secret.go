@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/proxy/access"
 	"sluice/proxy/identity"
@@ -91,4 +92,36 @@ func mayRoutes(who *access.Standing, k *identity.Key) *llm.Error {
 		return nil
 	}
 	return forbidden(fmt.Sprintf("The calling key may call %s alone, so it may not have a key that may call more.", strings.Join(own, ", ")), "allowed_routes")
+}
+
+// endWithin keeps a new key from outliving the key that makes it: one that was
+// given for a day is worth no more than a day. Where the body says nothing the
+// new key ends with it.
+func (a *API) endWithin(c *Call, k *identity.Key) *llm.Error {
+	end, e := c.ownEnd()
+	if e != nil || !outlives(k, end) {
+		return e
+	}
+	if c.Body.Given("duration") {
+		return tooLong(end)
+	}
+	k.Expires = end
+	return nil
+}
+
+// ownEnd is when the calling key ends; nil for never, and for proxy admins.
+func (c *Call) ownEnd() (*time.Time, *llm.Error) {
+	who, e := c.Standing()
+	if e != nil || who.Key == nil || who.Role == identity.RoleProxyAdmin {
+		return nil, e
+	}
+	return who.Key.Expires, nil
+}
+
+func outlives(k *identity.Key, end *time.Time) bool {
+	return end != nil && (k.Expires == nil || k.Expires.After(*end))
+}
+
+func tooLong(end *time.Time) *llm.Error {
+	return forbidden(fmt.Sprintf("The calling key ends at %s, so it may not have a key that is good for longer.", end.UTC().Format(time.RFC3339)), "duration")
 }
