@@ -17,8 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"sluice/internal/postgres/pgtest"
 )
 
@@ -193,19 +191,7 @@ func (o *outage) normal(since time.Time, within time.Duration) time.Duration {
 // nothingHalfWritten compares what was answered with what is in the database.
 func (o *outage) nothingHalfWritten() {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, o.url)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	count := func(text string, aliases []string) (n int) {
-		if err := conn.QueryRow(ctx, text, aliases).Scan(&n); err != nil {
-			o.t.Fatal(err)
-		}
-		return n
-	}
+	count := func(text string, aliases []string) int { return pgtest.Number(o.t, o.url, text, aliases) }
 	const keys = "SELECT count(*) FROM sluice.keys WHERE key_alias = ANY($1)"
 	const audited = "SELECT count(*) FROM sluice.changes c JOIN sluice.keys k ON c.object_id = k.token WHERE k.key_alias = ANY($1)"
 	if n := count(keys, o.refused); n != 0 {

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -14,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"sluice/internal/postgres/pgtest"
 	"sluice/supervisor/fleet"
@@ -187,18 +184,9 @@ func journaled(t *testing.T, a *Appliance, key string, served int) {
 // attributable checks that the journal's digests are those of the database.
 func attributable(t *testing.T, url string, a *Appliance) {
 	t.Helper()
-	conn, err := pgx.Connect(context.Background(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
 	known := 0
 	for digest := range journal(t, a) {
-		var n int
-		if err := conn.QueryRow(context.Background(), "SELECT count(*) FROM sluice.keys WHERE token = $1", digest).Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		known += n
+		known += pgtest.Number(t, url, "SELECT count(*) FROM sluice.keys WHERE token = $1", digest)
 	}
 	if known != 1 {
 		t.Errorf("%d of the journal's keys are in the database", known)
