@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"time"
 
 	"sluice/proxy/access"
 	"sluice/proxy/auth"
@@ -104,11 +105,8 @@ func standing(c *Call, r store.Reader) (*access.Standing, error) {
 	if err != nil {
 		return nil, err
 	}
-	if key.Blocked {
-		return nil, &llm.Error{
-			Kind: llm.KindAuth, Type: "auth_error", Param: "None",
-			Message: "Authentication Error, Key is blocked. Update via `/key/unblock` if you're an admin.",
-		}
+	if err := usable(c, r, key); err != nil {
+		return nil, err
 	}
 	s.Key = key
 	if key.UserID == "" {
@@ -121,9 +119,50 @@ func standing(c *Call, r store.Reader) (*access.Standing, error) {
 	if err != nil {
 		return nil, err
 	}
+	if user.Blocked {
+		return nil, blockedOwner(user)
+	}
 	s.UserID = user.ID
 	s.Role, _ = identity.RoleNamed(user.Role)
 	return s, places(c, r, s)
+}
+
+// usable refuses a key that was blocked or has ended since it was looked up, or
+// whose team or project was blocked.
+func usable(c *Call, r store.Reader, key *identity.Key) error {
+	if key.Blocked {
+		return refusedKey("auth_error", "Authentication Error, Key is blocked. Update via `/key/unblock` if you're an admin.")
+	}
+	if key.Expires != nil && !key.Expires.After(c.Now) {
+		return refusedKey("expired_key", "Authentication Error - Expired Key. Key Expiry time "+key.Expires.UTC().Format(time.RFC3339))
+	}
+	if key.TeamID != "" {
+		team, err := store.Get[identity.Team](c.Ctx, r, key.TeamID)
+		if err == nil && team.Blocked {
+			return blockedOwner(team)
+		}
+		if err != nil && !missing(err) {
+			return err
+		}
+	}
+	if key.ProjectID != "" {
+		project, err := store.Get[identity.Project](c.Ctx, r, key.ProjectID)
+		if err == nil && project.Blocked {
+			return blockedOwner(project)
+		}
+		if err != nil && !missing(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func blockedOwner(o identity.Object) *llm.Error {
+	return refusedKey("auth_error", "Authentication Error, the "+o.Kind().String()+" of this key is blocked.")
+}
+
+func refusedKey(typ, message string) *llm.Error {
+	return &llm.Error{Kind: llm.KindAuth, Type: typ, Param: "None", Message: message}
 }
 
 // gone is the refusal of a key that was deleted a moment ago.
