@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,6 +28,10 @@ type contender struct {
 	files   func(*place) map[string]string
 	command func(*place) []string // nil: the upstream itself
 	env     func(*place) []string // added to a minimal environment
+
+	// virtual makes the key that the load is sent with, once the contender
+	// answers; nil: the master key.
+	virtual func(context.Context, *process) (string, error)
 }
 
 // contenders in the order of the table.
@@ -42,6 +47,7 @@ var contenders = []contender{
 		return []string{filepath.Join(p.dir, "..", "bareproxy"), "--addr", p.addr, "--upstream", p.upstream}
 	}},
 	sluice("sluice", 0),
+	withVirtualKey(sluice("sluice-key", 0)),
 	sluice("sluice-1", 1),
 }
 

@@ -102,7 +102,7 @@ func streamSpec(o *options, p *process, n int, model, script string) loadgen.Spe
 		path = "/v1/chat/completions"
 	}
 	return loadgen.Spec{
-		Addr: p.addr, Key: masterKey, Path: path, Model: p.model(model), Duration: time.Millisecond * time.Duration(50+n/10),
+		Addr: p.addr, Key: p.key, Path: path, Model: p.model(model), Duration: time.Millisecond * time.Duration(50+n/10),
 		Timeout: time.Duration(o.seconds*float64(time.Second)) + time.Minute,
 		Classes: []loadgen.Class{{Name: "streams", Conns: n, Stream: true}},
 	}
@@ -113,7 +113,7 @@ func lua(p *process) string {
 	return `wrk.method = "POST"
 wrk.path = "/v1/chat/completions"
 wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer ` + masterKey + `"
+wrk.headers["Authorization"] = "Bearer ` + p.key + `"
 wrk.body = [==[` + chat(p.model("bench"), "") + `]==]
 function done(summary, latency, requests)
   local e = summary.errors

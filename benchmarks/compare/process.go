@@ -20,6 +20,7 @@ type process struct {
 	contender
 
 	addr string
+	key  string // what the load is sent with
 	dir  string
 	cmd  *exec.Cmd // nil for direct
 	log  string
@@ -29,7 +30,7 @@ type process struct {
 // launch starts a contender and waits until it answers. The upstream is a
 // contender too, the first.
 func launch(ctx context.Context, dir string, c contender, o *options) (*process, error) {
-	p := &process{contender: c, dir: filepath.Join(dir, c.name), done: make(chan struct{})}
+	p := &process{contender: c, key: masterKey, dir: filepath.Join(dir, c.name), done: make(chan struct{})}
 	if c.command == nil {
 		p.addr = o.upstream
 		return p, nil
@@ -77,7 +78,11 @@ func launch(ctx context.Context, dir string, c contender, o *options) (*process,
 		_ = p.cmd.Wait()
 		close(p.done)
 	}()
-	if err := p.ready(ctx); err != nil {
+	err = p.ready(ctx)
+	if err == nil && c.virtual != nil {
+		p.key, err = c.virtual(ctx, p)
+	}
+	if err != nil {
 		p.stop()
 		return nil, err
 	}
