@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,6 +24,9 @@ const (
 	// the right one is left by itself.
 	lifetime = 5 * time.Minute
 	jitter   = time.Minute
+
+	suspectEvery  = 5 * time.Second
+	closePatience = time.Second
 )
 
 // Pool is a set of connections. It makes them when they are needed, one at a
@@ -32,6 +36,8 @@ type Pool struct {
 	config PoolConfig
 	pool   *pgxpool.Pool
 	gate   *gate
+
+	suspected atomic.Int64 // when connections were last given up because one did not answer, Unix nanoseconds
 }
 
 // NewPool makes a pool. It connects to nothing yet.
@@ -73,8 +79,21 @@ func NewPool(s *Source, c PoolConfig) (*Pool, error) {
 	return p, nil
 }
 
-// Close closes all connections; it waits for those in use.
-func (p *Pool) Close() { p.pool.Close() }
+// Close closes all connections; it waits for those in use, for a moment: one
+// whose server does not answer would take many seconds to say goodbye.
+func (p *Pool) Close() {
+	closed := make(chan struct{})
+	go func() { // ends when the last connection does
+		p.pool.Close()
+		close(closed)
+	}()
+	t := time.NewTimer(closePatience)
+	defer t.Stop()
+	select {
+	case <-closed:
+	case <-t.C:
+	}
+}
 
 // Reached tells the pool that the server answers others: the next one who wants
 // a connection need not wait for the end of a pause.
@@ -96,6 +115,9 @@ func (p *Pool) Take(ctx context.Context) (*pgxpool.Conn, error) {
 			return conn, nil
 		}
 		if within.Err() != nil {
+			if int(p.pool.Stat().AcquiredConns()) < p.config.Limit && p.gate.failure() == nil {
+				p.suspect() // nobody was in the way but connections that do not answer
+			}
 			return nil, p.late(ctx, err)
 		}
 		pause, long := p.gate.after()
@@ -150,8 +172,20 @@ func (p *Pool) Note(err error) error {
 		}
 	} else if Again(err) {
 		p.pool.Reset()
+	} else if errors.Is(err, context.DeadlineExceeded) {
+		p.suspect()
 	}
 	return err
+}
+
+// suspect gives up all idle connections after one that did not answer in time:
+// where packets are lost they hang alike, and each would cost somebody a
+// deadline. The server may be only slow, so it is not done often.
+func (p *Pool) suspect() {
+	last, now := p.suspected.Load(), time.Now().UnixNano()
+	if now-last > int64(suspectEvery) && p.suspected.CompareAndSwap(last, now) {
+		p.pool.Reset()
+	}
 }
 
 // Again is true for an error of a query that only reads and that may well
