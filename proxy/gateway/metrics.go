@@ -18,12 +18,14 @@ var buckets = []float64{
 	15, 20, 25, 30, 60, 120, 180, 240, 300,
 }
 
-// maxSeries bounds the sets of labels; further ones share one.
-const maxSeries = 4096
-
-// maxCallers bounds the callers that failures are counted for by name; further
-// ones share one.
-const maxCallers = 2048
+// Bounds of what is told apart; what is beyond them shares one name. A scrape
+// of a full worker stays below 10 MB: each histogram is 38 lines, and a set of
+// labels has five.
+const (
+	maxSeries  = 1024 // sets of labels
+	maxCallers = 2048 // callers that failures are counted for
+	maxTimed   = 64   // callers with histograms of their own
+)
 
 // Metrics counts exchanges for the life of a process, over all generations of
 // the configuration. Names and labels are LiteLLM's; label values are bounded:
@@ -35,6 +37,7 @@ type Metrics struct {
 	mu      sync.Mutex                            // guards making series, and states
 	states  map[string]*health                    // by labels
 	callers map[string]struct{}                   // hashes of the keys that failures are counted for
+	timed   map[who]struct{}                      // callers with histograms of their own
 	series  atomic.Pointer[map[seriesKey]*series] // copied when one is added
 }
 
@@ -95,7 +98,7 @@ func NewMetrics(bounds []float64) *Metrics {
 	if bounds == nil {
 		bounds = buckets
 	}
-	m := &Metrics{set: metrics.NewSet(), buckets: bounds, states: map[string]*health{}, callers: map[string]struct{}{}}
+	m := &Metrics{set: metrics.NewSet(), buckets: bounds, states: map[string]*health{}, callers: map[string]struct{}{}, timed: map[who]struct{}{}}
 	m.series.Store(&map[seriesKey]*series{})
 	return m
 }
@@ -125,6 +128,16 @@ func (m *Metrics) failing(x *Exchange) who {
 	}
 	m.callers[w.hash] = struct{}{}
 	return w
+}
+
+// timing is the caller that histograms are labelled with, bounded. The caller
+// of it holds m.mu.
+func (m *Metrics) timing(c *who) *who {
+	if _, ok := m.timed[*c]; !ok && len(m.timed) >= maxTimed {
+		return &others
+	}
+	m.timed[*c] = struct{}{}
+	return c
 }
 
 // where are the labels of the deployment.
@@ -183,11 +196,12 @@ func rest(w where, k seriesKey) (where, seriesKey) {
 func (m *Metrics) make(x *Exchange, w where, c *who) *series {
 	who := labels(caller(c)...)
 	model := "," + labels("model", w.model, "model_id", w.id, "api_provider", w.provider, "requested_model", w.group)
-	call := "{" + who + model + `,model_group=` + labelValue(w.group) + "}"
+	t := m.timing(c)
+	call := "{" + labels(caller(t)...) + model + `,model_group=` + labelValue(w.group) + "}"
 	tokens := "{" + who + model + `,user_email=` + labelValue(orNone(c.email)) + "}"
 	deployment := deploymentLabels(w, c)
 	over := "{" + labels("api_base", w.base, "api_provider", w.provider, "litellm_model_name", w.model, "model_group", w.group,
-		"model_id", w.id, "api_key_alias", orNone(c.alias), "hashed_api_key", orNone(c.hash)) + "}"
+		"model_id", w.id, "api_key_alias", orNone(t.alias), "hashed_api_key", orNone(t.hash)) + "}"
 	n := func(name, set string) *metrics.Counter { return m.set.GetOrCreateCounter(name + set) }
 	h := func(name, set string) *metrics.PrometheusHistogram {
 		return m.set.GetOrCreatePrometheusHistogramExt(name+set, m.buckets)

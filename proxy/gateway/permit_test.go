@@ -241,6 +241,16 @@ func TestLabelsOfCallersAreBounded(t *testing.T) {
 	if n := len(*m.series.Load()); n > maxSeries+1 {
 		t.Errorf("%d label sets", n)
 	}
+	var out strings.Builder
+	m.Write(&out)
+	if n := out.Len(); n > 10<<20 {
+		t.Errorf("a scrape is %d bytes long", n)
+	}
+	// Those who came first have histograms of their own; the others share one
+	// for each deployment, and what has no deployment of its own one more.
+	if n := strings.Count(out.String(), "litellm_request_total_latency_metric_count"); n != maxTimed+2 {
+		t.Errorf("%d histograms, for %d callers and the others", n, maxTimed)
+	}
 }
 
 // The lane of a virtual key allocates as little as that of the master key.
