@@ -137,11 +137,11 @@ func modelCovers(own, name string) bool {
 }
 
 // routeCovers is the same of allowed_routes: a path, a path that ends in *, or
-// the name of a group.
+// the name of a group, which no path covers.
 func routeCovers(own, name string) bool {
 	if own == name {
 		return true
 	}
 	before, ok := strings.CutSuffix(own, "*")
-	return ok && strings.HasPrefix(name, before)
+	return ok && strings.HasPrefix(name, before) && (before == "" || strings.HasPrefix(name, "/"))
 }

@@ -182,6 +182,9 @@ func checkInteger(f *access.Field, raw json.RawMessage, place []any) (json.RawMe
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		whole, failed := strconv.ParseFloat(text, 64)
+		if !json.Valid([]byte(text)) { // Go takes hexadecimal too
+			failed = err
+		}
 		switch {
 		case failed != nil && quoted:
 			return nil, &Violation{"int_parsing", place, "Input should be a valid integer, unable to parse string as an integer"}
@@ -317,6 +320,9 @@ func checkNested(f *access.Field, raw json.RawMessage, place []any) []Violation 
 	}
 	var elements []json.RawMessage
 	_ = json.Unmarshal(raw, &elements) // it was scanned
+	if n := len(elements); n > longestList {
+		return []Violation{{"too_long", place, fmt.Sprintf("List should have at most %d items after validation, not %d", longestList, n)}}
+	}
 	for i, v := range elements {
 		switch {
 		case f.Type == access.StringList && v[0] != '"':

@@ -181,7 +181,7 @@ func allowedSetting(section, name string, value json.RawMessage) *llm.Error {
 		return badRequest(field+" cannot be set over the API: it says which database is used, and how. Set it in the configuration file.", field)
 	case secretField(name):
 		return secretSetting(field)
-	case bytes.Contains(value, []byte("os.environ/")):
+	case namesEnvironment(value):
 		return badRequest(field+" names a variable of the environment, which is possible in the configuration file alone. Send the value itself.", field)
 	}
 	if at := secretAt(field, name, value); at != "" {

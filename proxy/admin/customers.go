@@ -152,9 +152,9 @@ func (a *API) customer(c *Call, r store.Reader, id, param string) (*identity.End
 // customers reads the customers that a body names. None may be missing: what
 // is done to many is done to all of them or to none.
 func (a *API) customers(c *Call, tx *store.Tx) ([]*identity.EndUser, *llm.Error) {
-	ids := c.Body.Texts("user_ids")
-	if len(ids) == 0 {
-		return nil, badRequest("user_ids must name at least one customer.", "user_ids")
+	ids, e := several(c.Body, "user_ids", "customers")
+	if e != nil {
+		return nil, e
 	}
 	found, err := store.Find[identity.EndUser](c.Ctx, tx, store.Query{Where: []store.Cond{store.In("user_id", ids)}})
 	if err != nil {
@@ -207,12 +207,12 @@ type blockedCustomers struct {
 // blockCustomers blocks customers. One that is not known yet is made, so that
 // it can be kept out before its first request.
 func (a *API) blockCustomers(c *Call) (any, *llm.Error) {
-	ids := c.Body.Texts("user_ids")
-	if len(ids) == 0 {
-		return nil, badRequest("user_ids must name at least one customer.", "user_ids")
+	ids, e := several(c.Body, "user_ids", "customers")
+	if e != nil {
+		return nil, e
 	}
 	out := blockedCustomers{}
-	e := a.changeSettings(c, func(tx *store.Tx) *llm.Error {
+	e = a.changeSettings(c, func(tx *store.Tx) *llm.Error {
 		out.Blocked = nil
 		for i, id := range ids {
 			if _, e := someID(Body{"user_ids": quoted(id)}, "user_ids"); e != nil {

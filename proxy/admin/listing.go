@@ -43,6 +43,21 @@ func listed[T any, P objects[T]](a *API, c *Call, size string, where []store.Con
 	return found, nil
 }
 
+// several are the objects that a body names. All changes of the cluster wait for
+// one another, so one call may be about so many and no more.
+func several(b Body, name, what string) ([]string, *llm.Error) {
+	ids := b.Texts(name)
+	return ids, countOf(len(ids), name, what)
+}
+
+// countOf refuses none, and too many for one call.
+func countOf(n int, name, what string) *llm.Error {
+	if n > 0 && n <= bulkLimit {
+		return nil
+	}
+	return badRequest(fmt.Sprintf("%s must name 1 to %d %s; %d were received.", name, bulkLimit, what, n), name)
+}
+
 // changeSettings is change for what proxy admins alone may write. Whether the
 // caller still is one is asked where it cannot change any more.
 func (a *API) changeSettings(c *Call, fn func(tx *store.Tx) *llm.Error) *llm.Error {

@@ -118,6 +118,16 @@ func maskAll(v json.RawMessage) json.RawMessage {
 	return marshalled(inner)
 }
 
+// environment is how a text of the configuration names a variable.
+const environment = "os.environ/"
+
+// namesEnvironment says whether a text inside a JSON value names a variable of
+// the gateway's environment, however it is escaped.
+func namesEnvironment(v json.RawMessage) bool {
+	var plain any
+	return json.Unmarshal(v, &plain) != nil || bytes.Contains(marshalled(plain), []byte(environment))
+}
+
 // unmask puts the old value back where the new one is the mask.
 func unmask(old, value json.RawMessage) json.RawMessage {
 	value = bytes.TrimSpace(value)

@@ -154,7 +154,7 @@ func (a *API) checkModel(name string, params, info identity.Fields) *llm.Error {
 	}
 	for field, v := range params {
 		if limitField(field) && len(v) > 0 && v[0] == '-' {
-			return badRequest("litellm_params."+field+" is "+string(v)+". It must not be negative.", "litellm_params."+field)
+			return badRequest("litellm_params."+field+" is "+string(clip(v))+". It must not be negative.", "litellm_params."+field)
 		}
 	}
 	if field := secretInside("model_info", info); field != "" {
@@ -192,7 +192,7 @@ func capital(s string) string {
 // password.
 func checkBase(field string, v json.RawMessage) *llm.Error {
 	text := textOf(v)
-	if strings.HasPrefix(text, "os.environ/") {
+	if strings.HasPrefix(text, environment) {
 		return nil
 	}
 	u, err := url.Parse(text)

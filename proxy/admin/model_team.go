@@ -35,7 +35,7 @@ func (a *API) teamRules(c *Call, old, params identity.Fields, body modelAsked) *
 		switch {
 		case !slices.Contains(teamParams, field) && !strings.Contains(field, "cost_per_") && !slices.Contains(paramFlags, field):
 			return forbidden(at+" may be set by proxy admins alone. A team admin may set "+strings.Join(teamParams, ", ")+" and prices.", at)
-		case strings.Contains(string(v), "os.environ/"):
+		case namesEnvironment(v):
 			return forbidden(at+" names a variable of the gateway's environment, which proxy admins alone may do. Send the value itself.", at)
 		case field == "api_base" && !slices.Contains(a.c.Models.TeamBases, strings.TrimSuffix(textOf(v), "/")) && string(v) != "null":
 			return forbidden(at+" is not one that team admins may use. Leave it out, or ask a proxy admin to add the model.", at)

@@ -86,7 +86,7 @@ func (c *Call) modelAsked() (modelAsked, *llm.Error) {
 	all := c.Body.Fields("model_info")
 	for _, field := range []string{"id", "team_id"} {
 		if v := all[field]; len(v) > 0 && v[0] != '"' && v[0] != 'n' {
-			return asked, badRequest("model_info."+field+" is "+string(v)+". Send a text.", "model_info."+field)
+			return asked, badRequest("model_info."+field+" is "+string(clip(v))+". Send a text.", "model_info."+field)
 		}
 	}
 	asked.id, asked.team = textOf(all["id"]), textOf(all["team_id"])
@@ -96,7 +96,7 @@ func (c *Call) modelAsked() (modelAsked, *llm.Error) {
 		blocked = c.Body["blocked"]
 	}
 	if len(blocked) > 0 && blocked[0] != 'n' && json.Unmarshal(blocked, &asked.blocked) != nil {
-		return asked, badRequest("model_info.blocked is "+string(blocked)+". Send true or false.", "model_info.blocked")
+		return asked, badRequest("model_info.blocked is "+string(clip(blocked))+". Send true or false.", "model_info.blocked")
 	}
 	for field, v := range all {
 		if !slices.Contains(derived, field) {

@@ -36,6 +36,9 @@ func membersOf(b Body, name string, fields []access.Field) ([]Body, *llm.Error) 
 	} else {
 		elements = append(elements, b[name])
 	}
+	if e := countOf(len(elements), name, "members"); e != nil {
+		return nil, e
+	}
 	out := make([]Body, len(elements))
 	for i, raw := range elements {
 		place := []any{"body", name}
@@ -50,9 +53,6 @@ func membersOf(b Body, name string, fields []access.Field) ([]Body, *llm.Error) 
 			return nil, validation(Violation{"value_error", place, "Value error, user_id or user_email must be given"})
 		}
 		out[i] = m
-	}
-	if len(out) == 0 {
-		return nil, badRequest(name+" must name at least one member.", name)
 	}
 	return out, nil
 }

@@ -155,12 +155,13 @@ func (a *API) updateOrganization(c *Call) (any, *llm.Error) {
 // deleteOrganizations deletes organizations with everything in them: all of
 // them or none.
 func (a *API) deleteOrganizations(c *Call) (any, *llm.Error) {
-	ids := slices.Compact(slices.Sorted(slices.Values(c.Body.Texts("organization_ids"))))
-	if len(ids) == 0 {
-		return nil, badRequest("organization_ids must name at least one organization.", "organization_ids")
+	ids, e := several(c.Body, "organization_ids", "organizations")
+	if e != nil {
+		return nil, e
 	}
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	var answer []organizationRow
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e = a.change(c, func(tx *store.Tx) *llm.Error {
 		found := make([]*identity.Organization, len(ids))
 		for i, id := range ids {
 			var e *llm.Error
@@ -236,9 +237,9 @@ func (a *API) organizationInfo(c *Call) (any, *llm.Error) {
 }
 
 func (a *API) organizationInfos(c *Call) (any, *llm.Error) {
-	ids := c.Body.Texts("organizations")
-	if len(ids) == 0 {
-		return nil, badRequest("organizations must name at least one organization.", "organizations")
+	ids, e := several(c.Body, "organizations", "organizations")
+	if e != nil {
+		return nil, e
 	}
 	return a.organizations(c, store.In("organization_id", ids))
 }

@@ -277,12 +277,13 @@ func (a *API) keyless(c *Call, tx *store.Tx, p *identity.Project, param string) 
 }
 
 func (a *API) deleteProjects(c *Call) (any, *llm.Error) {
-	ids := slices.Compact(slices.Sorted(slices.Values(c.Body.Texts("project_ids"))))
-	if len(ids) == 0 {
-		return nil, badRequest("project_ids must name at least one project.", "project_ids")
+	ids, e := several(c.Body, "project_ids", "projects")
+	if e != nil {
+		return nil, e
 	}
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	rows := []projectRow{}
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e = a.change(c, func(tx *store.Tx) *llm.Error {
 		rows = rows[:0]
 		for _, id := range ids {
 			p, e := a.projectFor(c, tx, access.ProjectWrite, id, "project_ids")

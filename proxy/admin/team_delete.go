@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"fmt"
 	"slices"
 
 	"sluice/proxy/access"
@@ -17,16 +16,17 @@ type teamsDeleted struct {
 // deleteTeams deletes teams with all that belongs to them: all of the teams, or
 // none. A team of the same id that is made later inherits nothing.
 func (a *API) deleteTeams(c *Call) (any, *llm.Error) {
+	named, e := several(c.Body, "team_ids", "teams")
+	if e != nil {
+		return nil, e
+	}
 	ids := []string{}
-	for _, id := range c.Body.Texts("team_ids") {
+	for _, id := range named {
 		if !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
-	if len(ids) == 0 || len(ids) > bulkLimit {
-		return nil, badRequest(fmt.Sprintf("team_ids must name 1 to %d teams; %d were received.", bulkLimit, len(ids)), "team_ids")
-	}
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	e = a.change(c, func(tx *store.Tx) *llm.Error {
 		teams := make([]*identity.Team, len(ids))
 		for i, id := range ids {
 			var e *llm.Error

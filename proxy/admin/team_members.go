@@ -226,8 +226,8 @@ func invitees(raw json.RawMessage) ([]invited, *llm.Error) {
 	}
 	var elements []json.RawMessage
 	_ = json.Unmarshal(raw, &elements) // it was checked
-	if len(elements) == 0 || len(elements) > bulkLimit {
-		return nil, badRequest(fmt.Sprintf("member must name 1 to %d members; %d were received.", bulkLimit, len(elements)), "member")
+	if e := countOf(len(elements), "member", "members"); e != nil {
+		return nil, e
 	}
 	out := make([]invited, len(elements))
 	for i, e := range elements {

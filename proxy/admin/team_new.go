@@ -72,6 +72,9 @@ func founders(c *Call) ([]invited, *llm.Error) {
 	for _, id := range c.Body.Texts("members") {
 		out = append(out, invited{UserID: id, Role: identity.TeamUser})
 	}
+	if len(out) > bulkLimit {
+		return nil, countOf(len(out), "members_with_roles", "members")
+	}
 	for _, m := range out {
 		if e := checkName(m.UserID, "members_with_roles"); e != nil {
 			return nil, e

@@ -13,11 +13,12 @@ import (
 // deleteUsers deletes users with their keys, memberships and invitations: all of
 // the users, or none. It answers how many there were.
 func (a *API) deleteUsers(c *Call) (any, *llm.Error) {
-	ids := slices.Compact(slices.Sorted(slices.Values(c.Body.Texts("user_ids"))))
-	if len(ids) == 0 || len(ids) > bulkLimit {
-		return nil, badRequest(fmt.Sprintf("user_ids must name 1 to %d users; %d were received.", bulkLimit, len(ids)), "user_ids")
+	ids, e := several(c.Body, "user_ids", "users")
+	if e != nil {
+		return nil, e
 	}
-	e := a.change(c, func(tx *store.Tx) *llm.Error {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	e = a.change(c, func(tx *store.Tx) *llm.Error {
 		users := make([]*identity.User, len(ids))
 		for i, id := range ids {
 			u, e := a.findUser(c, tx, id)

@@ -28,6 +28,9 @@ func userTeams(b Body) ([]userTeam, *llm.Error) {
 	if json.Unmarshal(b["teams"], &elements) != nil {
 		return nil, validation(Violation{"list_type", []any{"body", "teams"}, "Input should be a valid list"})
 	}
+	if len(elements) > bulkLimit {
+		return nil, countOf(len(elements), "teams", "teams")
+	}
 	fields := []access.Field{
 		{Name: "team_id", Type: access.String, Required: true},
 		{Name: "max_budget_in_team", Type: access.Money},
