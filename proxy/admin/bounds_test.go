@@ -93,8 +93,12 @@ func TestRouteGroupsAreNoPaths(t *testing.T) {
 		own, given string
 		ok         bool
 	}{
-		{"l*", "llm_api_routes", false}, {"management*", "management_routes", false}, {"*", "llm_api_routes", true},
-		{"/key/*", "/key/info", true}, {"/key/*", "/team/info", false}, {"llm_api_routes", "llm_api_routes", true},
+		{"l*", "llm_api_routes", false},
+		{"management*", "management_routes", false},
+		{"*", "llm_api_routes", true},
+		{"/key/*", "/key/info", true},
+		{"/key/*", "/team/info", false},
+		{"llm_api_routes", "llm_api_routes", true},
 	} {
 		field := (access.Granting{}).Excess(access.Grant{Routes: []string{c.given}}, access.Grant{Routes: []string{c.own}})
 		if (field == "") != c.ok {
