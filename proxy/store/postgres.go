@@ -28,6 +28,12 @@ const (
 type server struct {
 	pool    *postgres.Pool
 	options postgres.Options
+
+	// writing has room for one transaction. The whole cluster writes one after
+	// the other, so a second one would but hold a connection while it waits for
+	// the change head, and a few of them all that lookups need, here or in the
+	// pooler.
+	writing chan struct{}
 }
 
 func openPostgres(c Config) (*server, error) {
@@ -50,7 +56,7 @@ func openPostgres(c Config) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{pool: pool, options: o}, nil
+	return &server{pool: pool, options: o, writing: make(chan struct{}, 1)}, nil
 }
 
 func (s *server) close() { s.pool.Close() }
@@ -191,12 +197,18 @@ func (s *server) listen(ctx context.Context, notify func()) error {
 func (s *server) begin(ctx context.Context) (transaction, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
+	select {
+	case s.writing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, pgError(fmt.Errorf("wait for the changes before this one: %w", ctx.Err()))
+	}
 	for try := 1; ; try++ {
 		tx, err := s.beginOnce(ctx)
 		if err == nil {
 			return tx, nil
 		}
 		if try == 2 || !postgres.Again(err) || ctx.Err() != nil { // nothing was written yet: a dead connection costs nothing
+			<-s.writing
 			return nil, pgError(err)
 		}
 	}
@@ -222,7 +234,7 @@ func (s *server) beginOnce(ctx context.Context) (transaction, error) {
 		conn.Release()
 		return nil, err
 	}
-	return &pgTx{pool: s.pool, conn: conn, tx: tx}, nil
+	return &pgTx{pool: s.pool, conn: conn, tx: tx, writing: s.writing}, nil
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -233,6 +245,8 @@ type pgTx struct {
 	conn *pgxpool.Conn
 	tx   pgx.Tx
 	done bool
+
+	writing <-chan struct{} // gives the server's room for a transaction back
 }
 
 func (t *pgTx) dialect() dialect { return dialect{} }
@@ -273,6 +287,7 @@ func (t *pgTx) release() {
 	if !t.done {
 		t.done = true
 		t.conn.Release()
+		<-t.writing
 	}
 }
 
