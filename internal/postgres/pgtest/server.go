@@ -33,7 +33,7 @@ type Server struct {
 	pid      int
 	settings []string // of Configure
 
-	keeper io.Closer // held open for the life of the process
+	keeper io.Closer // held open for the life of the cluster
 }
 
 // New starts a cluster for one test and removes it afterwards.
@@ -51,9 +51,7 @@ func New(tb testing.TB) *Server {
 }
 
 // startShared starts the cluster of the test process. A test binary has no
-// moment after its last test, so a shell outlives it: it waits for the end of
-// a pipe that only this process holds open, then stops and removes the
-// cluster.
+// moment after its last test: the keeper ends it.
 func startShared() (*Server, error) {
 	s, err := create()
 	if err != nil {
@@ -62,18 +60,6 @@ func startShared() (*Server, error) {
 	if err := s.start(); err != nil {
 		s.remove()
 		return nil, err
-	}
-	keeper := exec.CommandContext(context.Background(), "/bin/sh", "-c", `cat >/dev/null; kill -QUIT "$1"; for i in $(seq 200); do grep -q "^State:.[^Z]" /proc/$1/status 2>/dev/null || break; sleep 0.05; done; rm -rf "$2"`,
-		"sh", strconv.Itoa(s.pid), s.Dir)
-	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	pipe, err := keeper.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	s.keeper = pipe
-	if err := keeper.Start(); err != nil {
-		s.remove()
-		return nil, fmt.Errorf("start the keeper of the cluster: %w", err)
 	}
 	return s, nil
 }
@@ -123,7 +109,12 @@ func createBy(fill func(s *Server) *exec.Cmd) (*Server, error) {
 			return nil, err
 		}
 	}
+	if s.keeper, err = keep(s.Dir); err != nil {
+		_ = os.RemoveAll(s.Dir)
+		return nil, err
+	}
 	if s.Port, err = freePort(); err != nil {
+		s.remove()
 		return nil, err
 	}
 	c := fill(s)
@@ -182,6 +173,7 @@ func (s *Server) remove() {
 		s.wait()
 	}
 	_ = os.RemoveAll(s.Dir)
+	_ = s.keeper.Close()
 }
 
 func (s *Server) wait() {
