@@ -41,6 +41,7 @@ test: ## everything but the appliance: unit, race, allocation and service tests;
 	.ci/needs race
 	$(SERVICES) && $(GO) test -race -shuffle=on -timeout 15m ./...
 	$(SERVICES) && $(GO) test -shuffle=on -timeout 10m $(or $(ALLOC_DIRS),./internal/archtest)
+	$(GO) test -tags sluicebad -timeout 10m -run '^TestAllowAllIsCaught$$' ./proxy/admin
 	cd $(SDK) && $(GO) test -shuffle=on -timeout 10m ./...
 
 .PHONY: check

@@ -162,6 +162,11 @@ func (p *permits) make(kind, n, caller string, rel relation) string {
 	case "guest":
 		p.ok("oa", "POST", "/user/new", M{"user_id": "guest-" + n, "organizations": []string{"o1"}, "auto_create_key": false})
 		return "guest-" + n
+	case "invitee":
+		p.team("free-"+n, "", "u-ta:admin")
+		member := M{"role": "user", "user_email": "invitee-" + n + "@example.org"}
+		doc := p.ok("ta", "POST", "/team/member_add", M{"team_id": "free-" + n, "member": member})
+		return doc["updated_users"].([]any)[0].(map[string]any)["user_id"].(string)
 	case "team":
 		return p.makeTeam("team-"+n, caller, rel)
 	case "open":
