@@ -8,9 +8,10 @@ import (
 	"sluice/proxy/llm"
 )
 
-// badness is the known-bad behaviour that the tests of an outage must catch.
-// SLUICE_TEST_BAD names it: away-401 refuses keys that nobody can check as if
-// they were wrong, no-snapshot reads nothing of what the host remembers.
+// badness is the known-bad behaviour that the tests of an outage and of a flood
+// must catch. SLUICE_TEST_BAD names it: away-401 refuses keys that nobody can
+// check as if they were wrong, no-snapshot reads nothing of what the host
+// remembers, unpaced asks the database for wrong keys as often as it can.
 func badness(name string) bool { return os.Getenv("SLUICE_TEST_BAD") == name } //nolint:forbidigo // test builds only
 
 func badAway(e *llm.Error) *llm.Error {
@@ -21,3 +22,4 @@ func badAway(e *llm.Error) *llm.Error {
 }
 
 func badSnapshot() bool { return badness("no-snapshot") }
+func badPace() bool     { return badness("unpaced") }

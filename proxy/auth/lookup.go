@@ -233,7 +233,7 @@ func (d *Directory) look(ctx context.Context) {
 			p.not, p.back = time.Time{}, 0
 			d.c.Source.Reached()
 		}
-		if wait := p.next(time.Now(), waited || customers); wait > 0 {
+		if wait := p.next(time.Now(), waited || customers); wait > 0 && !badPace() {
 			d.pause(ctx, wait) // less, if somebody comes who is waiting
 			continue
 		}
