@@ -156,7 +156,7 @@ func (a *API) assign(c *Call, tx *store.Tx, id string) *llm.Error {
 	}
 	want := c.Body.Texts("assigned_key_ids")
 	for i := range want {
-		want[i] = tokenOf(want[i])
+		want[i] = digestOfKey(want[i])
 	}
 	more, err := store.Find[identity.Key](c.Ctx, tx, store.Query{Where: []store.Cond{store.In("token", want)}})
 	if err != nil {

@@ -70,6 +70,8 @@ func TestConfigRefusals(t *testing.T) {
 			{400, "general_settings.x.y.api_key", "/config/update", section("x", M{"y": M{"api_key": "canary"}})},
 			{400, "general_settings.x[1].token", "/config/update", section("x", []any{1, M{"token": "canary"}})},
 			{400, "general_settings.x", "/config/update", section("x", "https://u:canary@example.org/")},
+			{400, "general_settings.alert_to_webhook_url", "/config/update", section("alert_to_webhook_url", M{"x": "https://hooks.example/canary"})},
+			{400, "general_settings.x.webhooks.y[0]", "/config/update", section("x", M{"webhooks": M{"y": []any{"https://hooks.example/canary"}}})},
 			{400, "general_settings.x", "/config/update", section("x", "sk-canary")},
 			{422, "general_settings", "/config/update", M{"general_settings": "canary"}},
 			{400, "general_settings.master_key", "/config/field/update", field("master_key", "sk-canary")},

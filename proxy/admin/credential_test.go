@@ -13,7 +13,7 @@ func TestCredentials(t *testing.T) {
 	each(t, func(w *world) {
 		made := M{
 			"credential_name": "a b/c", "display_name": "For people", "credential_info": M{"provider": "openai"},
-			"credential_values": M{"api_key": "sk-canary-1", "api_base": "https://u:sk-canary-2@example.org/v1?key=sk-canary-3", "odd": "sk-canary-4"},
+			"credential_values": M{"api_key": "sk-canary-1", "api_base": "https://example.org/v1?key=sk-canary-3&other=sk-canary-2", "odd": "sk-canary-4"},
 		}
 		w.ok("master", "POST", "/credentials", made)
 		for _, path := range []string{"/credentials/a%20b%2Fc", "/credentials/by_name/a%20b%2Fc"} {

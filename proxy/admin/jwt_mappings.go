@@ -54,7 +54,7 @@ func (a *API) mappedKey(c *Call, tx *store.Tx) (string, *llm.Error) {
 	case key != "" && token != "":
 		return "", badRequest("Send either key, the key itself, or token, its digest, not both.", "key")
 	case key != "":
-		token = tokenOf(key)
+		token = digestOfKey(key)
 	case !tokenForm.MatchString(token):
 		return "", badRequest("token must be the digest of a key: 64 lower-case hexadecimal digits. Send the key itself as key.", "token")
 	}
@@ -173,13 +173,9 @@ type jwtMappingPage struct {
 
 func (a *API) listJWTMappings(c *Call) (any, *llm.Error) {
 	page, size := c.ArgInt("page", 1), c.ArgInt("size", 50)
-	total, err := store.Count[identity.JWTMapping](c.Ctx, a.c.Store)
-	if err != nil {
-		return nil, a.failed(err)
-	}
-	found, err := store.Find[identity.JWTMapping](c.Ctx, a.c.Store, store.Query{Order: "created_at", Desc: true, Limit: size, Offset: (page - 1) * size})
-	if err != nil {
-		return nil, a.failed(err)
+	found, total, e := counted[identity.JWTMapping](a, c, store.Query{Order: "created_at", Desc: true, Limit: size, Offset: (page - 1) * size})
+	if e != nil {
+		return nil, e
 	}
 	out := jwtMappingPage{Mappings: make([]jwtMappingRow, len(found)), TotalCount: total, CurrentPage: page, TotalPages: pages(total, size)}
 	for i, m := range found {

@@ -98,9 +98,7 @@ func (a *API) lay(c *Call, k *identity.Key, b Body, merge bool) *llm.Error {
 		}
 	}
 	layMetadata(k, b, merge)
-	if b.Has("object_permission") {
-		layPermission(k, b.Fields("object_permission"))
-	}
+	setPermission(&k.Settings, b)
 	if b.Given("key_type") {
 		k.Type = b.Text("key_type")
 		if !b.Given("allowed_routes") || len(b.Texts("allowed_routes")) == 0 {
@@ -128,24 +126,6 @@ func layMetadata(k *identity.Key, b Body, merge bool) {
 			put(&k.Metadata, name, b[name])
 		}
 	}
-}
-
-// layPermission keeps what a key may use besides models, under an id as
-// LiteLLM does.
-func layPermission(k *identity.Key, given identity.Fields) {
-	if given == nil {
-		delete(k.Settings, "object_permission")
-		delete(k.Settings, "object_permission_id")
-		return
-	}
-	id := settingOf[string](k.Settings, "object_permission_id")
-	if id == "" {
-		id = newID()
-	}
-	permission := maps.Clone(given)
-	permission["object_permission_id"] = quoted(id)
-	put(&k.Settings, "object_permission", quoted(permission))
-	put(&k.Settings, "object_permission_id", quoted(id))
 }
 
 // layWindow sets when the key ends and when its budget counts anew.

@@ -31,13 +31,9 @@ func (a *API) listKeys(c *Call) (any, *llm.Error) {
 	if e != nil {
 		return nil, e
 	}
-	total, err := store.Count[identity.Key](c.Ctx, a.c.Store, q.Where...)
-	if err != nil {
-		return nil, a.failed(err)
-	}
-	found, err := store.Find[identity.Key](c.Ctx, a.c.Store, q)
-	if err != nil {
-		return nil, a.failed(err)
+	found, total, e := counted[identity.Key](a, c, q)
+	if e != nil {
+		return nil, e
 	}
 	answer := keyListing{Total: total, Page: c.ArgInt("page", 1), Pages: pages(total, q.Limit)}
 	if !c.ArgBool("return_full_object") {
@@ -110,8 +106,13 @@ func (a *API) keysSeen(c *Call) ([]store.Cond, *llm.Error) {
 	if e != nil {
 		return nil, e
 	}
+	return keysWithin(r), nil
+}
+
+// keysWithin is the condition of the keys of a reach.
+func keysWithin(r access.Reach) []store.Cond {
 	if r.All {
-		return nil, nil
+		return nil
 	}
 	var any []store.Cond
 	if r.UserID != "" {
@@ -127,7 +128,7 @@ func (a *API) keysSeen(c *Call) ([]store.Cond, *llm.Error) {
 		any = append(any, store.In("organization_id", r.Organizations),
 			store.Among("team_id", identity.KindTeam, "team_id", store.In("organization_id", r.Organizations)))
 	}
-	return []store.Cond{store.Any(any...)}, nil
+	return []store.Cond{store.Any(any...)}
 }
 
 // keysAsked are the conditions of the parameters. A caller who is no admin and
@@ -225,16 +226,10 @@ func (a *API) keyAliases(c *Call) (any, *llm.Error) {
 	if v := c.Arg("search"); v != "" {
 		where = append(where, store.Contains("key_alias", v))
 	}
-	total, err := store.Count[identity.Key](c.Ctx, a.c.Store, where...)
-	if err != nil {
-		return nil, a.failed(err)
-	}
 	size, page := c.ArgInt("size", 50), c.ArgInt("page", 1)
-	found, err := store.Find[identity.Key](c.Ctx, a.c.Store, store.Query{
-		Where: where, Order: "key_alias", Limit: size, Offset: (page - 1) * size,
-	})
-	if err != nil {
-		return nil, a.failed(err)
+	found, total, e := counted[identity.Key](a, c, store.Query{Where: where, Order: "key_alias", Limit: size, Offset: (page - 1) * size})
+	if e != nil {
+		return nil, e
 	}
 	aliases := make([]string, len(found))
 	for i, k := range found {

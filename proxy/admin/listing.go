@@ -3,11 +3,8 @@ package admin
 import (
 	"cmp"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"sluice/proxy/access"
 	"sluice/proxy/identity"
@@ -41,6 +38,17 @@ func listed[T any, P objects[T]](a *API, c *Call, size string, where []store.Con
 		return nil, badRequest(fmt.Sprintf("The list has more than %d entries. Ask for its pages with page and %s.", longestList, size), "page")
 	}
 	return found, nil
+}
+
+// counted reads one page of the objects that a query names, and how many there
+// are.
+func counted[T any, P objects[T]](a *API, c *Call, q store.Query) ([]*T, int, *llm.Error) {
+	total, err := store.Count[T, P](c.Ctx, a.c.Store, q.Where...)
+	if err != nil {
+		return nil, 0, a.failed(err)
+	}
+	found, err := store.Find[T, P](c.Ctx, a.c.Store, q)
+	return found, total, a.failed(err)
 }
 
 // several are the objects that a body names. All changes of the cluster wait for
@@ -98,13 +106,4 @@ func newID() string {
 	_, _ = rand.Read(b[:]) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-// tokenOf is the digest of a key that is given as itself or by its digest.
-func tokenOf(key string) string {
-	if !strings.HasPrefix(key, "sk-") {
-		return key
-	}
-	sum := sha256.Sum256([]byte(key))
-	return hex.EncodeToString(sum[:])
 }

@@ -26,19 +26,19 @@ func secretField(name string) bool {
 	switch name {
 	case "litellm_credential_name", "ssl_certificate_key", "prompt_cache_key":
 		return false
-	case "proxy_url", "headers", "extra_headers", "vertex_credentials", "token", "authorization", "dsn", "database_url", "redis_url", "webhook_url":
+	case "proxy_url", "headers", "extra_headers", "vertex_credentials", "token", "authorization", "dsn", "database_url", "redis_url":
 		return true
 	}
 	if strings.Contains(name, "cost_per_") { // a price of a token
 		return false
 	}
-	for _, end := range []string{"_token", "_key", "_key_id", "_secret", "_secret_key", "_password", "_credentials", "_dsn", "_webhook"} {
+	for _, end := range []string{"_token", "_key", "_key_id", "_secret", "_secret_key", "_password", "_credentials", "_dsn"} {
 		if strings.HasSuffix(name, end) {
 			return true
 		}
 	}
 	return slices.Contains([]string{"api_key", "apikey", "key", "secret", "password", "passphrase", "credentials"}, name) ||
-		strings.Contains(name, "password") || strings.Contains(name, "secret") || strings.Contains(name, "private_key") ||
+		strings.Contains(name, "webhook") || strings.Contains(name, "password") || strings.Contains(name, "secret") || strings.Contains(name, "private_key") ||
 		strings.Contains(name, "api_key") && !strings.HasPrefix(name, "default_api_key_")
 }
 

@@ -199,6 +199,9 @@ func checkBase(field string, v json.RawMessage) *llm.Error {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return badRequest(field+" is no URL of a provider. Send one such as https://host:port/v1.", field)
 	}
+	if u.User != nil {
+		return badRequest(field+" holds a user or a password, which is not possible. Send the key in api_key, or in extra_headers.", field)
+	}
 	return nil
 }
 
@@ -233,8 +236,16 @@ func secretAt(path, name string, v json.RawMessage) string {
 		}
 	case v[0] == '{':
 		var inner identity.Fields
-		if json.Unmarshal(v, &inner) == nil {
+		if json.Unmarshal(v, &inner) != nil {
+			return ""
+		}
+		if !secretField(name) {
 			return secretInside(path, inner)
+		}
+		for _, field := range slices.Sorted(maps.Keys(inner)) { // secrets by other names: webhooks of channels
+			if found := secretAt(path+"."+field, name, inner[field]); found != "" {
+				return found
+			}
 		}
 	case v[0] == '[':
 		var items []json.RawMessage

@@ -115,7 +115,7 @@ func TestModelReadsBack(t *testing.T) {
 		made := w.ok("master", "POST", "/model/new", M{
 			"model_name": "m", "model_info": M{"mode": "chat", "tier": "paid", "input_cost_per_token": 0.5},
 			"litellm_params": M{
-				"model": "openai/gpt-4o", "api_key": "sk-canary-1", "api_base": "https://user:sk-canary-2@example.org/v1", "rpm": 5,
+				"model": "openai/gpt-4o", "api_key": "sk-canary-1", "api_base": "https://example.org/v1?key=sk-canary-2", "rpm": 5,
 				"extra_headers": M{"x-key": "sk-canary-3"}, "extra_body": M{"token": "sk-canary-4", "n": 1}, "timeout": 2.5, "tags": []string{"a"},
 				"output_cost_per_token": 0.25, "output_cost_per_image_token": 2, "output_cost_per_second": 1,
 			},

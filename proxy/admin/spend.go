@@ -38,13 +38,7 @@ func (a *API) spendKeys(c *Call) (any, *llm.Error) {
 		return nil, a.failed(err)
 	}
 	slices.SortFunc(found, func(a, b *identity.Key) int { return moreSpent(a.Spend, b.Spend, &a.Stamp, &b.Stamp) })
-	ids := make([]string, 0, len(found))
-	for _, k := range found {
-		if k.BudgetID != "" {
-			ids = append(ids, k.BudgetID)
-		}
-	}
-	budgets, err := budgetsOf(c, a.c.Store, ids)
+	budgets, err := budgetsOf(c, a.c.Store, keyBudgetIDs(found))
 	if err != nil {
 		return nil, a.failed(err)
 	}
@@ -58,22 +52,6 @@ func (a *API) spendKeys(c *Call) (any, *llm.Error) {
 // moreSpent orders by what was spent, the most first; of equals the older one.
 func moreSpent(a, b money.Nano, of, other *identity.Stamp) int {
 	return cmp.Or(cmp.Compare(b, a), of.CreatedAt.Compare(other.CreatedAt), cmp.Compare(of.ChangeNumber, other.ChangeNumber))
-}
-
-// keysWithin is the condition of the keys of a reach.
-func keysWithin(r access.Reach) []store.Cond {
-	if r.All {
-		return nil
-	}
-	seen := []store.Cond{
-		store.In("team_id", r.Teams), store.In("organization_id", r.Organizations),
-		store.Among("team_id", identity.KindTeam, "team_id", store.In("organization_id", r.Organizations)),
-		store.All(store.In("team_id", r.TeamsNobody), store.Null("user_id")),
-	}
-	if r.UserID != "" {
-		seen = append(seen, store.Eq("user_id", r.UserID))
-	}
-	return []store.Cond{store.Any(seen...)}
 }
 
 // spentUser is a user in the list of those that spent most. The recorded list

@@ -337,14 +337,11 @@ func (a *API) listTeamPage(c *Call) (any, *llm.Error) {
 	if e := c.order(&q, teamOrder); e != nil {
 		return nil, e
 	}
-	teams, err := store.Find[identity.Team](c.Ctx, a.c.Store, q)
-	if err != nil {
-		return nil, a.failed(err)
+	teams, total, e := counted[identity.Team](a, c, q)
+	if e != nil {
+		return nil, e
 	}
-	if out.Total, err = store.Count[identity.Team](c.Ctx, a.c.Store, q.Where...); err != nil {
-		return nil, a.failed(err)
-	}
-	out.Pages = pages(out.Total, out.Size)
+	out.Total, out.Pages = total, pages(total, out.Size)
 	ids := teamIDs(teams)
 	who, err := rosterOf(c.Ctx, a.c.Store, ids...)
 	if err != nil {

@@ -174,14 +174,11 @@ func (a *API) listUsers(c *Call) (any, *llm.Error) {
 	if e := c.order(&q, userOrder); e != nil {
 		return nil, e
 	}
-	users, err := store.Find[identity.User](c.Ctx, a.c.Store, q)
-	if err != nil {
-		return nil, a.failed(err)
+	users, total, e := counted[identity.User](a, c, q)
+	if e != nil {
+		return nil, e
 	}
-	if out.Total, err = store.Count[identity.User](c.Ctx, a.c.Store, q.Where...); err != nil {
-		return nil, a.failed(err)
-	}
-	out.Pages = pages(out.Total, out.Size)
+	out.Total, out.Pages = total, pages(total, out.Size)
 	ids := idsOf(users)
 	teams, err := teamsOf(c.Ctx, a.c.Store, ids...)
 	if err != nil {
