@@ -100,7 +100,7 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.L
 	}
 	a.started = a.now()
 	a.readyAt, a.healthUp = a.started, a.started
-	a.migration.stderr = p.Stderr
+	a.migration.stderr, a.migration.again.to = p.Stderr, p.Stderr
 	if a.renewed {
 		a.config = past.Config
 	}

@@ -32,7 +32,24 @@ type migration struct {
 	retryAt int64
 	cancel  context.CancelFunc
 	stderr  io.Writer
+	again   onceWriter // to stderr, for what is tried again
 	started int64
+}
+
+// onceWriter passes on what the migrator says, but not what is the same as
+// before: in an outage it would say it each second. It is for one run at a time.
+type onceWriter struct {
+	to   io.Writer
+	last string
+}
+
+// Write is part of io.Writer.
+func (w *onceWriter) Write(b []byte) (int, error) {
+	if string(b) == w.last {
+		return len(b), nil
+	}
+	w.last = string(b)
+	return w.to.Write(b)
 }
 
 // migrateAgain runs the migrator when it is its turn: at the start, and each
@@ -84,6 +101,9 @@ func (a *appliance) migratorCommand(ctx context.Context, path string) (*exec.Cmd
 	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(fd), "environ")}
 	cmd.Env = append(a.environ.Scrubbed(), fleet.EnvEnvironFD+"=3")
 	cmd.Stdout, cmd.Stderr = a.migration.stderr, a.migration.stderr
+	if a.migration.passed {
+		cmd.Stdout, cmd.Stderr = &a.migration.again, &a.migration.again
+	}
 	return cmd, nil
 }
 

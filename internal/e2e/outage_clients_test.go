@@ -47,8 +47,8 @@ type asked struct {
 	detail     string
 }
 
-// crowd is all clients of an outage. They are sent by way of one address.
-type crowd struct {
+// callers is all clients of an outage. They are sent by way of one address.
+type callers struct {
 	t       *testing.T
 	url     string
 	master  string
@@ -70,8 +70,8 @@ type crowd struct {
 	number  int
 }
 
-func newCrowd(t *testing.T, url string) *crowd {
-	return &crowd{
+func newCallers(t *testing.T, url string) *callers {
+	return &callers{
 		t: t, url: url, master: MasterKey, over: make(chan struct{}), counts: map[string]int{}, worst: map[string]time.Duration{},
 		client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
 	}
@@ -79,7 +79,7 @@ func newCrowd(t *testing.T, url string) *crowd {
 
 // start sends them: known keys as fast as they are answered, of the others so
 // many a second.
-func (c *crowd) start() {
+func (c *callers) start() {
 	loop := func(every time.Duration, one func(i int)) {
 		c.done.Go(func() {
 			for i := 0; ; i++ {
@@ -110,18 +110,18 @@ func (c *crowd) start() {
 }
 
 // stop ends them and waits for their last answers.
-func (c *crowd) stop() {
+func (c *callers) stop() {
 	close(c.over)
 	c.done.Wait()
 	c.client.CloseIdleConnections()
 }
 
-func (c *crowd) chat(want, key string, stream bool) {
+func (c *callers) chat(want, key string, stream bool) {
 	c.ask(want, "/v1/chat/completions", key, fmt.Sprintf(`{"model":"mock","stream":%v,"messages":[{"role":"user","content":"x"}]}`, stream))
 }
 
 // write makes a key. Its alias tells afterwards whether anything was written.
-func (c *crowd) write() {
+func (c *callers) write() {
 	c.mu.Lock()
 	c.number++
 	alias := "written-" + strconv.Itoa(c.number)
@@ -138,7 +138,7 @@ func (c *crowd) write() {
 }
 
 // ask sends one request and judges its answer.
-func (c *crowd) ask(want, path, key, body string) asked {
+func (c *callers) ask(want, path, key, body string) asked {
 	a := asked{want: want, from: int(c.phase.Load()), began: time.Now()}
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, c.url+path, strings.NewReader(body))
 	if err != nil {
@@ -166,7 +166,7 @@ func (c *crowd) ask(want, path, key, body string) asked {
 }
 
 // note counts an answer and keeps those that should have been others.
-func (c *crowd) note(a *asked) {
+func (c *callers) note(a *asked) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts[fmt.Sprintf("%s, %s: %d", a.want, [...]string{"there", "going", "away", "coming", "back"}[a.from], a.status)]++
@@ -210,7 +210,7 @@ func (a *asked) explained(kills []time.Time) bool {
 }
 
 // problems are the answers that should not have been, told of in a few lines.
-func (c *crowd) problems(kills []time.Time) (out []string) {
+func (c *callers) problems(kills []time.Time) (out []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tell := func(what string, list []asked) {
@@ -229,7 +229,7 @@ func (c *crowd) problems(kills []time.Time) (out []string) {
 }
 
 // log prints what was counted.
-func (c *crowd) log(name string) {
+func (c *callers) log(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, what := range slices.Sorted(maps.Keys(c.counts)) {
