@@ -48,6 +48,7 @@ func insertKeysSQLite(t *testing.T, file string, named, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer one.Close()
 	for i := range named {
 		digest := sha256.Sum256([]byte("sk-cold-" + strconv.Itoa(i)))
 		if _, err := one.ExecContext(t.Context(), hex.EncodeToString(digest[:])); err != nil {
