@@ -210,7 +210,7 @@ func keyFields() []Field {
 		{Name: "prompts", Type: StringList},
 		{Name: "enforced_params", Type: StringList},
 		{Name: "enable_prompt_caching", Type: Boolean},
-		{Name: "allowed_cache_controls", Type: Any},
+		{Name: "allowed_cache_controls", Type: StringList},
 		{Name: "allowed_routes", Type: StringList, AdminOnly: true, Summary: "Paths, patterns or groups of routes that the key may call."},
 		{Name: "allowed_passthrough_routes", Type: StringList, AdminOnly: true},
 		{Name: "denied_passthrough_routes", Type: StringList, AdminOnly: true},

@@ -169,6 +169,7 @@ func TestKeyBadInput(t *testing.T) {
 			{400, "model_rpm_limit", M{"model_rpm_limit": M{"m": -1}}},
 			{400, "budget_limits", M{"budget_limits": []M{{"max_budget": 1, "budget_duration": "x"}}}},
 			{422, "literal_error", M{"key_type": "king"}},
+			{422, "allowed_cache_controls", M{"allowed_cache_controls": -1}},
 			{400, "JSON object", `[1]`},
 			{400, "not valid JSON", `{"a":1,"a":2}`},
 		} {

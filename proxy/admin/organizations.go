@@ -43,6 +43,11 @@ func (a *API) setOrganization(c *Call, o *identity.Organization) *llm.Error {
 	if n := c.Body.Money("spend"); n != nil {
 		o.Spend = *n
 	}
+	for _, name := range organizationMetadata {
+		if e := modelCounts(c.Body, name); e != nil {
+			return e
+		}
+	}
 	var e *llm.Error
 	if o.Metadata, e = c.metadata(o.Metadata, organizationMetadata); e != nil {
 		return e

@@ -98,6 +98,7 @@ func TestOrganizationsRefuse(t *testing.T) {
 		}{
 			{400, "max_budget", M{"max_budget": -1}},
 			{400, "tpm_limit", M{"tpm_limit": -1}},
+			{400, "model_rpm_limit", M{"model_rpm_limit": M{"mock": -5}}},
 			{400, "organization_alias", M{"organization_alias": ""}},
 			{400, "budget_id", M{"budget_id": "b", "max_budget": 1}},
 			{404, "nope", M{"budget_id": "nope"}},
