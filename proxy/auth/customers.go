@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,7 +27,9 @@ type customers struct {
 
 	mu      sync.Mutex // guards what follows
 	changed map[uint64]struct{}
-	all     bool          // nobody knows which
+	all     bool                // nobody knows which
+	asked   map[uint64]struct{} // changed before the reading that is under way
+	askAll  bool
 	read    chan struct{} // closed by the next reading
 }
 
@@ -59,19 +62,26 @@ func (c *customers) spoilAll() {
 func (c *customers) doubt(hash uint64) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.changed[hash]; ok || c.all {
+	if c.all || c.askAll || c.has(hash) {
 		return c.read
 	}
 	return nil
+}
+
+// has reports whether an end user has changed since the last reading began that
+// was answered. The mutex is held.
+func (c *customers) has(hash uint64) bool {
+	_, changed := c.changed[hash]
+	_, asked := c.asked[hash]
+	return changed || asked
 }
 
 // readCustomers reads the blocked end users again.
 func (d *Directory) readCustomers(ctx context.Context) (ok bool) {
 	c := &d.customers
 	c.mu.Lock()
-	changed, all := c.changed, c.all
+	c.asked, c.askAll = c.changed, c.all
 	c.changed, c.all = map[uint64]struct{}{}, false
-	c.dirty.Store(false)
 	c.mu.Unlock()
 	d.stat.queries.Inc()
 	within, cancel := context.WithTimeout(ctx, d.c.Query)
@@ -86,14 +96,13 @@ func (d *Directory) readCustomers(ctx context.Context) (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		for hash := range changed {
-			c.changed[hash] = struct{}{}
-		}
-		c.all = c.all || all
-		c.dirty.Store(true)
+		maps.Copy(c.changed, c.asked)
+		c.all = c.all || c.askAll
 	} else {
 		c.block(ids)
+		c.dirty.Store(c.all || len(c.changed) > 0)
 	}
+	c.asked, c.askAll = nil, false
 	c.failed.Store(err != nil)
 	close(c.read)
 	c.read = make(chan struct{})
@@ -157,7 +166,7 @@ func (d *Directory) serves(id []byte) *llm.Error {
 		if read == nil {
 			return d.blockedNow(name)
 		}
-		if !c.failed.Load() {
+		if !c.failed.Load() && !d.failing() {
 			select {
 			case <-read:
 				continue
@@ -168,7 +177,7 @@ func (d *Directory) serves(id []byte) *llm.Error {
 			return err
 		}
 		c.mu.Lock()
-		_, changed := c.changed[hash]
+		changed := c.has(hash)
 		c.mu.Unlock()
 		if changed {
 			return away()

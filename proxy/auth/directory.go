@@ -138,6 +138,9 @@ func NewDirectory(c DirectoryConfig) (*Directory, error) {
 	d.saved = make(savedLately, 16_384)
 	d.customers.init()
 	d.recall()
+	if d.failing() {
+		d.recallCustomers()
+	}
 	d.done.Go(func() { d.look(ctx) })
 	d.done.Go(func() { d.tidy(ctx) })
 	return d, nil

@@ -112,3 +112,23 @@ func TestBackIsHeardOfFromOthers(t *testing.T) {
 		t.Error("the source was not told that the database answers again")
 	}
 }
+
+// While the blocked end users are being read nobody is judged by those of
+// before.
+func TestCustomersAreWaitedFor(t *testing.T) {
+	src := newSource()
+	r := newRig(t, src, func(d *DirectoryConfig, _ *Config) { d.Wait = 5 * time.Second })
+	if err := r.MayServe([]byte("c1")); err != nil {
+		t.Fatal(err)
+	}
+	begun, hold := make(chan struct{}, 1), make(chan struct{})
+	src.mu.Lock()
+	src.blocked, src.reading = []string{"c1"}, func() { begun <- struct{}{}; <-hold }
+	src.mu.Unlock()
+	r.tab.PublishChange(uint8(identity.KindEndUser), "c1")
+	<-begun
+	time.AfterFunc(50*time.Millisecond, func() { close(hold) })
+	if err := r.MayServe([]byte("c1")); err == nil || err.HTTPStatus() != 401 {
+		t.Errorf("blocked before it was asked for: %v", err)
+	}
+}

@@ -38,6 +38,7 @@ type source struct {
 	largest int
 	at      []time.Time
 	reached atomic.Int64
+	reading func() // runs inside BlockedCustomers
 }
 
 func (s *source) Resolve(ctx context.Context, digests []string) (*identity.Resolved, error) {
@@ -101,9 +102,14 @@ func (s *source) Reached() { s.reached.Add(1) }
 
 func (s *source) BlockedCustomers(context.Context) ([]string, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.queries++
-	return append([]string(nil), s.blocked...), s.err
+	reading := s.reading
+	ids, err := append([]string(nil), s.blocked...), s.err
+	s.mu.Unlock()
+	if reading != nil {
+		reading()
+	}
+	return ids, err
 }
 
 func (s *source) TouchKeys(_ context.Context, used map[string]time.Time) error {
