@@ -232,10 +232,13 @@ func (a *API) randomKey() string {
 	return "sk-" + base64.RawURLEncoding.EncodeToString(b)
 }
 
-// nameKey gives a key its digest and the short name of a secret.
+// nameKey gives a key its digest and a short name: the last characters of the
+// secret, where enough remain that nobody is told.
 func nameKey(k *identity.Key, plain string) {
-	k.Token = keyDigest(plain)
-	k.Name = "sk-..." + plain[len(plain)-4:]
+	k.Token, k.Name = keyDigest(plain), "sk-..."
+	if len(plain) >= shortestKey {
+		k.Name += plain[len(plain)-4:]
+	}
 }
 
 func keyDigest(plain string) string {

@@ -79,3 +79,16 @@ func TestKeySecrecy(t *testing.T) {
 		}
 	})
 }
+
+// The name of a key never tells the most of a secret, however short that may be.
+func TestShortKeyNames(t *testing.T) {
+	each(t, func(w *world) {
+		for _, c := range []struct{ key, name string }{
+			{"sk-1", "sk-..."}, {"sk-1234", "sk-..."}, {"sk-0123456789012345abcd", "sk-..."}, {"sk-01234567890123456abcd", "sk-...abcd"},
+		} {
+			if got := w.ok("master", "POST", "/key/generate", M{"key": c.key})["key_name"]; got != c.name {
+				w.Errorf("%s is called %v", c.key, got)
+			}
+		}
+	}, func(c *Config) { c.ShortKeys = true })
+}

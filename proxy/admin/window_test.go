@@ -95,3 +95,24 @@ func TestNextResetIsLater(t *testing.T) {
 		}
 	}
 }
+
+// FuzzDuration: a duration that is read leads to a later moment, at most about a
+// hundred years away, and its window ends after it begins.
+func FuzzDuration(f *testing.F) {
+	for _, s := range []string{"30s", "1mo", "1200mo", "36525d", "5217w", "0d", "-1", "9000000000d", "1d ", "٣d", "24h", "7d", "30d", "90m"} {
+		f.Add(s, int64(1_800_000_000))
+	}
+	f.Fuzz(func(t *testing.T, text string, seconds int64) {
+		s, err := parseDuration(text)
+		if err != nil {
+			return
+		}
+		now := time.Unix(seconds%4_000_000_000, 0).UTC()
+		if after := s.after(now); !after.After(now) || after.After(now.AddDate(101, 0, 0)) {
+			t.Errorf("%q after %v is %v", text, now, after)
+		}
+		if end := s.reset(now); !end.After(now) || end.After(now.AddDate(101, 0, 0)) {
+			t.Errorf("%q: the window of %v ends %v", text, now, end)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package seal
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -46,4 +47,45 @@ func TestJSON(t *testing.T) {
 			t.Errorf("%q was sealed", bad)
 		}
 	}
+}
+
+// FuzzSealJSON: what is sealed opens to the same value, in its place and in no
+// other, and none of its texts can be read before.
+func FuzzSealJSON(f *testing.F) {
+	ring, err := New("sk-salt-for-tests")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{`"secret-text"`, `{"a":["secret-text",1,null,{"b/c~":"x"}]}`, `[]`, `1e5`, `{"":"secret-text"}`, `"\ud800"`} {
+		f.Add(s, "field")
+	}
+	f.Fuzz(func(t *testing.T, s, field string) {
+		value := json.RawMessage(s)
+		if !json.Valid(value) {
+			return
+		}
+		sealed, err := ring.SealJSON("models", "id", field, value)
+		if err != nil {
+			t.Fatalf("%q: %v", s, err)
+		}
+		opened, err := ring.OpenJSON("models", "id", field, sealed)
+		if err != nil {
+			t.Fatalf("%q: %v", s, err)
+		}
+		var was, is any
+		if json.Unmarshal(value, &was) != nil { // a number beyond what a float holds
+			return
+		}
+		if err := json.Unmarshal(opened, &is); err != nil || !reflect.DeepEqual(was, is) {
+			t.Errorf("%q became %q: %v", s, opened, err)
+		}
+		if strings.Contains(s, "secret-text") && !strings.Contains(s, `"secret-text":`) && strings.Contains(string(sealed), `"secret-text"`) {
+			t.Errorf("%s holds a text", sealed)
+		}
+		if text, ok := was.(string); ok {
+			if other, err := ring.OpenJSON("models", "other", field, sealed); err == nil {
+				t.Errorf("%q opens elsewhere as %q", text, other)
+			}
+		}
+	})
 }
