@@ -269,7 +269,7 @@ func errorSchemas() doc {
 			"type": "object", "required": []string{"detail"},
 			"properties": doc{"detail": doc{"type": "array", "items": doc{
 				"type": "object", "required": []string{"type", "loc", "msg"},
-				"properties": doc{"type": text, "msg": text, "loc": doc{"type": "array", "items": doc{"type": []string{"string", "integer"}}}},
+				"properties": doc{"type": text, "msg": text, "loc": doc{"type": "array", "items": doc{"anyOf": []doc{text, {"type": "integer"}}}}},
 			}}},
 		},
 	}

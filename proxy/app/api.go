@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"slices"
 
 	"sluice/internal/boot"
 	"sluice/internal/env"
@@ -54,7 +55,7 @@ func (w *worker) adminConfig(file *config.File, keys *auth.Keys) admin.Config {
 		},
 		Docs: admin.Docs{
 			Title: g.Title, Version: cmp.Or(g.Version, boot.Version), Summary: g.Summary, Description: g.Description, Terms: g.Terms,
-			Contact: g.Contact, License: g.License, Hidden: g.HiddenRouters, SpecPath: g.SpecURL, RootPath: file.Server.RootPath,
+			Contact: g.Contact, License: g.License, Hidden: slices.Concat(g.HiddenRouters, g.DisabledRouters), SpecPath: g.SpecURL, RootPath: file.Server.RootPath,
 		},
 	}
 	c.Store = w.data.identity()
