@@ -22,6 +22,7 @@ import (
 // started anew under them: good keys are never called wrong, what cannot be
 // known is 503, the server is not stormed, and with room all is normal.
 func TestConnectionStorm(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	url := db.Database(t)
 	boss := identityAppliance(t, url)
@@ -49,7 +50,7 @@ func TestConnectionStorm(t *testing.T) {
 		return strings.Count(string(text), "too many clients")
 	}
 	before, began := refusals(), time.Now()
-	lasts := length(8*time.Second, time.Minute)
+	lasts := length(6*time.Second, time.Minute)
 	counts := starve(t, hosts, keys, lasts, func() { db.Kill(t); db.Start(t) })
 	rate := float64(refusals()-before) / time.Since(began).Seconds()
 	t.Logf("show 2: storm: 4 hosts on 10 connections, started anew in between: %v, %.1f connections refused a second", counts, rate)
@@ -104,6 +105,7 @@ func starve(t *testing.T, hosts []*Appliance, keys []string, lasts time.Duration
 // else is, the log says what is wrong without the password, and the right one
 // makes it normal.
 func TestPasswordChanged(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	admin := db.Database(t)
 	const secret = "Secret-of-the-database"
@@ -149,6 +151,7 @@ func TestPasswordChanged(t *testing.T) {
 // A server that only reads: keys are checked, nothing is written, and once it
 // is the primary everything goes on.
 func TestReadOnlyServer(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	url := db.Database(t)
 	a := identityAppliance(t, url)
@@ -252,6 +255,7 @@ func (h *hole) pass(n int64, from io.ReadCloser, to io.WriteCloser) {
 // Connections that hang without an end, while new ones would be answered: no
 // request waits past its deadline, and within 10 s all is normal.
 func TestHalfOpenConnections(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	url := db.Database(t)
 	h := newHole(t, fmt.Sprintf("127.0.0.1:%d", db.Port))

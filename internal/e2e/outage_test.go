@@ -129,11 +129,11 @@ func balancer(t *testing.T, hosts []*Appliance) string {
 }
 
 // endure lets the database be away: a worker is killed every so often, and one
-// host is started anew in the middle.
-func (o *outage) endure(lasts, killEvery time.Duration) {
+// host is started anew in the middle, where that is wanted.
+func (o *outage) endure(lasts, killEvery time.Duration, restart bool) {
 	o.t.Helper()
 	o.phase.Store(dbAway)
-	began, restarted := time.Now(), false
+	began, restarted := time.Now(), !restart
 	for i := 0; time.Since(began) < lasts || !restarted || len(o.kills) < 2; i++ {
 		if !restarted && time.Since(began) > lasts/3 {
 			restarted = true
@@ -244,15 +244,16 @@ func TestOutage(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		lasts      time.Duration
+		restart    bool
 		away, back func(t *testing.T, db *pgtest.Server)
 	}{
 		{
-			"stopped", length(20*time.Second, 5*time.Minute),
+			"stopped", length(14*time.Second, 5*time.Minute), true,
 			func(t *testing.T, db *pgtest.Server) { db.Stop(t) },
 			func(t *testing.T, db *pgtest.Server) { db.Start(t) },
 		},
 		{
-			"stalled", length(15*time.Second, 5*time.Minute),
+			"stalled", length(8*time.Second, 5*time.Minute), *full, // a stop waits for what waits for the database
 			func(t *testing.T, db *pgtest.Server) { db.Stall(t) },
 			func(t *testing.T, db *pgtest.Server) { db.Continue(t) },
 		},
@@ -264,7 +265,7 @@ func TestOutage(t *testing.T) {
 			time.Sleep(length(2*time.Second, 10*time.Second))
 			o.phase.Store(dbGoing)
 			c.away(t, db)
-			o.endure(c.lasts, length(3*time.Second, 10*time.Second))
+			o.endure(c.lasts, length(3*time.Second, 10*time.Second), c.restart)
 			o.phase.Store(dbComing)
 			c.back(t, db)
 			since := time.Now()
@@ -291,7 +292,7 @@ func TestFailover(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	o.phase.Store(dbGoing)
 	db.Kill(t)
-	o.endure(length(8*time.Second, time.Minute), length(3*time.Second, 10*time.Second))
+	o.endure(length(5*time.Second, time.Minute), length(2*time.Second, 10*time.Second), *full)
 	o.phase.Store(dbComing)
 	standby.Promote(t)
 	since := time.Now()
@@ -309,16 +310,17 @@ func TestFailover(t *testing.T) {
 // The same proof finds a gateway that says 401 where it cannot know, and one
 // that does not read what its host remembers.
 func TestOutageKnownBad(t *testing.T) {
+	db := pgtest.New(t)
 	for _, bad := range []string{"away-401", "no-snapshot"} {
 		t.Run(bad, func(t *testing.T) {
-			db := pgtest.New(t)
 			o := newOutage(t, db.Database(t), Bad, map[string]string{"SLUICE_TEST_BAD": bad})
 			o.start()
 			time.Sleep(time.Second)
 			o.phase.Store(dbGoing)
 			db.Stop(t)
-			o.endure(5*time.Second, 2*time.Second)
+			o.endure(2*time.Second, time.Second, false)
 			o.stop()
+			db.Start(t) // for the next
 			problems := o.problems(o.kills)
 			t.Logf("show 2, known bad %s: %d answers wrong", bad, len(o.wrong))
 			if len(o.wrong) == 0 {
