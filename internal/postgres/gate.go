@@ -116,11 +116,14 @@ func (g *gate) after() (wait time.Duration, long bool) {
 	return max(g.next.Sub(g.now()), time.Millisecond), g.failures > 0 && g.now().Sub(g.since) > blip
 }
 
-// reached ends the pause: somebody else has just reached the server.
+// reached ends the pause: somebody else has just reached the server. One that
+// has no connection left, or does not want us, answers others all the time.
 func (g *gate) reached() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.next, g.failures = time.Time{}, 0
+	if k := Classify(g.last); k == Away || k == Starting {
+		g.next, g.failures = time.Time{}, 0
+	}
 }
 
 // failure is the error of the last attempt, nil after a good one.
