@@ -204,7 +204,9 @@ func TestGivenStaysGiven(t *testing.T) {
 		for name, v := range metadataForAdmins {
 			given[name] = quoted(v)
 		}
-		token := p.key("given", func(k *identity.Key) { k.UserID, k.Metadata, k.Permissions = "u-iu", given, identity.Fields{"a": quoted(1)} })
+		token := p.key("given", func(k *identity.Key) {
+			k.UserID, k.Metadata, k.Permissions = "u-iu", given, identity.Fields{"a": quoted(1)}
+		})
 		for _, metadata := range []any{M{"note": 2}, M{}, nil} {
 			p.ok("iu", "POST", "/key/update", M{"key": token, "metadata": metadata})
 			k, err := store.Get[identity.Key](t.Context(), p.store, token)

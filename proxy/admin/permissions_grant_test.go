@@ -22,9 +22,18 @@ func TestGrantsAreSubsets(t *testing.T) {
 			&identity.Member{TeamID: "t-small", UserID: "u-ta", Role: "admin"})
 		p.key("small", func(k *identity.Key) { k.UserID = "u-small" })
 		for _, beyond := range []M{
-			{"max_budget": 6}, {"tpm_limit": 11}, {"rpm_limit": 11}, {"max_parallel_requests": 11}, {"models": []string{"m3"}}, {"models": []string{"*"}},
-			{"models": []string{"mock", "m3"}}, {"models": []string{"all-proxy-models"}}, {"access_group_ids": []string{"g-big"}}, {"budget_id": "b-rich"},
-			{"organization_id": "o2"}, {"team_id": "t3"},
+			{"max_budget": 6},
+			{"tpm_limit": 11},
+			{"rpm_limit": 11},
+			{"max_parallel_requests": 11},
+			{"models": []string{"m3"}},
+			{"models": []string{"*"}},
+			{"models": []string{"mock", "m3"}},
+			{"models": []string{"all-proxy-models"}},
+			{"access_group_ids": []string{"g-big"}},
+			{"budget_id": "b-rich"},
+			{"organization_id": "o2"},
+			{"team_id": "t3"},
 		} {
 			p.refusals("small", [3]any{"POST /key/generate", beyond, nil})
 			if beyond["team_id"] == nil {
@@ -43,8 +52,17 @@ func TestGrantsAreSubsets(t *testing.T) {
 			k.UserID, k.Models, k.MaxBudget, k.RPMLimit = "u-iu", []string{"mock"}, &five, &ten
 		})
 		for _, wider := range []M{
-			{"models": []string{}}, {"models": nil}, {"models": []string{"*"}}, {"max_budget": nil}, {"max_budget": 6}, {"rpm_limit": nil}, {"rpm_limit": 11},
-			{"access_group_ids": []string{"g-big"}}, {"aliases": M{"mock": "m9"}}, {"organization_id": "o1"}, {"team_id": "t1"},
+			{"models": []string{}},
+			{"models": nil},
+			{"models": []string{"*"}},
+			{"max_budget": nil},
+			{"max_budget": 6},
+			{"rpm_limit": nil},
+			{"rpm_limit": 11},
+			{"access_group_ids": []string{"g-big"}},
+			{"aliases": M{"mock": "m9"}},
+			{"organization_id": "o1"},
+			{"team_id": "t1"},
 		} {
 			call := M{"key": own}
 			for name, v := range wider {
