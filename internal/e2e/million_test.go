@@ -77,11 +77,12 @@ func (c *multitude) hotCosts(t *testing.T) {
 	t.Helper()
 	cost := func(a *Appliance, key string) float64 {
 		before := a.workersCPU()
-		r := hot(t, a, key, length(1500*time.Millisecond, 5*time.Second))
+		r := hot(t, a, key, length(time.Second, 5*time.Second))
 		return float64(a.workersCPU()-before) / float64(r.Sent())
 	}
-	hot(t, c.big, c.bigKey, time.Second) // warm
-	hot(t, c.small, c.smallKey, time.Second)
+	const warm = 500 * time.Millisecond
+	hot(t, c.big, c.bigKey, warm)
+	hot(t, c.small, c.smallKey, warm)
 	var ratios []float64
 	for range length(3, 7) {
 		one, many := cost(c.small, c.smallKey), cost(c.big, c.bigKey)
