@@ -9,6 +9,7 @@ var acceptedManagement = []struct{ cases, diff, why string }{
 	{"key/generate duplicate value", "*", "a key that exists is not made twice: 409"},
 	{"key/generate *|customer/new duplicate", "field error.param is string, recorded null", "the field that is wrong is named"},
 	{"key/generate bad duration", "status 400, recorded 500", "the client's mistake, said as such"},
+	{"key/generate as k_int", "field expires is string, recorded null", "a key that is made with a key outlives it not"},
 	{"chat in blocked team", "*", "a blocked team's keys stop at once"},
 	{"chat of blocked customer", "*", "a blocked customer is refused"},
 	{"customer/new duplicate", "status 409, recorded 500", "a duplicate is a conflict, and no SQL is shown"},

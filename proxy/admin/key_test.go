@@ -36,6 +36,7 @@ func TestKeyStory(t *testing.T) {
 		w.tell(pick, map[string]string{
 			"key/generate duplicate value": "status 409", "key/generate unknown team": "status 404",
 			"key/generate unknown user": "status 404", "key/generate bad duration": "status 400",
+			"key/generate as k_int": ".expires is string", // it ends with the key that made it
 			// The field that is wrong is named.
 			"key/generate negative budget": ".error.param is string", "key/generate bad budget_duration": ".error.param is string",
 		})

@@ -196,11 +196,15 @@ type userCreated struct {
 	Role  *string   `json:"user_role"`
 	Teams *[]string `json:"teams"`
 	Alias *string   `json:"user_alias"`
+
+	// What LiteLLM does not tell is told where it is set.
+	SSO  string      `json:"sso_user_id,omitempty"`
+	Soft *money.Nano `json:"soft_budget,omitempty"`
 }
 
 func newUserCreated(u *identity.User, b Body) userCreated {
 	s := u.Settings
-	out := userCreated{Email: null(u.Email), Role: null(u.Role), Alias: null(u.Alias)}
+	out := userCreated{Email: null(u.Email), Role: null(u.Role), Alias: null(u.Alias), SSO: u.SSOUserID, Soft: u.SoftBudget}
 	out.keyMade = keyMade{
 		UserID: &u.ID, Models: list(u.Models), Spend: u.Spend, MaxBudget: u.MaxBudget, Metadata: fields(u.Metadata),
 		MaxParallelRequests: u.MaxParallelRequests, TPMLimit: u.TPMLimit, RPMLimit: u.RPMLimit, BudgetDuration: null(u.BudgetDuration),
@@ -238,6 +242,10 @@ func (a *API) firstKey(c *Call, tx *store.Tx, u *identity.User, answer *userCrea
 	made.Type, made.Token, made.TokenID, made.CreatedBy, made.UpdatedBy = nil, nil, nil, nil, nil
 	made.MaxBudget, made.BudgetDuration, made.Metadata, made.Spend = u.MaxBudget, null(u.BudgetDuration), fields(u.Metadata), u.Spend
 	made.keyMetadataFields = newKeyMetadata(u.Metadata)
+	// These are the user's alone, not its key's.
+	user := &answer.keyMade
+	made.Blocked, made.Policies, made.ObjectPermission = user.Blocked, user.Policies, user.ObjectPermission
+	made.BudgetLimits = user.BudgetLimits
 	answer.keyMade = made
 	return nil
 }

@@ -40,6 +40,28 @@ type userFields struct {
 	CreatedAt             *isoZ           `json:"created_at"`
 	UpdatedAt             *isoZ           `json:"updated_at"`
 	ObjectPermission      json.RawMessage `json:"object_permission"`
+	userExtras
+}
+
+// userExtras are what a user may be given and LiteLLM's reads do not tell. They
+// are told where they are set, so that a client finds what it asked for.
+type userExtras struct {
+	Blocked         bool            `json:"blocked,omitempty"`
+	SoftBudget      *money.Nano     `json:"soft_budget,omitempty"`
+	BudgetLimits    json.RawMessage `json:"budget_limits,omitempty"`
+	BudgetFallbacks json.RawMessage `json:"budget_fallbacks,omitempty"`
+	Aliases         json.RawMessage `json:"aliases,omitempty"`
+	Config          json.RawMessage `json:"config,omitempty"`
+	Permissions     json.RawMessage `json:"permissions,omitempty"`
+	AgentID         json.RawMessage `json:"agent_id,omitempty"`
+}
+
+func newUserExtras(u *identity.User) userExtras {
+	s := u.Settings
+	return userExtras{
+		Blocked: u.Blocked, SoftBudget: u.SoftBudget, BudgetLimits: s["budget_limits"], BudgetFallbacks: s["budget_fallbacks"],
+		Aliases: s["aliases"], Config: s["config"], Permissions: s["permissions"], AgentID: s["agent_id"],
+	}
 }
 
 // userRow is a user as reads answer it.
@@ -82,6 +104,12 @@ type userBrief struct {
 	ObjectPermission    json.RawMessage `json:"object_permission"`
 	ModelMaxBudget      json.RawMessage `json:"model_max_budget"`
 	ModelMaxBudgetUsage struct{}        `json:"model_max_budget_usage"`
+
+	// Told where they are set, as the extras are.
+	MaxParallelRequests  *int64          `json:"max_parallel_requests,omitempty"`
+	AllowedCacheControls json.RawMessage `json:"allowed_cache_controls,omitempty"`
+	Policies             json.RawMessage `json:"policies,omitempty"`
+	userExtras
 }
 
 func newUserFields(u *identity.User, teams []string) userFields {
@@ -94,7 +122,7 @@ func newUserFields(u *identity.User, teams []string) userFields {
 		BudgetDuration: null(u.BudgetDuration), BudgetResetAt: zulu(u.BudgetResetAt),
 		AllowedCacheControls: setting(s, "allowed_cache_controls", "[]"), Policies: setting(s, "policies", "[]"),
 		ModelMaxBudget: setting(s, "model_max_budget", "{}"), CreatedAt: zuluAt(u.CreatedAt), UpdatedAt: zuluAt(u.UpdatedAt),
-		ObjectPermission: setting(s, "object_permission", "null"),
+		ObjectPermission: setting(s, "object_permission", "null"), userExtras: newUserExtras(u),
 	}
 }
 
@@ -104,7 +132,8 @@ func newUserBrief(u *identity.User, teams []string) userBrief {
 		TPMLimit: u.TPMLimit, RPMLimit: u.RPMLimit, Models: list(u.Models), BudgetDuration: null(u.BudgetDuration),
 		BudgetResetAt: zulu(u.BudgetResetAt), Metadata: fields(u.Metadata), CreatedAt: zuluAt(u.CreatedAt), UpdatedAt: zuluAt(u.UpdatedAt),
 		SSOUserID: null(u.SSOUserID), Teams: list(teams), ObjectPermission: setting(u.Settings, "object_permission", "null"),
-		ModelMaxBudget: setting(u.Settings, "model_max_budget", "{}"),
+		ModelMaxBudget: setting(u.Settings, "model_max_budget", "{}"), MaxParallelRequests: u.MaxParallelRequests,
+		AllowedCacheControls: u.Settings["allowed_cache_controls"], Policies: u.Settings["policies"], userExtras: newUserExtras(u),
 	}
 }
 
