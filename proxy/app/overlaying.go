@@ -56,11 +56,12 @@ func (w *worker) firstOverlay(ctx context.Context, file *config.File) *overlay {
 	if !w.data.away {
 		ctx, cancel := context.WithTimeout(ctx, startPatience)
 		defer cancel()
+		w.overlayAt(position) // what is changed from here on is waited for
 		o, err := w.data.readOverlay(ctx)
 		if err == nil {
-			w.overlayAt(position)
 			return o
 		}
+		w.table.Generation(w.area).Overlay.Store(0)
 		w.log.Warn("models and settings of the database could not be read", errAttr(err))
 	}
 	w.stale = true
@@ -168,12 +169,18 @@ func (w *worker) committed(changes []store.Changed) {
 	}
 }
 
-// everywhere reports whether all workers of the host that take requests have in
-// force what was changed up to a position of the ring.
+// everywhere reports whether all workers of the host that take requests, or are
+// about to, or answer the last ones, have in force what was changed up to a
+// position of the ring.
 func (w *worker) everywhere(position uint64) bool {
 	for i := range w.table.Areas() {
 		g := w.table.Generation(i)
-		if g.Number.Load() == 0 || fleet.State(g.State.Load()) != fleet.StateReady {
+		if g.Number.Load() == 0 {
+			continue
+		}
+		switch fleet.State(g.State.Load()) {
+		case fleet.StateStarting, fleet.StateReady, fleet.StateLame:
+		default:
 			continue
 		}
 		if at := g.Overlay.Load(); at != 0 && at-1 < position { // 0: it follows no overlay
@@ -190,6 +197,7 @@ func (w *worker) overlayAt(position uint64) { w.table.Generation(w.area).Overlay
 func (w *worker) followOverlay(ctx context.Context) {
 	t := time.NewTicker(overlayLook)
 	defer t.Stop()
+	defer w.table.Generation(w.area).Overlay.Store(0) // nobody waits for a worker that ends
 	var retry time.Time
 	for {
 		select {
