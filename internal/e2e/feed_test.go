@@ -42,17 +42,20 @@ type cluster struct {
 }
 
 // newCluster boots three hosts: two on the database itself, the last one by way
-// of PgBouncer in transaction mode, where LISTEN is impossible.
-func newCluster(t *testing.T, o Options) *cluster {
+// of PgBouncer in transaction mode, where LISTEN is impossible. With a known-bad
+// behaviour all are behind PgBouncer: a notification would hide it now and then.
+func newCluster(t *testing.T, o Options, bad string) *cluster {
 	t.Helper()
 	server := pgtest.New(t)
 	c := &cluster{t: t, url: server.Database(t), provider: Provider(t)}
-	for i, url := range []string{c.url, c.url, server.Bouncer(t, c.url)} {
+	pooled := server.Bouncer(t, c.url)
+	urls := []string{c.url, c.url, pooled}
+	if bad != "" {
+		o.Variant, urls = Bad, []string{pooled, pooled, pooled}
+	}
+	for i, url := range urls {
 		o.Config = feedConfig
-		env := map[string]string{"DATABASE_URL": url, "LITELLM_SALT_KEY": "sk-salt-of-the-tests"}
-		if o.Env["SLUICE_TEST_BAD"] != "" {
-			env["SLUICE_TEST_BAD"] = o.Env["SLUICE_TEST_BAD"]
-		}
+		env := map[string]string{"DATABASE_URL": url, "LITELLM_SALT_KEY": "sk-salt-of-the-tests", "SLUICE_TEST_BAD": bad}
 		host := o
 		host.Env = env
 		a := New(t, host)
@@ -267,7 +270,7 @@ func (c *cluster) spread(n news) (late []time.Duration, wrong []string) {
 // when its answer has come, and within a second on a host that is notified and
 // on one that can only poll.
 func TestChangeSeen(t *testing.T) {
-	c := newCluster(t, Options{})
+	c := newCluster(t, Options{}, "")
 	for _, row := range newsOf {
 		t.Run(strings.ReplaceAll(row.name, " ", "-"), func(t *testing.T) {
 			outer := c.t
@@ -289,7 +292,7 @@ func TestChangeSeen(t *testing.T) {
 func TestChangeSeenKnownBad(t *testing.T) {
 	for _, bad := range []string{"ring-off", "poller-off"} {
 		t.Run(bad, func(t *testing.T) {
-			c := newCluster(t, Options{Variant: Bad, Env: map[string]string{"SLUICE_TEST_BAD": bad}})
+			c := newCluster(t, Options{}, bad)
 			for _, row := range newsOf {
 				if name := row.name; name != "key blocked" && name != "key created after it was refused" && name != "models of a team" && name != "model deleted" {
 					continue
@@ -309,7 +312,7 @@ func TestChangeSeenKnownBad(t *testing.T) {
 // all the time, workers are recycled, and some are killed. It tells how long it
 // takes from the answer to the first refusal elsewhere.
 func TestBlockedAtOnce(t *testing.T) {
-	c := newCluster(t, Options{Args: []string{"--max_requests_before_restart", "3000"}})
+	c := newCluster(t, Options{Args: []string{"--max_requests_before_restart", "3000"}}, "")
 	cut := pgtest.Open(t, c.url)
 	stopped, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -356,7 +359,7 @@ func TestBlockedAtOnce(t *testing.T) {
 // TestGrace: while a regenerated key is in its grace period both secrets work
 // everywhere, afterwards only the new one.
 func TestGrace(t *testing.T) {
-	c := newCluster(t, Options{})
+	c := newCluster(t, Options{}, "")
 	key := c.key(object{})
 	old := ask{key: key, model: "mock"}
 	if err := until(c.seats, old, 200, 2*time.Second); err != nil {

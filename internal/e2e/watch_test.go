@@ -108,8 +108,7 @@ type sight struct {
 	served int
 }
 
-// watch asks every seat all the time until ctx ends, and calls changed after
-// each answer, with the mutex held.
+// watch asks every seat all the time.
 type watch struct {
 	mu     sync.Mutex // guards sights
 	sights []*sight
