@@ -253,7 +253,7 @@ func TestOutage(t *testing.T) {
 			func(t *testing.T, db *pgtest.Server) { db.Start(t) },
 		},
 		{
-			"stalled", length(8*time.Second, 5*time.Minute), *full, // a stop waits for what waits for the database
+			"stalled", length(12*time.Second, 5*time.Minute), *full, // a stop waits for what waits for the database
 			func(t *testing.T, db *pgtest.Server) { db.Stall(t) },
 			func(t *testing.T, db *pgtest.Server) { db.Continue(t) },
 		},

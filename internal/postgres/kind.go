@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 
@@ -70,10 +71,27 @@ var codes = map[string]Kind{
 	"25P03": Away, "25P04": Away, // idle in a transaction, or in it for too long
 }
 
+// errStandby is what a transaction that is to write gets from a server which
+// only follows another one. PostgreSQL has no code of its own for it there.
+var errStandby = errors.New("the server is a standby")
+
+// Standby gives the error of the beginning of a transaction that is to write
+// its meaning.
+func Standby(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "0A000" { // "cannot set transaction read-write mode during recovery"
+		return fmt.Errorf("%w: %w", errStandby, err)
+	}
+	return err
+}
+
 // Classify says what an error of this package or of the driver means.
 func Classify(err error) Kind {
 	if err == nil {
 		return None
+	}
+	if errors.Is(err, errStandby) {
+		return ReadOnly
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {

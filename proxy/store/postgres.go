@@ -113,15 +113,13 @@ func (s *server) exec(ctx context.Context, text string, args []any) (int64, erro
 	return n, pgError(err)
 }
 
-// batch has several statements planned once per connection, not for each
+// batch can have its statements planned once per connection, not for each
 // execution: they find rows by unique ids, so that no plan is better than the
 // one for any ids, and planning would take longer than all the rest (2.1 ms
 // instead of 0.8 ms for a key of 1,000,000). The setting is that of this batch,
-// which is one transaction; a pooler keeps no plans. A statement alone goes as
-// it is: it may be one of many for keys that nobody has, and two more for each
-// would be what a flood of them costs the server.
-func (s *server) batch(ctx context.Context, statements []statement) error {
-	planned := len(statements) > 1 && !s.pool.Bouncer()
+// which is one transaction; a pooler keeps no plans.
+func (s *server) batch(ctx context.Context, statements []statement, planned bool) error {
+	planned = planned && !s.pool.Bouncer()
 	rows := 0
 	return s.reads(ctx, func(conn *pgx.Conn) error {
 		if rows > 0 {
@@ -222,6 +220,7 @@ func (s *server) beginOnce(ctx context.Context) (transaction, error) {
 		return nil, err
 	}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	err = postgres.Standby(err)
 	if err == nil && s.pool.Bouncer() { // the session's settings are not ours there
 		o := s.options
 		_, err = tx.Exec(ctx, `SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true),
