@@ -135,7 +135,7 @@ func (s *Store) Resolve(ctx context.Context, digests []string) (*identity.Resolv
 	if err != nil || len(statements) == 0 {
 		return found, err
 	}
-	if err := s.db.batch(ctx, statements); err != nil {
+	if err := s.db.batch(ctx, statements, true); err != nil {
 		return nil, fmt.Errorf("look up what keys refer to: %w", err)
 	}
 	return found, nil
@@ -150,6 +150,8 @@ func (s *Store) resolveKeys(ctx context.Context, d dialect, digests []string) (*
 	known := map[string]bool{}
 	keys, retired := mapped(identity.KindKey).row(), mapped(identity.KindRetiredKey).row()
 	dest := slices.Concat([]any{&out.Number}, keys.any, retired.any)
+	// In a flood of wrong keys one statement is enough: what is in vain shall
+	// not cost the server three. In all others the plan is worth its two.
 	err = s.db.batch(ctx, []statement{{d.resolver().keys, []any{argument}, func(scan func(...any) error) error {
 		k, r := new(identity.Key), new(identity.RetiredKey)
 		keys.into(k)
@@ -165,7 +167,10 @@ func (s *Store) resolveKeys(ctx context.Context, d dialect, digests []string) (*
 			out.Retired = append(out.Retired, r)
 		}
 		return nil
-	}}})
+	}}}, !s.vain.Load())
+	if err == nil {
+		s.vain.Store(len(out.Keys) == 0)
+	}
 	return out, err
 }
 

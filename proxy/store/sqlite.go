@@ -94,7 +94,7 @@ func isBusy(err error) bool {
 	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
-func (f *file) batch(ctx context.Context, statements []statement) error {
+func (f *file) batch(ctx context.Context, statements []statement, _ bool) error {
 	for _, st := range statements {
 		if err := f.query(ctx, st.sql, st.args, st.each); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"sluice/internal/postgres"
@@ -52,6 +53,8 @@ type Changed struct {
 type Store struct {
 	c  Config
 	db database
+
+	vain atomic.Bool // the last lookup found no key
 
 	// unlocked takes numbers without the lock, as a sequence would. Only a test
 	// sets it, to see that it finds what goes wrong then.
@@ -129,8 +132,9 @@ type database interface {
 	querier
 	// begin starts a transaction that writes.
 	begin(ctx context.Context) (transaction, error)
-	// batch runs queries together, on PostgreSQL in one round trip.
-	batch(ctx context.Context, statements []statement) error
+	// batch runs queries together, on PostgreSQL in one round trip; planned
+	// ones keep their plans, for two statements more at the server.
+	batch(ctx context.Context, statements []statement, planned bool) error
 	// listen calls notify when it has begun to listen and after every change of
 	// any process. It returns when the connection breaks or ctx ends.
 	listen(ctx context.Context, notify func()) error
