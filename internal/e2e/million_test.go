@@ -72,27 +72,35 @@ type multitude struct {
 	next             int // next key that nobody has asked with
 }
 
-// hotCosts compares the CPU of a request with a known key, in turns.
+// hotCosts compares the CPU of a request with a known key, in turns. What a busy
+// machine adds it adds to both; the least of the rounds is what has least of it.
 func (c *multitude) hotCosts(t *testing.T) {
 	t.Helper()
-	cost := func(a *Appliance, key string) float64 {
+	each := length(700*time.Millisecond, 5*time.Second)
+	cost := func(a *Appliance, key string, least *float64) {
 		before := a.workersCPU()
-		r := hot(t, a, key, length(time.Second, 5*time.Second))
-		return float64(a.workersCPU()-before) / float64(r.Sent())
+		r := hot(t, a, key, each)
+		if got := float64(a.workersCPU()-before) / float64(r.Sent()); *least == 0 || got < *least {
+			*least = got
+		}
 	}
 	const warm = 500 * time.Millisecond
 	hot(t, c.big, c.bigKey, warm)
 	hot(t, c.small, c.smallKey, warm)
-	var ratios []float64
-	for range length(3, 7) {
-		one, many := cost(c.small, c.smallKey), cost(c.big, c.bigKey)
-		t.Logf("show 5: CPU of a request with a known key: %.1f µs beside no other, %.1f µs beside many", one/1e3, many/1e3)
-		ratios = append(ratios, many/one)
+	var one, many float64
+	for round := range length(6, 9) {
+		if round%2 == 0 {
+			cost(c.small, c.smallKey, &one)
+			cost(c.big, c.bigKey, &many)
+			continue
+		}
+		cost(c.big, c.bigKey, &many)
+		cost(c.small, c.smallKey, &one)
 	}
-	slices.Sort(ratios)
+	t.Logf("show 5: CPU of a request with a known key: %.1f µs beside no other, %.1f µs beside many, × %.2f", one/1e3, many/1e3, many/one)
 	most := 1 + float64(length(20, 5))/100 // a short run tells less
-	if got := ratios[len(ratios)/2]; got > most {
-		t.Errorf("a request with a known key costs × %.2f beside many others, want × %.2f at most", got, most)
+	if many > one*most {
+		t.Errorf("a request with a known key costs × %.2f beside many others, want × %.2f at most", many/one, most)
 	}
 }
 
