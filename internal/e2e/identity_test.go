@@ -335,8 +335,11 @@ func TestWrongSalt(t *testing.T) {
 	}
 }
 
+// idleCPU is what a worker that nobody calls may use, of one processor.
+const idleCPU = 0.02
+
 // TestIdleQueries: a host that nobody calls asks its database at most three
-// times a second, however many workers it has.
+// times a second, however many workers it has, and these sleep most of the time.
 func TestIdleQueries(t *testing.T) {
 	server := pgtest.New(t)
 	url := server.Database(t)
@@ -352,7 +355,9 @@ func TestIdleQueries(t *testing.T) {
 		t.Fatal(err)
 	}
 	const seconds = 10
+	cpu := a.workersCPU()
 	time.Sleep(seconds * time.Second)
+	cpu = a.workersCPU() - cpu
 	after, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)
@@ -366,7 +371,10 @@ func TestIdleQueries(t *testing.T) {
 			total++
 		}
 	}
-	t.Logf("%d statements in %d s: %v", total, seconds, asked)
+	t.Logf("%d statements in %d s: %v; four idle workers use %v a second", total, seconds, asked, cpu/seconds)
+	if used := cpu.Seconds() / seconds / 4; used > idleCPU {
+		t.Errorf("an idle worker uses %.1f %% of a processor", 100*used)
+	}
 	if total > 3*seconds || total < seconds {
 		t.Errorf("%d statements in %d s", total, seconds)
 	}
