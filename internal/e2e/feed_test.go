@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -47,6 +48,11 @@ type cluster struct {
 func newCluster(t *testing.T, o Options, bad string) *cluster {
 	t.Helper()
 	server := pgtest.New(t)
+	t.Cleanup(func() {
+		if log, err := os.ReadFile(server.Dir + "/log"); t.Failed() {
+			t.Logf("last lines of PostgreSQL's log (%v):\n%s", err, log[max(0, len(log)-4000):])
+		}
+	})
 	c := &cluster{t: t, url: server.Database(t), provider: Provider(t)}
 	pooled := server.Bouncer(t, c.url)
 	urls := []string{c.url, c.url, pooled}
