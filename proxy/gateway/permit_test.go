@@ -252,23 +252,3 @@ func TestLabelsOfCallersAreBounded(t *testing.T) {
 		t.Errorf("%d histograms, for %d callers and the others", n, maxTimed)
 	}
 }
-
-// The lane of a virtual key allocates as little as that of the master key.
-func TestVirtualKeyAllocates(t *testing.T) {
-	ring := &keyring{}
-	ring.add("sk-of-a-team", func(k *identity.Key) {
-		k.TeamID, k.Models, k.Aliases = "t1", []string{"mine"}, map[string]string{"m": "mine"}
-	})
-	b, x := staticBench(t)
-	b.keys = auth.New(auth.Config{MasterKey: master, Directory: directory(t, ring)})
-	key, body := []byte("sk-of-a-team"), x.Body
-	for range 50 {
-		b.once(t, x, key, body)
-	}
-	if n := testing.AllocsPerRun(500, func() { b.once(t, x, key, body) }); n > 0 {
-		t.Fatalf("%v allocations", n)
-	}
-	if x.Caller.Team != "t1" {
-		t.Fatalf("%+v", x.Caller)
-	}
-}
