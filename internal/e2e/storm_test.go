@@ -177,6 +177,7 @@ func (s *storm) compare(want []int) []string {
 	var mu sync.Mutex // guards wrong
 	var wrong []string
 	var asking sync.WaitGroup
+	patience := time.Now().Add(10 * time.Second)
 	for _, origin := range s.seats {
 		order := rand.Perm(s.keys)
 		for i := range askers {
@@ -185,7 +186,7 @@ func (s *storm) compare(want []int) []string {
 				defer seat.close()
 				for at := i; at < len(order); at += askers {
 					key := order[at]
-					if got := seat.insist(ask{key: stormKey + strconv.Itoa(key), model: "mock"}); got != want[key] {
+					if got := seat.insist(ask{key: stormKey + strconv.Itoa(key), model: "mock"}, patience); got != want[key] {
 						mu.Lock()
 						wrong = append(wrong, fmt.Sprintf("%s, key %d: %d, want %d", seat.name, key, got, want[key]))
 						mu.Unlock()
@@ -200,10 +201,9 @@ func (s *storm) compare(want []int) []string {
 
 // insist asks until a worker says yes or no: the place of a killed one is empty
 // for a moment, and 503 says that the key cannot be checked now.
-func (s *seat) insist(q ask) int {
-	deadline := time.Now().Add(5 * time.Second)
+func (s *seat) insist(q ask, until time.Time) int {
 	for {
-		if got := s.send(q); got != 0 && got != 503 || time.Now().After(deadline) {
+		if got := s.send(q); got != 0 && got != 503 || time.Now().After(until) {
 			return got
 		}
 		time.Sleep(10 * time.Millisecond)
