@@ -21,6 +21,7 @@ import (
 
 const (
 	scrapeEvery   = time.Second
+	scrapeMost    = 15 * time.Second // between two rounds that take long
 	scrapeTimeout = 500 * time.Millisecond
 	// maxExposition bounds what one worker may say.
 	maxExposition = 32 << 20
@@ -80,13 +81,18 @@ func parseHost(addr string) (slot, generation int, err error) {
 	return slot, generation, nil
 }
 
-// run scrapes until ctx ends.
+// run scrapes until ctx ends. Where workers have very much to tell, it asks less
+// often: a tenth of a CPU is what counting may cost.
 func (s *scraper) run(ctx context.Context) {
 	tick := time.NewTicker(scrapeEvery)
 	defer tick.Stop()
+	var next time.Time
 	for {
 		s.seen.watch()
-		s.round(ctx)
+		if began := time.Now(); !began.Before(next) {
+			s.round(ctx)
+			next = began.Add(min(10*time.Since(began), scrapeMost))
+		}
 		select {
 		case <-ctx.Done():
 			return
