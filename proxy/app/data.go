@@ -66,6 +66,7 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 	if d.snapshot, err = auth.OpenSnapshot(path, d.ring.Key("identity snapshot"), w.log.Logger); err != nil {
 		return nil, err
 	}
+	d.snapshot.Hold()
 	c := storeConfig(file, deps)
 	c.Options.Application = "sluice proxy slot " + strconv.Itoa(w.slot)
 	c.Log, c.Committed = w.log.Logger, w.committed
@@ -95,6 +96,7 @@ func (d *data) start(away bool) error {
 		}
 		d.away = err != nil
 	}
+	d.snapshot.Release()
 	if unpolled() {
 		return nil
 	}

@@ -27,6 +27,7 @@ type Snapshot struct {
 	seal sealer
 	most int64
 	log  *slog.Logger
+	held chan struct{} // nil, or closed once frames may be written
 
 	mu    sync.Mutex // guards what follows
 	file  *os.File   // open for appending; nil until the first write
@@ -62,6 +63,13 @@ func OpenSnapshot(path string, key [32]byte, log *slog.Logger) (*Snapshot, error
 	return &Snapshot{path: filepath.Clean(path), seal: seal, most: snapshotMost, log: log, lock: lock, after: compactFrom}, nil
 }
 
+// Hold has writers wait until Release: it is not known yet whether the key is
+// the right one. It is called before anybody writes.
+func (s *Snapshot) Hold() { s.held = make(chan struct{}) }
+
+// Release lets writers go on. It is called once after Hold.
+func (s *Snapshot) Release() { close(s.held) }
+
 // Close closes the files.
 func (s *Snapshot) Close() {
 	s.mu.Lock()
@@ -96,6 +104,9 @@ const firstSize = frameHead + frameFixed + 12 + 16 // with nonce and tag of an e
 func (s *Snapshot) append(frames []frame) error {
 	if len(frames) == 0 {
 		return nil
+	}
+	if s.held != nil {
+		<-s.held
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
