@@ -48,6 +48,7 @@ var permissionSample = []struct {
 // HTTP, and some with Host headers and paths that mean another route to whoever reads them otherwise.
 func TestPermissionsOnTheWire(t *testing.T) {
 	a := identityAppliance(t, pgtest.Database(t))
+	a.Start()
 	a.allReady()
 	keys := permissionCast(t, a)
 	calls := 0
