@@ -67,7 +67,8 @@ func TestFloodOfWrongKeys(t *testing.T) {
 	slices.Sort(cold)
 	t.Logf("show: %d wrong keys in %.1f s, %.1f queries a second, largest batch %d; cold key median %v, worst %v; hot key worst %v",
 		wrong.Load(), took, float64(after-before)/took, src.largest, cold[len(cold)/2], cold[len(cold)-1], slowest)
-	if q := float64(after-before) / took; q > 1.3*perSecond {
+	// Only queries that find nothing are held back; each cold key is found by one.
+	if q := (float64(after-before) - float64(len(cold))) / took; q > 1.3*perSecond {
 		t.Errorf("%.1f queries a second", q)
 	}
 	if wrong.Load() < perMinute/60*seconds/3 {

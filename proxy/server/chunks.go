@@ -153,14 +153,48 @@ func unless(bad bool, next chunkState) chunkState {
 // connection ends with the answer, so that nothing stands behind a body that
 // was read leniently.
 func (c *conn) watchChunks(ctx *fasthttp.RequestCtx, raw []byte) *llm.Error {
-	end := bytes.Index(c.last, []byte("\r\n\r\n"))
-	if end < 0 || !bytes.HasSuffix(raw, c.last[max(0, end+4-len(raw)):end+4]) {
+	body := c.headerEnd(raw)
+	if body < 0 {
 		ctx.SetConnectionClose()
 		return nil
 	}
 	c.chunks = chunks{at: chunkSize}
-	if !c.chunks.feed(c.last[end+4:]) {
+	if !c.chunks.feed(c.last[body:]) {
 		return bodyError(errChunks)
 	}
 	return nil
+}
+
+var emptyLine = []byte("\r\n\r\n")
+
+// headerEnd is where in the last read the body begins whose header lines are
+// raw, or -1. The empty line may have begun in an earlier read.
+func (c *conn) headerEnd(raw []byte) int {
+	if len(c.last) == 0 {
+		return -1
+	}
+	seam := append(make([]byte, 0, 2*len(c.before)), c.before[:]...)
+	seam = append(seam, c.last[:min(len(c.last), len(c.before))]...)
+	if i := bytes.Index(seam, emptyLine); i >= 0 && bytes.HasSuffix(raw, emptyLine) {
+		return i + len(emptyLine) - len(c.before)
+	}
+	end := bytes.Index(c.last, emptyLine) + len(emptyLine)
+	if end < len(emptyLine) || !bytes.HasSuffix(raw, c.last[max(0, end-len(raw)):end]) {
+		return -1
+	}
+	return end
+}
+
+// tail is the last three bytes that were read: as much of an empty line as
+// can be there before it is whole.
+type tail [3]byte
+
+// then is the tail once p was read.
+func (t tail) then(p []byte) tail {
+	if len(p) >= len(t) {
+		return tail(p[len(p)-len(t):])
+	}
+	n := copy(t[:], t[len(p):])
+	copy(t[n:], p)
+	return t
 }

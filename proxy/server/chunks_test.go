@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestChunksApart sends a chunked body byte by byte, and behind another
@@ -29,6 +30,19 @@ func TestChunksApart(t *testing.T) {
 	}
 	if resp, _ := read(t, r); resp.StatusCode != 200 {
 		t.Error(resp.Status)
+	}
+	whole := head + inChunks("3b", "")
+	for apart := range 5 { // the empty line in two reads
+		at := strings.Index(whole, "\r\n\r\n") + apart
+		for _, part := range []string{whole[:at], whole[at:]} {
+			if _, err := io.WriteString(nc, part); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if resp, body := read(t, r); resp.StatusCode != 200 || resp.Close {
+			t.Fatalf("apart at %d: %s %s", at, resp.Status, body)
+		}
 	}
 	nc, r = b.dial(t)
 	if _, err := io.WriteString(nc, strings.Repeat(head+inChunks("3b", ""), 3)); err != nil {

@@ -69,6 +69,8 @@ type conn struct {
 	lineSeen bool   // the request line of this header is complete
 	bareLine bool   // and ends in LF alone
 	last     []byte // of this request's bytes what the last read brought; fasthttp's memory
+	before   tail   // of the bytes before last
+	ends     tail   // of the bytes up to the end of last
 	chunks   chunks // watches a chunked body
 	owed     int64  // of the body allowance, until the answer is written
 	taken    int    // bytes written since writes began to block
@@ -94,7 +96,8 @@ func (c *conn) become(phase uint32, now int64, d time.Duration) {
 func connState(nc net.Conn, state fasthttp.ConnState) {
 	if c, ok := nc.(*conn); ok && state == fasthttp.StateIdle {
 		c.free()
-		c.lineSeen, c.bareLine, c.last, c.chunks = false, false, nil, chunks{}
+		c.lineSeen, c.bareLine, c.chunks = false, false, chunks{}
+		c.last, c.before, c.ends = nil, tail{}, tail{}
 		// The coarse clock is late by up to a tick; nobody is closed early.
 		c.become(phaseIdle, c.s.clock.coarse.Load(), c.s.c.KeepAlive+tick)
 		c.held.Store(true)
@@ -123,7 +126,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	if n > 0 {
 		c.arrived(p[:n])
-		c.last = p[:n]
+		c.last, c.before, c.ends = p[:n], c.ends, c.ends.then(p[:n])
 		if c.chunks.at != chunksIdle && !c.chunks.feed(c.last) {
 			return 0, errChunks
 		}

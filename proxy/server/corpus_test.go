@@ -130,9 +130,7 @@ func TestCorpus(t *testing.T) {
 			_ = nc2.Close()
 		})
 	}
-	if n := b.own.InFlight.Load(); n != 0 {
-		t.Errorf("%d in flight", n)
-	}
+	until(t, func() bool { return b.own.InFlight.Load() == 0 })
 }
 
 // inChunks is the rest of a request whose body is one chunk of 59 bytes.
