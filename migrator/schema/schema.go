@@ -24,10 +24,10 @@ import "embed"
 
 const (
 	// Version is the number of the newest migration of this release.
-	Version = 2
+	Version = 3
 	// Minimum is the oldest schema that this release's programs can work with.
 	// Newer ones are always accepted.
-	Minimum = 2
+	Minimum = 3
 	// Name is the PostgreSQL schema that holds everything of ours.
 	Name = "sluice"
 	// VersionTable holds the applied numbers; in PostgreSQL it is in the

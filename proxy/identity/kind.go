@@ -24,17 +24,24 @@ const (
 	KindConfig
 	KindInvitation
 	KindJWTMapping
+
+	// What the record of changes also tells of; no objects.
+	KindSealingKey
+	KindImport
+	KindArchive
 	kinds
 )
 
 var kindNames = [...]string{
 	"none", "key", "retired_key", "user", "team", "team_member", "organization", "organization_member", "project",
 	"customer", "budget", "tag", "access_group", "model", "credential", "config", "invitation", "jwt_key_mapping",
+	"sealing_key", "import", "audit_archive",
 }
 
 var tables = [...]string{
 	"", "keys", "retired_keys", "users", "teams", "team_members", "organizations", "organization_members", "projects",
 	"end_users", "budgets", "tags", "access_groups", "models", "credentials", "config_items", "invitations", "jwt_key_mappings",
+	"", "", "",
 }
 
 // String is the name that changes are recorded under.
@@ -45,7 +52,7 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// Table is the name of the kind's table.
+// Table is the name of the kind's table, "" where there is none.
 func (k Kind) Table() string { return tables[k] }
 
 // KindNamed finds a kind by its name; KindNone if there is none.
