@@ -102,7 +102,8 @@ func (lp *loop) offer() (int, syscall.Sockaddr, error) {
 	if s.own.Conns.Load() <= fewConns {
 		tries, inVain = fewTries, fewInVain
 	}
-	for try := 0; try == 0 || try < tries && d.heavy(s); try++ {
+	try := 0
+	for ; try == 0 || try < tries && d.heavy(s); try++ {
 		slot.Offered.Store(1)
 		if try < triesForOne {
 			s.accept.ring(d.to)
@@ -116,7 +117,9 @@ func (lp *loop) offer() (int, syscall.Sockaddr, error) {
 			return -1, nil, syscall.EAGAIN
 		}
 	}
-	if d.vain++; d.vain >= inVain {
+	if try < tries { // no longer heavy: somebody took one, and more have come
+		d.vain = 0
+	} else if d.vain++; d.vain >= inVain {
 		d.vain, d.paused = 0, time.Now()
 	}
 	return syscall.Accept4(lp.l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
