@@ -12,6 +12,18 @@ PROGRAMS := supervisor proxy healthd migrator
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := .tools/golangci-lint-$(GOLANGCI_VERSION)
+GOTESTSUM_VERSION := v1.13.0
+GOTESTSUM         := .tools/gotestsum-$(GOTESTSUM_VERSION)
+# $(call gotest,FORMAT,PACKAGES,FLAGS). Many tests judge times, on machines that
+# others use too: CI runs a test that failed once more by itself and prints both
+# outcomes. Not after a data race, and not where more than five tests failed.
+ifeq ($(CI)$(ARGS),true)
+gotest = $(GOTESTSUM) --format $(1) --rerun-fails=1 --rerun-fails-max-failures=5 --rerun-fails-run-root-test \
+	--rerun-fails-abort-on-data-race --packages='$(2)' -- $(3)
+TESTER = $(GOTESTSUM)
+else
+gotest = $(GO) test $(3) $(2) $(ARGS)
+endif
 # Packages with allocation counts: the race detector allocates, so they run again without it.
 ALLOC_DIRS = $(sort $(dir $(shell find . -name '*_alloc_test.go' -not -path './.*')))
 # The race detector, but not inside SQLite: that is C in Go's clothes with its own
@@ -40,10 +52,10 @@ run: build ## build, then the whole appliance in the foreground on port 4000 (fl
 	SLUICE_PRESTOP_DELAY=0 exec bin/supervisor --state_dir .run/state $(ARGS)
 
 .PHONY: test
-test: ## everything but the appliance: unit, race, allocation and service tests; installs what they need
+test: $(TESTER) ## everything but the appliance: unit, race, allocation and service tests; installs what they need
 	.ci/needs race
-	$(SERVICES) && $(GO) test $(RACE) -shuffle=on -timeout 15m ./...
-	$(SERVICES) && $(GO) test -shuffle=on -timeout 10m $(or $(ALLOC_DIRS),./internal/archtest)
+	$(SERVICES) && $(call gotest,standard-quiet,./...,$(RACE) -shuffle=on -timeout 15m)
+	$(SERVICES) && $(call gotest,standard-quiet,$(or $(ALLOC_DIRS),./internal/archtest),-shuffle=on -timeout 10m)
 	$(GO) test -tags sluicebad -timeout 10m -run '^TestAllowAllIsCaught$$' ./proxy/admin
 	cd $(SDK) && $(GO) test -shuffle=on -timeout 10m ./...
 
@@ -66,14 +78,19 @@ $(GOLANGCI):
 	GOBIN=$(CURDIR)/.tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv .tools/golangci-lint $@
 
+$(GOTESTSUM):
+	@mkdir -p .tools
+	GOBIN=$(CURDIR)/.tools $(GO) install gotest.tools/gotestsum@$(GOTESTSUM_VERSION)
+	mv .tools/gotestsum $@
+
 .PHONY: fmt
 fmt: $(GOLANGCI) ## gofumpt and import order, in place
 	$(GOLANGCI) fmt
 
 .PHONY: e2e
-e2e: ## the real programs under load, killed, recycled, stopped: short form (flags by ARGS=…)
+e2e: $(TESTER) ## the real programs under load, killed, recycled, stopped: short form (flags by ARGS=…)
 	.ci/needs race proxies
-	$(SERVICES) && $(GO) test -v -tags e2e -count=1 -timeout 40m ./internal/e2e $(ARGS)
+	$(SERVICES) && $(call gotest,standard-verbose,./internal/e2e,-v -tags e2e -count=1 -timeout 40m)
 
 .PHONY: soak
 soak: ## the same tests at full length, then ten million fuzz inputs

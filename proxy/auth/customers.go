@@ -150,7 +150,7 @@ func (d *Directory) recallCustomers() {
 }
 
 // serves says whether requests for an end user are taken. Where the database is
-// away, one that is known to have changed is refused for now, and all others
+// away, one that is known to have changed is refused until it can be read, and all others
 // are taken as they were.
 func (d *Directory) serves(id []byte) *llm.Error {
 	c := &d.customers

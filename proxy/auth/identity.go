@@ -14,7 +14,7 @@ import (
 // Keys.Identify makes another one. What its pointers point at is shared and
 // never changed.
 type Identity struct {
-	Known       bool // the key is one of ours, good for now
+	Known       bool // the key is one of ours, neither expired nor blocked
 	Master      bool // it is the master key
 	Unavailable bool // nobody knows it: admitted because the database is away
 
