@@ -4,14 +4,11 @@ package e2e
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,71 +192,14 @@ func TestReadOnlyServer(t *testing.T) {
 	t.Logf("show 2: writes go on %v after the promotion", time.Since(since))
 }
 
-// hole forwards connections to a server, and can let those that there are hang:
-// both sides stay open and nothing passes, as where packets are dropped.
-type hole struct {
-	net.Listener
-	to   string
-	deaf atomic.Int64 // connections up to this number hang
-	made atomic.Int64
-}
-
-func newHole(t *testing.T, to string) *hole {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &hole{Listener: l, to: to}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() { // ends with the listener
-		for {
-			from, err := l.Accept()
-			if err != nil {
-				return
-			}
-			to, err := net.Dial("tcp", h.to)
-			if err != nil {
-				_ = from.Close()
-				continue
-			}
-			n := h.made.Add(1)
-			go h.pass(n, from, to)
-			go h.pass(n, to, from)
-		}
-	}()
-	return h
-}
-
-func (h *hole) pass(n int64, from io.ReadCloser, to io.WriteCloser) {
-	b := make([]byte, 32<<10)
-	for {
-		got, err := from.Read(b)
-		for n <= h.deaf.Load() {
-			if err != nil {
-				return // the other side never hears of it
-			}
-			_, err = from.Read(b)
-		}
-		if err == nil {
-			_, err = to.Write(b[:got])
-		}
-		if err != nil {
-			_ = from.Close()
-			_ = to.Close()
-			return
-		}
-	}
-}
-
 // Connections that hang without an end, while new ones would be answered: no
 // request waits past its deadline, and within 10 s all is normal.
 func TestHalfOpenConnections(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	url := db.Database(t)
-	h := newHole(t, fmt.Sprintf("127.0.0.1:%d", db.Port))
-	a := identityAppliance(t, strings.Replace(url, fmt.Sprintf("127.0.0.1:%d", db.Port), h.Addr().String(), 1))
+	h := pgtest.NewHole(t, fmt.Sprintf("127.0.0.1:%d", db.Port))
+	a := identityAppliance(t, strings.Replace(url, fmt.Sprintf("127.0.0.1:%d", db.Port), h.Addr(), 1))
 	a.Start()
 	a.allReady()
 	key := a.generate(`{}`)
@@ -271,8 +211,7 @@ func TestHalfOpenConnections(t *testing.T) {
 	if got := a.eachWorker(key, "mock"); !all(got, http.StatusOK) {
 		t.Fatalf("before: %v", got)
 	}
-	open := h.made.Load()
-	h.deaf.Store(open)
+	open := h.Hang()
 	since := time.Now()
 	var slowest time.Duration
 	normal := map[string]bool{}

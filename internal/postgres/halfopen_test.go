@@ -2,10 +2,8 @@ package postgres_test
 
 import (
 	"context"
-	"net"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,63 +13,6 @@ import (
 	"sluice/internal/postgres/pgtest"
 )
 
-// hole forwards connections to a server, and can let those that there are hang:
-// both ends stay open and nothing passes, as where packets are dropped.
-type hole struct {
-	net.Listener
-	to   string
-	deaf atomic.Int64 // connections up to this number hang
-	made atomic.Int64
-}
-
-func newHole(t *testing.T, to string) *hole {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &hole{Listener: l, to: to}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() { // ends with the listener
-		for {
-			from, err := l.Accept()
-			if err != nil {
-				return
-			}
-			to, err := net.Dial("tcp", h.to)
-			if err != nil {
-				_ = from.Close()
-				continue
-			}
-			n := h.made.Add(1)
-			go h.pass(n, from, to)
-			go h.pass(n, to, from)
-		}
-	}()
-	return h
-}
-
-func (h *hole) pass(n int64, from, to net.Conn) {
-	defer from.Close()
-	b := make([]byte, 32<<10)
-	for {
-		got, err := from.Read(b)
-		for n <= h.deaf.Load() {
-			if err != nil {
-				return // the other side never hears of it
-			}
-			_, err = from.Read(b)
-		}
-		if err == nil {
-			_, err = to.Write(b[:got])
-		}
-		if err != nil {
-			_ = to.Close()
-			return
-		}
-	}
-}
-
 // Connections of the pool that hang without an end, while new ones would be
 // answered: each query ends at its deadline, and after a few of them the pool
 // is good again.
@@ -80,8 +21,8 @@ func TestHalfOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := newHole(t, u.Host)
-	u.Host = h.Addr().String()
+	h := pgtest.NewHole(t, u.Host)
+	u.Host = h.Addr()
 	source, err := postgres.ParseURL(u.String())
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +48,7 @@ func TestHalfOpen(t *testing.T) {
 		})
 	}
 	all.Wait()
-	h.deaf.Store(h.made.Load())
+	hang := h.Hang()
 	began := time.Now()
 	for n := 1; ; n++ {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -118,7 +59,7 @@ func TestHalfOpen(t *testing.T) {
 			t.Errorf("a query with a second's deadline took %v", took)
 		}
 		if err == nil {
-			t.Logf("show: of %d connections that hang the pool was rid after %v and %d queries", h.deaf.Load(), time.Since(began), n)
+			t.Logf("show: of %d connections that hang the pool was rid after %v and %d queries", hang, time.Since(began), n)
 			break
 		}
 		if time.Since(began) > 20*time.Second {
