@@ -1,7 +1,7 @@
 package admin
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"strings"
 
@@ -160,31 +160,31 @@ func (u *usage) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// budgetUsers count the objects of each kind that may use a budget.
+var budgetUsers = []struct {
+	name  string
+	count func(ctx context.Context, r store.Reader, where ...store.Cond) (int, error)
+}{
+	{"keys", store.Count[identity.Key]},
+	{"users", store.Count[identity.User]},
+	{"teams", store.Count[identity.Team]},
+	{"team members", store.Count[identity.Member]},
+	{"organizations", store.Count[identity.Organization]},
+	{"organization members", store.Count[identity.OrganizationMember]},
+	{"projects", store.Count[identity.Project]},
+	{"customers", store.Count[identity.EndUser]},
+	{"tags", store.Count[identity.Tag]},
+}
+
 // usersOf counts what uses a budget.
 func usersOf(c *Call, tx *store.Tx, id string) (*usage, error) {
 	u := &usage{}
-	var failed error
-	count := func(name string, n int, err error) {
-		u.names, u.counts, failed = append(u.names, name), append(u.counts, n), errors.Join(failed, err)
+	for _, kind := range budgetUsers {
+		n, err := kind.count(c.Ctx, tx, store.Eq("budget_id", id))
+		if err != nil {
+			return u, err
+		}
+		u.names, u.counts = append(u.names, kind.name), append(u.counts, n)
 	}
-	is := store.Eq("budget_id", id)
-	n, err := store.Count[identity.Key](c.Ctx, tx, is)
-	count("keys", n, err)
-	n, err = store.Count[identity.User](c.Ctx, tx, is)
-	count("users", n, err)
-	n, err = store.Count[identity.Team](c.Ctx, tx, is)
-	count("teams", n, err)
-	n, err = store.Count[identity.Member](c.Ctx, tx, is)
-	count("team members", n, err)
-	n, err = store.Count[identity.Organization](c.Ctx, tx, is)
-	count("organizations", n, err)
-	n, err = store.Count[identity.OrganizationMember](c.Ctx, tx, is)
-	count("organization members", n, err)
-	n, err = store.Count[identity.Project](c.Ctx, tx, is)
-	count("projects", n, err)
-	n, err = store.Count[identity.EndUser](c.Ctx, tx, is)
-	count("customers", n, err)
-	n, err = store.Count[identity.Tag](c.Ctx, tx, is)
-	count("tags", n, err)
-	return u, failed
+	return u, nil
 }
