@@ -2,6 +2,9 @@
 // models and credentials, and nothing that the request path has to open. A
 // sealed text says with which key it was sealed, and opens only in the place
 // that it was sealed for. What LiteLLM has sealed can be opened too.
+//
+// Keys come in a ring, so that one can be replaced while everything runs: all
+// entries open, one seals. Where the entries come from is in FromEnviron.
 package seal
 
 import (
@@ -28,31 +31,35 @@ var (
 // prefix starts what this package seals: the version of the form.
 const prefix = "sluice1:"
 
-// Ring holds the keys that are derived from a salt key. It is immutable.
-type Ring struct {
-	id   string
-	aead cipher.AEAD
-	salt env.Secret
-	old  litellm
+// entry holds the keys that are derived from one secret of a ring.
+type entry struct {
+	id      string // as the ring's file has it, else derived
+	derived string
+	secret  env.Secret
+	aead    cipher.AEAD
+	old     litellm
 }
 
-// New derives the keys of a salt key: LITELLM_SALT_KEY, or the master key where
-// that is not set, as with LiteLLM.
-func New(salt env.Secret) (*Ring, error) {
-	if salt == "" {
+func newEntry(e Entry) (*entry, error) {
+	if e.Secret == "" {
 		return nil, errors.New("a salt key is empty: set LITELLM_SALT_KEY")
 	}
-	r := &Ring{salt: salt}
-	id := r.Key("key id")
-	r.id = hex.EncodeToString(id[:8])
-	key := r.Key("sealed text")
+	id := derive(e.Secret, ours("key id"))
+	out := &entry{id: e.ID, derived: hex.EncodeToString(id[:8]), secret: e.Secret}
+	if out.id == "" {
+		out.id = out.derived
+	}
+	key := derive(e.Secret, ours("sealed text"))
 	var err error
-	if r.aead, err = gcm(key[:], cipher.NewGCMWithRandomNonce); err != nil {
+	if out.aead, err = gcm(key[:], cipher.NewGCMWithRandomNonce); err != nil {
 		return nil, err
 	}
-	r.old, err = newLiteLLM(salt)
-	return r, err
+	out.old, err = newLiteLLM(e.Secret)
+	return out, err
 }
+
+// ours names the purpose of a key of this product; LiteLLM's have other names.
+func ours(purpose string) string { return "sluice " + purpose }
 
 // gcm is AES-256-GCM under a key.
 func gcm(key []byte, mode func(cipher.Block) (cipher.AEAD, error)) (cipher.AEAD, error) {
@@ -74,12 +81,6 @@ func derive(salt env.Secret, info string) (key [32]byte) {
 	return key
 }
 
-// ID names the salt key without telling anything of it.
-func (r *Ring) ID() string { return r.id }
-
-// Key derives a key for a purpose of its own.
-func (r *Ring) Key(purpose string) [32]byte { return derive(r.salt, "sluice "+purpose) }
-
 // Place is the context of a value in the database: its table, the primary key
 // of its row and its field. Different places have different contexts, whatever
 // their names hold.
@@ -88,37 +89,63 @@ func Place(table, key, field string) string {
 	return table + "|" + escape.Replace(key) + "|" + escape.Replace(field)
 }
 
-// Seal makes a text unreadable without the salt key. The same text is never
-// sealed twice to the same result. It opens with the same context only; see
-// Place.
+// Seal makes a text unreadable without the ring's writing key, and names that
+// key. The same text is never sealed twice to the same result. It opens with
+// the same context only; see Place.
 func (r *Ring) Seal(context, plain string) (string, error) {
-	box := r.aead.Seal(nil, nil, []byte(plain), []byte(context))
+	box := r.writes.aead.Seal(nil, nil, []byte(plain), []byte(context))
 	return prefix + r.id + ":" + base64.RawURLEncoding.EncodeToString(box), nil
 }
 
-// Open returns the text that Seal, or LiteLLM, has sealed. What LiteLLM sealed
-// knows no place.
+// Open returns the text that Seal, or LiteLLM, has sealed with any key of the
+// ring: ErrOtherKey where the text names a key that the ring does not have,
+// ErrBroken where no key opens it. What LiteLLM sealed knows no place.
 func (r *Ring) Open(context, sealed string) (string, error) {
 	rest, ours := strings.CutPrefix(sealed, prefix)
 	if !ours {
-		return r.old.open(sealed)
+		return r.openLiteLLM(sealed)
 	}
 	id, text, ok := strings.Cut(rest, ":")
 	if !ok {
 		return "", ErrNotSealed
 	}
-	if id != r.id {
+	e := r.find(id)
+	if e == nil {
 		return "", ErrOtherKey
 	}
 	box, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {
 		return "", ErrBroken
 	}
-	plain, err := r.aead.Open(nil, nil, box, []byte(context))
+	plain, err := e.aead.Open(nil, nil, box, []byte(context))
 	if err != nil {
 		return "", ErrBroken
 	}
 	return string(plain), nil
+}
+
+// openLiteLLM tries every entry: LiteLLM does not say with which key it sealed.
+func (r *Ring) openLiteLLM(sealed string) (plain string, err error) {
+	for _, e := range r.entries {
+		if plain, err = e.old.open(sealed); err == nil || errors.Is(err, ErrNotSealed) {
+			return plain, err
+		}
+	}
+	return "", err
+}
+
+// SealedWith returns the key that a sealed text of ours names, "" for every
+// other text. The ring need not have that key.
+func (*Ring) SealedWith(text string) string {
+	rest, ours := strings.CutPrefix(text, prefix)
+	if !ours {
+		return ""
+	}
+	id, _, ok := strings.Cut(rest, ":")
+	if !ok {
+		return ""
+	}
+	return id
 }
 
 // Sealed reports whether a text looks sealed, by whomever and with whatever

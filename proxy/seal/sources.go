@@ -1,0 +1,65 @@
+package seal
+
+import (
+	"errors"
+	"fmt"
+
+	"sluice/internal/env"
+)
+
+// Sources are the settings that a ring is made of. All may be empty but one of
+// KeyringFile, Salt and Master.
+type Sources struct {
+	KeyringFile string     // SLUICE_KEYRING_FILE: a path
+	Salt        env.Secret // LITELLM_SALT_KEY
+	Master      env.Secret // LITELLM_MASTER_KEY
+	OldMaster   env.Secret // SLUICE_OLD_MASTER_KEY
+}
+
+// FromEnviron makes the ring of a process, the same one in every program. The
+// entries of the keyring file come first; without a file the salt key does, or
+// the master key where that is not set either. Behind them are, to open only:
+// the salt key, the master key where it stood for the salt key, and the old
+// master key. A secret that the file has already is not added again.
+//
+// The notes are warnings in one line each, without a secret.
+func FromEnviron(s Sources) (ring *Ring, notes []string, err error) {
+	var entries []Entry
+	if s.KeyringFile != "" {
+		if entries, err = ReadFile(s.KeyringFile); err != nil {
+			return nil, nil, err
+		}
+	}
+	salt := s.Salt
+	if salt == "" {
+		salt = s.Master
+		if s.KeyringFile == "" && salt != "" {
+			notes = append(notes, "LITELLM_SALT_KEY is not set: what is stored is sealed with the master key, and the day that changes, SLUICE_OLD_MASTER_KEY has to hold the old one")
+		}
+	}
+	if len(entries) == 0 && salt == "" {
+		return nil, nil, errors.New("there is no key to seal secrets with: set LITELLM_SALT_KEY, SLUICE_KEYRING_FILE or LITELLM_MASTER_KEY")
+	}
+	if s.OldMaster != "" && s.OldMaster == s.Master {
+		notes = append(notes, "SLUICE_OLD_MASTER_KEY is the master key itself: it has to hold the one that was in use before")
+	}
+	for _, secret := range []env.Secret{salt, s.OldMaster} {
+		if secret != "" && !holds(entries, secret) {
+			entries = append(entries, Entry{Secret: secret})
+		}
+	}
+	ring, err = NewRing(entries...)
+	if err != nil && s.KeyringFile != "" {
+		err = fmt.Errorf("%s: %w", s.KeyringFile, err)
+	}
+	return ring, notes, err
+}
+
+func holds(entries []Entry, secret env.Secret) bool {
+	for _, e := range entries {
+		if e.Secret == secret {
+			return true
+		}
+	}
+	return false
+}
