@@ -115,9 +115,12 @@ func TestAdvisories(t *testing.T) {
 				[3]any{"POST /team/member_delete", M{"team_id": "t3", "user_id": "u-z"}, nil},
 				[3]any{"POST /team/delete", M{"team_ids": []string{"t1", "t3"}}, nil})
 		}
-		// CVE-2026-35029: settings were written by any key.
+		// CVE-2026-35029: settings were written by any key. The first is one that a
+		// proxy admin may write.
+		setting := M{"field_name": "allowed_routes", "field_value": []string{"management_routes"}, "config_type": "general_settings"}
 		for _, caller := range []string{"av", "oa", "ta", "iu", "iv", "tk", "sa", "bk"} {
 			p.refusals(caller,
+				[3]any{"POST /config/field/update", setting, nil}, [3]any{"POST /config/update", M{"general_settings": M{"allowed_routes": []string{"management_routes"}}}, nil},
 				[3]any{"POST /config/update", M{"general_settings": M{"master_key": "sk-mine"}}, nil},
 				[3]any{"POST /config/update", M{"environment_variables": M{"A": "b"}}, nil},
 				[3]any{"POST /config/field/update", M{"field_name": "allow_client_side_credentials", "field_value": true, "config_type": "general_settings"}, nil})
