@@ -76,6 +76,17 @@ func (d Dir) SQLite() string { return filepath.Join(string(d), "sluice.db") }
 // MasterKey holds the generated master key, mode 0600.
 func (d Dir) MasterKey() string { return filepath.Join(string(d), "master_key") }
 
+// HostID holds the id of this host among those of one database, made once.
+func (d Dir) HostID() string { return filepath.Join(string(d), "host_id") }
+
+// AuditHead holds what the last rows of the record of changes were, one JSON
+// document a line: who cuts the record off cannot cut it off here too.
+func (d Dir) AuditHead() string { return filepath.Join(string(d), "audit-head.jsonl") }
+
+// GoodKeyring is the keyring file that was last put in force, mode 0600: a
+// worker that starts while the file on disk is wrong uses it.
+func (d Dir) GoodKeyring() string { return filepath.Join(string(d), "run", "keyring.good") }
+
 func itoa(n int) string {
 	if n < 0 {
 		return "-" + itoa(-n)

@@ -110,6 +110,7 @@ type Header struct {
 	IdentityContact atomic.Int64  // Now of the last answer of the database about identity data; 0 never
 	Unavailable     atomic.Uint64 // requests admitted without a database: minute of Now (32), their number in it (32)
 	FeedListen      atomic.Int64  // Now until which a process listens for changes; claimed by CAS
+	Custody         atomic.Int64  // Now until which a process looks after the keys that seal and the head of the record; claimed by CAS
 }
 
 // Dependency is what was last seen of a database or Redis.
@@ -154,7 +155,8 @@ type Generation struct {
 	Holders atomic.Uint32 // holder words that were ever used: who reaps stops there
 	_       uint32
 	Overlay atomic.Uint64 // position in the ring of changes up to which models and settings of the database are in force
-	_       [32]byte
+	Keys    atomic.Uint64 // digest of the keys that it can open secrets with; 0 none, or a release that does not tell
+	_       [24]byte
 
 	// The words below change with every connection or request; they have
 	// cache lines of their own.

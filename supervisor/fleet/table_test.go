@@ -72,6 +72,7 @@ func TestLayoutStaysAsItIs(t *testing.T) {
 		{"header.IdentityContact", unsafe.Offsetof(h.IdentityContact), 272},
 		{"header.Unavailable", unsafe.Offsetof(h.Unavailable), 280},
 		{"header.FeedListen", unsafe.Offsetof(h.FeedListen), 288},
+		{"header.Custody", unsafe.Offsetof(h.Custody), 296},
 
 		{"slot.State", unsafe.Offsetof(s.State), 0},
 		{"slot.Generation", unsafe.Offsetof(s.Generation), 4},
@@ -95,6 +96,7 @@ func TestLayoutStaysAsItIs(t *testing.T) {
 		{"generation.Failed", unsafe.Offsetof(g.Failed), 72},
 		{"generation.Holders", unsafe.Offsetof(g.Holders), 80},
 		{"generation.Overlay", unsafe.Offsetof(g.Overlay), 88},
+		{"generation.Keys", unsafe.Offsetof(g.Keys), 96},
 		{"generation.Conns", unsafe.Offsetof(g.Conns), 128},
 		{"generation.Accepted", unsafe.Offsetof(g.Accepted), 136},
 		{"generation.Requests", unsafe.Offsetof(g.Requests), 192},
