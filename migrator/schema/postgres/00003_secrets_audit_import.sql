@@ -39,6 +39,12 @@ ALTER TABLE sluice.change_head
     ADD COLUMN chained BIGINT NOT NULL DEFAULT 0,
     ADD COLUMN chain_mac BYTEA;
 
+-- What /audit is asked for alone.
+CREATE INDEX changes_action_number ON sluice.changes (action, number);
+CREATE INDEX changes_claimed_actor_number ON sluice.changes (claimed_actor, number) WHERE claimed_actor <> '';
+CREATE INDEX changes_source_number ON sluice.changes (source, number) WHERE source <> '';
+CREATE INDEX changes_request_id_number ON sluice.changes (request_id, number) WHERE request_id <> '';
+
 -- Stretches of the record that were moved to files, oldest first. mac is of the
 -- other columns, under the chain key of chain_key.
 CREATE TABLE sluice.change_stretches (
@@ -96,13 +102,15 @@ CREATE TABLE sluice.imports (
 
 -- What was taken, and the number of the change that did: an object with another
 -- number was changed here since, one that is missing was deleted here. spend is
--- the part of the object's spend that came from there.
+-- the part of the object's spend that came from there, digest the SHA-256 of
+-- what was taken.
 CREATE TABLE sluice.imported (
     object_type TEXT COLLATE "C" NOT NULL,
     object_id TEXT COLLATE "C" NOT NULL,
     change_number BIGINT NOT NULL,
     spend BIGINT NOT NULL DEFAULT 0,
     total_spend BIGINT NOT NULL DEFAULT 0,
+    digest BYTEA NOT NULL,
     PRIMARY KEY (object_type, object_id)
 );
 

@@ -37,6 +37,12 @@ ALTER TABLE changes ADD COLUMN chain_mac BLOB;
 ALTER TABLE change_head ADD COLUMN chained INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE change_head ADD COLUMN chain_mac BLOB;
 
+-- What /audit is asked for alone.
+CREATE INDEX changes_action_number ON changes (action, number);
+CREATE INDEX changes_claimed_actor_number ON changes (claimed_actor, number) WHERE claimed_actor <> '';
+CREATE INDEX changes_source_number ON changes (source, number) WHERE source <> '';
+CREATE INDEX changes_request_id_number ON changes (request_id, number) WHERE request_id <> '';
+
 -- Stretches of the record that were moved to files, oldest first. mac is of the
 -- other columns, under the chain key of chain_key.
 CREATE TABLE change_stretches (
@@ -90,13 +96,15 @@ CREATE TABLE imports (
 
 -- What was taken, and the number of the change that did: an object with another
 -- number was changed here since, one that is missing was deleted here. spend is
--- the part of the object's spend that came from there.
+-- the part of the object's spend that came from there, digest the SHA-256 of
+-- what was taken.
 CREATE TABLE imported (
     object_type TEXT NOT NULL,
     object_id TEXT NOT NULL,
     change_number INTEGER NOT NULL,
     spend INTEGER NOT NULL DEFAULT 0,
     total_spend INTEGER NOT NULL DEFAULT 0,
+    digest BLOB NOT NULL,
     PRIMARY KEY (object_type, object_id)
 ) STRICT;
 
