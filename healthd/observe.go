@@ -31,6 +31,9 @@ func (o *observer) look() observation {
 		schema: h.Schema.Load(), want: h.SchemaWant.Load(), viewAge: -1,
 		databaseUp: h.DatabaseUp.Load() == 1, needsDatabase: h.NeedsDatabase.Load() == 1, requireDB: o.requireDB,
 	}
+	if h.MigratorState.Load() == fleet.MigratorImports {
+		ob.importing, ob.imported, ob.of = true, h.ImportRows.Load(), h.ImportOf.Load()
+	}
 	if at := h.ObservedAt.Load(); at != 0 {
 		ob.viewAge = time.Duration(now - at)
 	}

@@ -47,6 +47,8 @@ type observation struct {
 	databaseUp     bool          // seen connected since the appliance started
 	needsDatabase  bool          // at first start
 	requireDB      bool          // SLUICE_READY_NEEDS_DB
+	importing      bool          // the migrator takes over another system's data
+	imported, of   uint64        // rows of it
 }
 
 // verdict is what probes are told.
@@ -96,6 +98,9 @@ func admits(o observation, v *verdict) bool {
 		}
 	}
 	if ready == 0 {
+		if o.importing {
+			return refuse(statusStarting, fmt.Sprintf("importing: %d of about %d rows", o.imported, o.of))
+		}
 		if o.state == fleet.StateStarting || o.state == fleet.StateNone {
 			return refuse(statusStarting, "no worker is ready yet")
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,21 +9,15 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"sluice/internal/boot"
 	"sluice/supervisor/fleet"
 )
 
-// States of the migrator, as they stand in the host table.
-const (
-	migratorIdle = iota
-	migratorRuns
-	migratorDone
-	migratorWaits
-)
-
-var migratorNames = [...]string{"not run", "running", "done", "waiting for the database"}
+// migratorNames are the states of the migrator, as the status document has them.
+var migratorNames = [...]string{"not run", "running", "done", "waiting for the database", "importing"}
 
 // migration is the gate before the workers. It is run by os/exec: the process
 // engine loses the exit codes of short programs.
@@ -34,7 +29,12 @@ type migration struct {
 	stderr  io.Writer
 	again   onceWriter // to stderr, for what is tried again
 	started int64
+
+	importing bool // it has begun to import: no worker may start before that is done
 }
+
+// runs says that the migrator is at work.
+func (m *migration) runs() bool { return m.state == fleet.MigratorRuns || m.state == fleet.MigratorImports }
 
 // onceWriter passes on what the migrator says, but not what is the same as
 // before: in an outage it would say it each second. It is for one run at a time.
@@ -56,11 +56,11 @@ func (w *onceWriter) Write(b []byte) (int, error) {
 // second while the database is busy or away.
 func (a *appliance) migrateAgain(now int64) {
 	m := &a.migration
-	if a.stop.phase != stopNone || m.state != migratorIdle && (m.state != migratorWaits || now < m.retryAt) {
+	if a.stop.phase != stopNone || m.state != fleet.MigratorIdle && (m.state != fleet.MigratorWaits || now < m.retryAt) {
 		return
 	}
-	m.state, m.started = migratorRuns, now
-	a.table.Header().MigratorState.Store(migratorRuns)
+	m.state, m.started = fleet.MigratorRuns, now
+	a.table.Header().MigratorState.Store(fleet.MigratorRuns)
 	path, err := a.binary("migrator")
 	if err != nil {
 		a.migrated(fleet.ExitFailed, err)
@@ -68,7 +68,7 @@ func (a *appliance) migrateAgain(now int64) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	cmd, err := a.migratorCommand(ctx, path)
+	cmd, told, err := a.migratorCommand(ctx, path)
 	if err != nil {
 		cancel()
 		a.migrated(fleet.ExitFailed, err)
@@ -76,10 +76,15 @@ func (a *appliance) migrateAgain(now int64) {
 	}
 	go func() {
 		defer cancel()
-		err := cmd.Run()
+		err := cmd.Start()
 		for _, f := range cmd.ExtraFiles {
 			_ = f.Close()
 		}
+		if err == nil {
+			a.followImport(told) // to the end of the program
+			err = cmd.Wait()
+		}
+		_ = told.Close()
 		code := fleet.ExitOK
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -91,20 +96,53 @@ func (a *appliance) migrateAgain(now int64) {
 	}()
 }
 
-// migratorCommand passes the environment, secrets and all, in a memory file.
-func (a *appliance) migratorCommand(ctx context.Context, path string) (*exec.Cmd, error) {
+// migratorStops is how long the migrator may take to end the batch that it is
+// writing.
+const migratorStops = 8 * time.Second
+
+// migratorCommand passes the environment, secrets and all, in a memory file. It
+// also returns the pipe on which the migrator tells of an import.
+func (a *appliance) migratorCommand(ctx context.Context, path string) (*exec.Cmd, *os.File, error) {
 	fd, err := memfd("environ", a.full.With(map[string]string{fleet.EnvStateDir: string(a.plan.stateDir)}).Bytes())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	environ := os.NewFile(uintptr(fd), "environ")
+	told, tells, err := os.Pipe()
+	if err != nil {
+		_ = environ.Close()
+		return nil, nil, fmt.Errorf("make a pipe for the migrator: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, path, "up")
-	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(fd), "environ")}
-	cmd.Env = append(a.environ.Scrubbed(), fleet.EnvEnvironFD+"=3")
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = migratorStops
+	cmd.ExtraFiles = []*os.File{environ, tells}
+	cmd.Env = append(a.environ.Scrubbed(), fleet.EnvEnvironFD+"=3", fleet.EnvProgressFD+"=4")
 	cmd.Stdout, cmd.Stderr = a.migration.stderr, a.migration.stderr
 	if a.migration.passed {
 		cmd.Stdout, cmd.Stderr = &a.migration.again, &a.migration.again
 	}
-	return cmd, nil
+	return cmd, told, nil
+}
+
+// followImport passes on what the migrator tells of its import until it ends.
+func (a *appliance) followImport(told io.Reader) {
+	lines := bufio.NewScanner(told)
+	for lines.Scan() {
+		var rows, of uint64
+		if _, err := fmt.Sscan(lines.Text(), &rows, &of); err != nil {
+			continue
+		}
+		a.post(func() {
+			if m := &a.migration; m.runs() {
+				m.state, m.importing = fleet.MigratorImports, true
+				h := a.table.Header()
+				h.ImportRows.Store(rows)
+				h.ImportOf.Store(of)
+				h.MigratorState.Store(fleet.MigratorImports)
+			}
+		})
+	}
 }
 
 // migrated acts on the migrator's exit: 0 go on, 75 start all the same and
@@ -116,15 +154,20 @@ func (a *appliance) migrated(code int, err error) {
 	h.MigratorExit.Store(uint32(code))
 	switch code {
 	case fleet.ExitOK:
-		m.state, m.passed = migratorDone, true
+		m.state, m.passed = fleet.MigratorDone, true
 		a.log.Info("schema is ready", slog.Duration("took", took))
 	case fleet.ExitTryAgain:
-		if !m.passed {
+		switch {
+		case m.passed, a.stop.phase != stopNone:
+		case m.importing: // a worker would refuse the keys that did not come over yet
+			a.log.Warn("the import was interrupted and goes on before a worker starts; SLUICE_IMPORT=off starts without it")
+		default:
 			a.log.Warn("database is busy or away, starting without the migration")
+			m.passed = true
 		}
-		m.state, m.passed, m.retryAt = migratorWaits, true, a.now()+int64(time.Second)
+		m.state, m.retryAt = fleet.MigratorWaits, a.now()+int64(time.Second)
 	default:
-		m.state = migratorDone
+		m.state = fleet.MigratorDone
 		if code < 0 {
 			code = fleet.ExitFailed
 		}

@@ -226,15 +226,19 @@ func (a *appliance) tellSystemd(now int64, state fleet.State, ready int) {
 		n.send("READY=1")
 	}
 	status := fmt.Sprintf("STATUS=%s, %d of %d slots ready", state, ready, len(a.slots))
-	if a.stop.phase != stopNone {
+	switch {
+	case a.stop.phase != stopNone:
 		status = fmt.Sprintf("STATUS=%s, %d requests in flight", state, inFlight)
+	case a.migration.state == fleet.MigratorImports:
+		h := a.table.Header()
+		status = fmt.Sprintf("STATUS=importing, %d of about %d rows", h.ImportRows.Load(), h.ImportOf.Load())
 	}
 	if status != n.status {
 		n.status = status
 		n.send(status)
 	}
 	const extend = int64(10 * time.Second)
-	slow := a.stop.phase != stopNone || !n.ready && a.migration.state == migratorRuns
+	slow := a.stop.phase != stopNone || !n.ready && a.migration.runs()
 	if slow && (n.extended == 0 || now-n.extended > extend/2) {
 		n.extended = now
 		n.send("EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(3*extend/1000, 10))

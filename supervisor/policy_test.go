@@ -66,7 +66,7 @@ func newRig(t *testing.T, slots int) *rig {
 		actions: make(chan func(), 16), table: table, tableFD: fd, gens: map[string]*generation{},
 		strays: map[string]int64{}, recycles: map[string]uint64{}, nextNumber: 1,
 	}
-	r.migration.state, r.migration.passed = migratorDone, true
+	r.migration.state, r.migration.passed = fleet.MigratorDone, true
 	r.started, r.readyAt, r.healthUp = r.clock, r.clock, r.clock
 	for i := range slots {
 		r.slots = append(r.slots, &slot{index: i})

@@ -107,7 +107,8 @@ func (a *appliance) stopStep(now int64) {
 			a.beginHealthdStop(now)
 		}
 	case stopHealthd:
-		if len(a.daemons) == 0 {
+		// The migrator ends the batch that it writes, and says how to go on.
+		if len(a.daemons) == 0 && (!a.migration.runs() || st.now || now-st.at > int64(migratorStops)) {
 			a.stopped()
 		}
 	}

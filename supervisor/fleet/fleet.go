@@ -25,6 +25,9 @@ const (
 	EnvGeneration = "SLUICE_GENERATION" // generation number, unique over all slots
 	EnvStateDir   = "SLUICE_STATE_DIR"  // the state directory
 	EnvEnvironFD  = "SLUICE_ENVIRON_FD" // descriptor of a sealed environment (migrator only)
+	// EnvProgressFD is the descriptor to which the migrator tells how far its
+	// import is: lines of two numbers, rows done and rows that there are about.
+	EnvProgressFD = "SLUICE_PROGRESS_FD"
 )
 
 // Signals and timings that both sides must agree on, in nanoseconds where not

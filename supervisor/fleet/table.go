@@ -94,7 +94,7 @@ type Header struct {
 	DatabaseUp    atomic.Uint32 // 1 once the database was seen connected since the table was made
 	NeedsDatabase atomic.Uint32 // 1 when readiness at first start depends on the database
 
-	MigratorState atomic.Uint32 // 0 not run, 1 running, 2 done, 3 waiting for the database
+	MigratorState atomic.Uint32 // one of the Migrator constants
 	MigratorExit  atomic.Uint32
 
 	// Areas is how many generation areas were ever claimed: who looks for
@@ -111,7 +111,20 @@ type Header struct {
 	Unavailable     atomic.Uint64 // requests admitted without a database: minute of Now (32), their number in it (32)
 	FeedListen      atomic.Int64  // Now until which a process listens for changes; claimed by CAS
 	Custody         atomic.Int64  // Now until which a process looks after the keys that seal and the head of the record; claimed by CAS
+
+	// How far the migrator's import is, while MigratorState is MigratorImports.
+	ImportRows atomic.Uint64
+	ImportOf   atomic.Uint64 // about
 }
+
+// States of the migrator.
+const (
+	MigratorIdle    = iota // not run
+	MigratorRuns           // brings the schema to this release's
+	MigratorDone           // also where it failed for good
+	MigratorWaits          // for the database
+	MigratorImports        // takes over another system's data
+)
 
 // Dependency is what was last seen of a database or Redis.
 type Dependency uint32

@@ -73,6 +73,8 @@ func TestLayoutStaysAsItIs(t *testing.T) {
 		{"header.Unavailable", unsafe.Offsetof(h.Unavailable), 280},
 		{"header.FeedListen", unsafe.Offsetof(h.FeedListen), 288},
 		{"header.Custody", unsafe.Offsetof(h.Custody), 296},
+		{"header.ImportRows", unsafe.Offsetof(h.ImportRows), 304},
+		{"header.ImportOf", unsafe.Offsetof(h.ImportOf), 312},
 
 		{"slot.State", unsafe.Offsetof(s.State), 0},
 		{"slot.Generation", unsafe.Offsetof(s.Generation), 4},
