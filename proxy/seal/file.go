@@ -2,9 +2,12 @@ package seal
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -24,56 +27,72 @@ const maxFile = 64 << 10
 func ReadFile(path string) ([]Entry, error) {
 	data, err := readPrivate(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s %w", shown(path), err)
 	}
 	entries, problems := parseFile(data)
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("the keyring file %s: %s", path, strings.Join(problems, "; "))
+		return nil, fmt.Errorf("%s: %s", shown(path), strings.Join(problems, "; "))
 	}
 	return entries, nil
 }
 
-// readPrivate reads a regular file that nobody else can read or write.
+// shown names a keyring file. What is no path for certain may be its content,
+// in the wrong place.
+func shown(path string) string {
+	if filepath.IsAbs(path) || strings.HasPrefix(path, "./") || strings.HasPrefix(path, "../") {
+		return "the keyring file " + path
+	}
+	return "the file that SLUICE_KEYRING_FILE names"
+}
+
+// readPrivate reads a regular file that nobody else can read or write. Its
+// errors complete a sentence that begins with the file.
 func readPrivate(path string) ([]byte, error) {
 	// Opening a FIFO would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("the keyring file cannot be read: %w", err)
+		return nil, unreadable(err)
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("the keyring file cannot be read: %w", err)
+		return nil, unreadable(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("the keyring file %s is no regular file", path)
+		return nil, errors.New("is no regular file: name one with a line id:secret for each key")
 	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("the keyring file %s has more than %d KiB", path, maxFile>>10)
-	}
-	if mode := info.Mode().Perm(); open(mode, info.Sys()) {
-		return nil, fmt.Errorf("the keyring file %s has mode %04o, so that others can read or write it: chmod 0600 it", path, mode)
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if mode := info.Mode().Perm(); !ok || foreign(mode, stat.Uid, os.Geteuid()) {
+		return nil, fmt.Errorf("has mode %04o, so that others can read or write it: chmod 0600 it", mode)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("the keyring file cannot be read: %w", err)
+		return nil, unreadable(err)
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("the keyring file %s has more than %d KiB", path, maxFile>>10)
+		return nil, fmt.Errorf("has more than %d KiB: it is to hold a line id:secret for each key and nothing else", maxFile>>10)
 	}
 	return data, nil
 }
 
-// open reports whether somebody else may read or write a file. A group may read
-// one of root's where that is the only way for this process to read it: so do
-// systemd's credentials of another user's service and secrets of Kubernetes
+// unreadable is why a file cannot be read, without its path.
+func unreadable(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return fmt.Errorf("cannot be read: %w", err)
+}
+
+// foreign reports whether somebody else may read or write a file. A group may
+// read one of root's where that is the only way for this user to read it: so do
+// systemd's credentials for a service of another user and secrets of Kubernetes
 // under an fsGroup look.
-func open(mode os.FileMode, sys any) bool {
+func foreign(mode os.FileMode, owner uint32, user int) bool {
 	if mode&0o077 == 0 {
 		return false
 	}
-	stat, ok := sys.(*syscall.Stat_t)
-	return mode&0o037 != 0 || !ok || stat.Uid != 0 || os.Geteuid() == 0
+	return mode&0o037 != 0 || owner != 0 || user == 0
 }
 
 // parseFile reads the lines of a keyring file and says all that is wrong.
@@ -121,6 +140,8 @@ func parseLine(line string) (e Entry, empty bool, problem string) {
 		return e, false, "the id before the colon is not 1 to 64 letters, digits, \".\", \"_\" and \"-\""
 	case strings.TrimSpace(secret) == "":
 		return e, false, "key " + id + " has no secret behind the colon"
+	case len(id) >= minSecret && Weak(env.Secret(id)) == "" && Weak(env.Secret(secret)) != "":
+		return e, false, "the id before the colon looks like the secret, and would be shown: a line is id:secret"
 	case strings.ContainsRune(secret, 0):
 		return e, false, "key " + id + " has a NUL byte in its secret"
 	}

@@ -3,6 +3,7 @@ package seal
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"sluice/internal/env"
 )
@@ -14,6 +15,7 @@ type Sources struct {
 	Salt        env.Secret // LITELLM_SALT_KEY
 	Master      env.Secret // LITELLM_MASTER_KEY
 	OldMaster   env.Secret // SLUICE_OLD_MASTER_KEY
+	Strict      bool       // a weak secret in the keyring file is an error
 }
 
 // FromEnviron makes the ring of a process, the same one in every program. The
@@ -28,6 +30,9 @@ func FromEnviron(s Sources) (ring *Ring, notes []string, err error) {
 	if s.KeyringFile != "" {
 		if entries, err = ReadFile(s.KeyringFile); err != nil {
 			return nil, nil, err
+		}
+		if notes = weakEntries(s.KeyringFile, entries); s.Strict && len(notes) > 0 {
+			return nil, nil, errors.New(strings.Join(notes, "; "))
 		}
 	}
 	salt := s.Salt
@@ -50,9 +55,19 @@ func FromEnviron(s Sources) (ring *Ring, notes []string, err error) {
 	}
 	ring, err = NewRing(entries...)
 	if err != nil && s.KeyringFile != "" {
-		err = fmt.Errorf("%s: %w", s.KeyringFile, err)
+		err = fmt.Errorf("%s: %w", shown(s.KeyringFile), err)
 	}
 	return ring, notes, err
+}
+
+// weakEntries says which keys of a file are weak, and why.
+func weakEntries(path string, entries []Entry) (notes []string) {
+	for _, e := range entries {
+		if why := Weak(e.Secret); why != "" {
+			notes = append(notes, fmt.Sprintf("%s: the secret of key %s %s: add a line with a random one before it (openssl rand -base64 32)", shown(path), e.ID, why))
+		}
+	}
+	return notes
 }
 
 func holds(entries []Entry, secret env.Secret) bool {
