@@ -180,7 +180,7 @@ func (w *worker) gateway(file *config.File, keys *auth.Keys, number uint64) (*ga
 		Lenient:     file.Compat.LenientJSON,
 
 		Agent:   "sluice/" + boot.Version,
-		Lookup:  file.Environ.Get,
+		Lookup:  file.Variable,
 		Pools:   w.pools,
 		Metrics: w.metrics,
 		Log:     w.log,
@@ -203,7 +203,7 @@ func (w *worker) gateway(file *config.File, keys *auth.Keys, number uint64) (*ga
 func (w *worker) tried(file *config.File, d *config.Deployment) error {
 	pools := upstream.NewPools(poolSettings(file))
 	defer pools.Close()
-	_, _, err := gateway.New(gateway.Config{Models: []gateway.Model{model(file, d)}, Lookup: file.Environ.Get, Pools: pools})
+	_, _, err := gateway.New(gateway.Config{Models: []gateway.Model{model(file, d)}, Lookup: file.Variable, Pools: pools})
 	return err
 }
 
@@ -267,7 +267,7 @@ func servable(p provider.Params, file *config.File) error {
 	if p.Model == "*" && p.Provider == "" {
 		return nil // stands for every provider with a key
 	}
-	_, err := provider.Bind(p, file.Environ.Get)
+	_, err := provider.Bind(p, file.Variable)
 	return err
 }
 

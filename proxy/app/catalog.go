@@ -38,7 +38,7 @@ func (c *catalog) list() []admin.Deployment {
 			ID: d.ID, Name: d.Name, Params: object(d.Given()), Info: object(d.Info.All),
 			TeamID: d.Info.TeamID, Blocked: d.Info.Blocked, DB: d.Stored,
 		}
-		if t, err := provider.Bind(p, c.file.Environ.Get); err == nil {
+		if t, err := provider.Bind(p, c.file.Variable); err == nil {
 			out[i].Provider, out[i].Model = t.Provider, t.Model
 		} else if prefix, name, ok := strings.Cut(p.Model, "/"); ok { // nobody serves it
 			out[i].Provider, out[i].Model = prefix, name

@@ -48,6 +48,8 @@ type File struct {
 
 	root        *value
 	credentials map[string]*value
+	stored      map[string]string // variables that the API stored
+	keys        map[string]bool   // variables that hold keys of providers
 }
 
 // Load reads a configuration and says everything that is wrong with it. The
@@ -75,6 +77,7 @@ func Load(src Source) (*File, Problems) {
 		if !f.storesModels() {
 			src.Overlay = nil
 		}
+		f.variables(src)
 		f.overlaySections(r, src.Overlay)
 		f.settings(r, f.root)
 		f.sections(r)

@@ -28,10 +28,12 @@ type Access struct {
 	DisabledRouters     []string      `cfg:"disabled_routers"`
 	HiddenRouters       []string      `cfg:"hidden_routers"`
 
-	AllowedIPs []netip.Prefix // of allowed_ips; nil: all
-	SaltKey    env.Secret     // LITELLM_SALT_KEY; "": the master key takes its place
-	AdminUser  string         // PROXY_ADMIN_ID: whom the master key acts as; "": default_user_id
-	KeyLength  int            // LENGTH_OF_LITELLM_GENERATED_KEY, bytes; 0: our own
+	AllowedIPs   []netip.Prefix // of allowed_ips; nil: all
+	SaltKey      env.Secret     // LITELLM_SALT_KEY; "": the master key takes its place
+	OldMasterKey env.Secret     // SLUICE_OLD_MASTER_KEY: what is sealed with it is opened, and sealed anew
+	KeyringFile  string         // SLUICE_KEYRING_FILE: path of the keys that seal; "": the salt key alone
+	AdminUser    string         // PROXY_ADMIN_ID: whom the master key acts as; "": default_user_id
+	KeyLength    int            // LENGTH_OF_LITELLM_GENERATED_KEY, bytes; 0: our own
 }
 
 // Docs says how the API documents itself.
@@ -154,6 +156,8 @@ func networks(r *report, path string, v *value) []netip.Prefix {
 func (f *File) identityEnviron(r *report, secret func(*env.Secret, string)) {
 	s := setting{report: r, environ: f.Environ}
 	secret(&f.General.SaltKey, "LITELLM_SALT_KEY")
+	secret(&f.General.OldMasterKey, "SLUICE_OLD_MASTER_KEY")
+	f.General.KeyringFile = f.Environ.SecretPath("SLUICE_KEYRING")
 	f.General.AdminUser = f.Environ.Get("PROXY_ADMIN_ID")
 	f.General.KeyLength = s.whole(0, 16, 256, nil, "", "LENGTH_OF_LITELLM_GENERATED_KEY", "")
 	general := f.root.get("general_settings")

@@ -21,7 +21,14 @@ type Overlay struct {
 	// Sections are laid over those of the file, key by key: general_settings,
 	// litellm_settings, router_settings.
 	Sections map[string]Objects
+	// Environment are the variables that the API stored. They stand behind those
+	// of the process, for models and credentials of the database alone, and never
+	// become variables of the process.
+	Environment map[string]string
 }
+
+// EnvironmentVariables is the section of the database that holds Environment.
+const EnvironmentVariables = "environment_variables"
 
 // OverlayModel is a deployment that the API made.
 type OverlayModel struct {
@@ -83,6 +90,20 @@ func (f *File) overlaySections(r *report, o *Overlay) {
 			if !problems.Failed() {
 				f.root = root
 			}
+		}
+	}
+}
+
+// variables notes which hold keys of providers, and takes those that the API
+// stored.
+func (f *File) variables(src Source) {
+	if src.Overlay != nil {
+		f.stored = src.Overlay.Environment
+	}
+	f.keys = map[string]bool{}
+	for _, p := range src.Providers {
+		for _, name := range p.Keys {
+			f.keys[name] = true
 		}
 	}
 }
@@ -261,24 +282,49 @@ func (p Problem) within(path string) *Problem {
 	return &p
 }
 
-// refer replaces a text that names a variable by what that holds. Variables of
-// the gateway itself, and those of its databases, are not to be read this way.
+// refer replaces a text that names a variable by what that holds.
 func (f *File) refer(v *value) {
 	name, ok := strings.CutPrefix(v.text, reference)
 	if !ok {
 		return
 	}
 	v.fromEnv = true
-	for _, own := range []string{"LITELLM_", "SLUICE_", "DATABASE_", "DIRECT_URL", "REDIS_", "PROXY_MASTER_KEY", "POSTGRES_", "PG"} {
-		if strings.HasPrefix(strings.ToUpper(name), own) {
-			v.is, v.text = null, ""
-			return
-		}
-	}
 	got, err := f.Environ.Secret(name)
-	if err != nil || got == "" {
+	if OwnVariable(name) || err != nil {
 		v.is, v.text = null, ""
 		return
 	}
 	v.text = got.Reveal()
+	if v.text == "" {
+		v.text = f.stored[name]
+	}
+	if v.text == "" {
+		v.is = null
+	}
+}
+
+// OwnVariable reports whether a variable is one of the gateway itself or of its
+// databases: nothing in the database can read it or stand in for it.
+func OwnVariable(name string) bool {
+	for _, own := range []string{"LITELLM_", "SLUICE_", "DATABASE_", "DIRECT_URL", "REDIS_", "PROXY_MASTER_KEY", "POSTGRES_", "PG"} {
+		if strings.HasPrefix(strings.ToUpper(name), own) {
+			return true
+		}
+	}
+	return false
+}
+
+// Variable is a variable as the providers of deployments see it. The key of a
+// provider may be given in any form of a secret, or be one that the API stored.
+func (f *File) Variable(name string) string {
+	if v := f.Environ.Get(name); v != "" || !f.keys[name] {
+		return v
+	}
+	if v, err := f.Environ.Secret(name); err == nil && v != "" {
+		return v.Reveal()
+	}
+	if OwnVariable(name) {
+		return ""
+	}
+	return f.stored[name]
 }
