@@ -51,8 +51,8 @@ func TestBytesAndParse(t *testing.T) {
 }
 
 func TestScrubbed(t *testing.T) {
-	e := Parse([]byte("PATH=/bin\x00LC_ALL=C\x00OPENAI_API_KEY=sk-1\x00DATABASE_URL=postgres://u:p@h\x00SLUICE_STATE_DIR=/s\x00SLUICE_MASTER_KEY=sk-2\x00FOO=bar"))
-	want := []string{"LC_ALL=C", "PATH=/bin", "SLUICE_STATE_DIR=/s"}
+	e := Parse([]byte("PATH=/bin\x00LC_ALL=C\x00OPENAI_API_KEY=sk-1\x00DATABASE_URL=postgres://u:p@h\x00SLUICE_STATE_DIR=/s\x00SLUICE_MASTER_KEY=sk-2\x00FOO=bar\x00SLUICE_MODEL_API_BASE=https://u:p@h/v1\x00SLUICE_X=a@b"))
+	want := []string{"LC_ALL=C", "PATH=/bin", "SLUICE_STATE_DIR=/s", "SLUICE_X=a@b"}
 	if got := e.Scrubbed(); !slices.Equal(got, want) {
 		t.Errorf("Scrubbed = %q, want %q", got, want)
 	}
@@ -92,19 +92,37 @@ func TestTyped(t *testing.T) {
 
 func TestSecretForms(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"file": "from-file\n", "b": "from-credential\r\n"} {
+	for name, text := range map[string]string{"file": "from-file\n", "b": "from-credential\r\n", "empty": "\n", "long": strings.Repeat("x", 64<<10+1), "EMPTY_CRED": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	e := (*Environ)(nil).With(map[string]string{
-		"A": "direct", "A_FILE": "/nowhere", "F_FILE": filepath.Join(dir, "file"),
-		"X_FILE": filepath.Join(dir, "none"), "CREDENTIALS_DIRECTORY": dir,
+		"A": "direct", "A_FILE": "/nowhere", "F_FILE": filepath.Join(dir, "file"), "G": "", "G_FILE": filepath.Join(dir, "file"),
+		"X_FILE": filepath.Join(dir, "none"), "EMPTY_FILE": filepath.Join(dir, "empty"), "LONG_FILE": filepath.Join(dir, "long"),
+		"DIR_FILE": dir, "ZERO_FILE": "/dev/zero", "WRONG_FILE": "sk-canary", "CREDENTIALS_DIRECTORY": dir, "SET": "",
 	})
-	for name, want := range map[string]string{"A": "direct", "F": "from-file", "B": "from-credential", "NONE": "", "X": ""} {
+	for name, want := range map[string]struct {
+		value string
+		ok    bool
+		says  string // what the error says, "" for none
+	}{
+		"A": {"direct", true, ""}, "F": {"from-file", true, ""}, "G": {"from-file", true, ""}, "B": {"from-credential", true, ""},
+		"NONE": {"", false, ""}, "SET": {"", true, ""}, "../" + filepath.Base(dir) + "/b": {"", false, ""}, "a.b": {"", false, ""},
+		"X": {"", false, "X_FILE: " + dir + "/none cannot be read"}, "EMPTY": {"", false, "is empty"}, "EMPTY_CRED": {"", false, "is empty"},
+		"LONG": {"", false, "64 KiB"}, "DIR": {"", false, "no regular file"}, "ZERO": {"", false, "no regular file"},
+		"WRONG": {"", false, "WRONG_FILE: the file that it names cannot be read"},
+	} {
 		got, err := e.Secret(name)
-		if got.Reveal() != want || (err != nil) != (name == "X") {
-			t.Errorf("Secret(%s) = %q, %v; want %q", name, got.Reveal(), err, want)
+		if got.Reveal() != want.value || (err != nil) != (want.says != "") {
+			t.Errorf("Secret(%s) = %.20q, %v; want %q", name, got.Reveal(), err, want.value)
+		}
+		if err != nil && (!strings.Contains(err.Error(), want.says) || strings.Contains(err.Error(), "canary")) {
+			t.Errorf("Secret(%s): %v; want %q", name, err, want.says)
+		}
+		text, ok, err := e.Value(name)
+		if text != want.value || ok != want.ok || (err != nil) != (want.says != "") {
+			t.Errorf("Value(%s) = %.20q, %v, %v", name, text, ok, err)
 		}
 	}
 }

@@ -30,14 +30,21 @@ func SecretName(name string) bool {
 
 // Scrubbed returns, sorted and as NAME=VALUE, only what every child may know:
 // the search path, locale, certificates, settings of the Go runtime, and the
-// SLUICE_ variables that are not secrets.
+// SLUICE_ variables that are not secrets and hold no URL with a user.
 func (e *Environ) Scrubbed() []string {
 	var out []string
 	for _, name := range e.Names() {
-		ours := strings.HasPrefix(name, "SLUICE_") && !SecretName(name)
+		ours := strings.HasPrefix(name, "SLUICE_") && !SecretName(name) && !withUser(e.vars[name])
 		if harmless[name] || strings.HasPrefix(name, "LC_") || ours {
 			out = append(out, name+"="+e.vars[name])
 		}
 	}
 	return out
+}
+
+// withUser reports whether a text holds a URL with a user, and so maybe with a
+// password.
+func withUser(text string) bool {
+	_, rest, ok := strings.Cut(text, "://")
+	return ok && strings.Contains(rest, "@")
 }

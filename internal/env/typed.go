@@ -3,8 +3,6 @@ package env
 import (
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -108,40 +106,4 @@ func (e *Environ) Duration(name string, def time.Duration) (time.Duration, error
 // Seconds is Duration: a plain number is seconds.
 func (e *Environ) Seconds(name string, def time.Duration) (time.Duration, error) {
 	return e.Duration(name, def)
-}
-
-// Secret returns a secret in any of its three forms, in this order: the
-// variable itself, the file that NAME_FILE names, the file NAME (or name in
-// small letters) in $CREDENTIALS_DIRECTORY, where systemd puts credentials. One
-// line end at the end of a file is dropped. It is "" where none is given.
-func (e *Environ) Secret(name string) (Secret, error) {
-	if value := e.Get(name); value != "" {
-		return Secret(value), nil
-	}
-	if path := e.Get(name + "_FILE"); path != "" {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return "", fmt.Errorf("read the secret that %s_FILE names: %w", name, err)
-		}
-		return trimLine(data), nil
-	}
-	dir := e.Get("CREDENTIALS_DIRECTORY")
-	if dir == "" {
-		return "", nil
-	}
-	for _, file := range []string{name, strings.ToLower(name)} {
-		data, err := os.ReadFile(filepath.Join(dir, file))
-		if err == nil {
-			return trimLine(data), nil
-		}
-		if !os.IsNotExist(err) {
-			return "", fmt.Errorf("read the credential %s: %w", file, err)
-		}
-	}
-	return "", nil
-}
-
-func trimLine(data []byte) Secret {
-	text := strings.TrimSuffix(string(data), "\n")
-	return Secret(strings.TrimSuffix(text, "\r"))
 }

@@ -12,8 +12,9 @@ import (
 // reference is how a whole value names a variable.
 const reference = "os.environ/"
 
-// substituter replaces references to variables in texts. It never sees the raw
-// file, so that what a variable holds cannot become structure.
+// substituter replaces references to variables in texts: the variable itself,
+// or what stands for it as a file or a credential. It never sees the raw file,
+// so that what a variable holds cannot become structure.
 type substituter struct {
 	report  *report
 	environ *env.Environ
@@ -39,8 +40,11 @@ func (s *substituter) apply(v *value, path string) {
 // whole replaces a value that is one reference and nothing else.
 func (s *substituter) whole(v *value, path, name string) {
 	v.fromEnv = true
-	got, ok := s.environ.Lookup(name)
+	got, ok, err := s.environ.Value(name)
 	switch {
+	case err != nil:
+		s.report.errorf(v.at, path, "", "%v", err)
+		v.is, v.text = null, ""
 	case !ok:
 		s.unset(v.at, path, name)
 		v.is, v.text = null, ""
@@ -75,8 +79,10 @@ func (s *substituter) expand(v *value, path string) string {
 			rest = rest[i+2:]
 			continue
 		}
-		got, ok := s.environ.Lookup(name)
+		got, ok, err := s.environ.Value(name)
 		switch {
+		case err != nil:
+			s.report.errorf(v.at, path, "", "%v", err)
 		case def != nil && got == "":
 			got = *def
 		case !ok:
