@@ -28,7 +28,8 @@ var mayImport = map[string]string{
 	"proxy/money":    "",
 	"proxy/identity": "proxy/money",
 	"proxy/access":   "proxy/identity proxy/money",
-	"proxy/store":    "proxy/identity proxy/money internal/postgres",
+	"proxy/chain":    "",
+	"proxy/store":    "proxy/identity proxy/money proxy/chain internal/postgres",
 	"proxy/seal":     "internal/env",
 	"proxy/auth":     "proxy/llm proxy/identity proxy/access proxy/money proxy/seal supervisor/fleet",
 	"proxy/admin": "proxy/llm proxy/identity proxy/access proxy/auth proxy/store proxy/money proxy/seal proxy/price " +
@@ -39,7 +40,7 @@ var mayImport = map[string]string{
 		"supervisor/fleet",
 	"proxy/server": "proxy/gateway proxy/admin proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
 		"supervisor/fleet",
-	"proxy/config":  "internal/env proxy/llm",
+	"proxy/config":  "internal/env proxy/llm proxy/seal",
 	"proxy/feed":    "proxy/store supervisor/fleet",
 	"proxy/observe": "supervisor/fleet migrator/schema internal/postgres",
 	"proxy/app":     "*",

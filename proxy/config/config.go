@@ -50,6 +50,8 @@ type File struct {
 	credentials map[string]*value
 	stored      map[string]string // variables that the API stored
 	keys        map[string]bool   // variables that hold keys of providers
+	process     *env.Environ      // the environment without .env and environment_variables
+	used        map[string]bool   // variables that were read and may hold a secret
 }
 
 // Load reads a configuration and says everything that is wrong with it. The
@@ -64,7 +66,7 @@ func Load(src Source) (*File, Problems) {
 		read = os.ReadFile
 	}
 	r := newReport(src.Flags.Strict)
-	f := &File{Environ: dotEnv(r, src.Environ, src.Dir, read)}
+	f := &File{Environ: dotEnv(r, src.Environ, src.Dir, read), process: src.Environ, used: map[string]bool{}}
 	f.Path = src.Flags.Config
 	if f.Path == "" {
 		f.Path = f.Environ.Get("CONFIG_FILE_PATH")
@@ -116,7 +118,7 @@ func (f *File) readRoot(r *report, read func(string) ([]byte, error), path strin
 		return
 	}
 	parse := func(r *report) *value {
-		p := &parser{report: r, read: read, sub: &substituter{r, f.Environ, map[string]bool{}}}
+		p := &parser{report: r, read: read, sub: &substituter{r, f.Environ, map[string]bool{}, f.used}}
 		root := p.tree(path, data)
 		f.Files = p.files
 		return root
@@ -181,8 +183,9 @@ func (f *File) fromEnviron(r *report) {
 		}
 		got, err := f.Environ.Secret(name)
 		if err != nil {
-			r.errorf(Pos{File: name + "_FILE"}, "", "a file that can be read", "%v", err)
+			r.errorf(Pos{File: name}, "", "", "%v", err)
 		}
+		f.used[name] = true
 		*into = got
 	}
 	if f.General.MasterKey == "" {
@@ -275,6 +278,7 @@ func (f *File) unconfigured(src Source) {
 				At: Pos{File: variable}, Name: name, ID: p.Prefix + "-environment",
 				Params: Params{Model: name, APIKey: key},
 			})
+			f.used[variable] = true
 			break
 		}
 	}

@@ -48,7 +48,7 @@ func TestProductionPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, problems := loadText(t, string(data), e)
-	if len(problems.Of(Error))+len(problems.Of(Warning)) != 0 {
+	if got := problems.Of(Warning); len(problems.Of(Error)) != 0 || len(got) != 1 || !strings.Contains(got[0].Text, "is a published example") {
 		t.Fatalf("problems:\n%s", problems)
 	}
 	if len(f.Models) != 1 || f.Models[0].Name != "fake-openai-endpoint" || f.Models[0].Params.APIKey.Reveal() != "fake-key" {
@@ -71,15 +71,24 @@ func TestProductionPage(t *testing.T) {
 	}
 }
 
-// TestGood loads every file of testdata/good without an error or warning.
+// strongKey is a master key that nothing is wrong with.
+const strongKey = "sk-9fK2mPq7Xw4Zr8Tb1Vn6Hc3Yd5Gs0LjA"
+
+// TestGood loads every file of testdata/good without an error or warning, once
+// its example of a master key is one of its own.
 func TestGood(t *testing.T) {
 	paths, err := filepath.Glob("testdata/good/*.yaml")
 	if err != nil || len(paths) < 3 {
 		t.Fatalf("corpus: %q, %v", paths, err)
 	}
-	e := environ("REDIS_HOST=h", "REDIS_PORT=1", "REDIS_PASSWORD=p", "UP_KEY=u", "OPENAI_API_KEY=o", "PROXY_MASTER_KEY=sk-helm")
+	e := environ("REDIS_HOST=h", "REDIS_PORT=1", "REDIS_PASSWORD=p", "UP_KEY=u", "OPENAI_API_KEY=o", "PROXY_MASTER_KEY="+strongKey)
+	examples := strings.NewReplacer("sk-1234567890abcdef", strongKey, "sk-1234", strongKey)
+	read := func(path string) ([]byte, error) {
+		data, err := os.ReadFile(path)
+		return []byte(examples.Replace(string(data))), err
+	}
 	for _, path := range append(paths, "../../docs/config.example.yaml") {
-		f, problems := Load(Source{Flags: Flags{Config: path, Strict: true}, Environ: e})
+		f, problems := Load(Source{Flags: Flags{Config: path, Strict: true}, Environ: e, ReadFile: read})
 		if f == nil || len(problems.Of(Warning)) > 0 {
 			t.Errorf("%s:\n%s", path, problems)
 		}
@@ -171,7 +180,7 @@ func TestSecretForms(t *testing.T) {
 
 func TestDotEnv(t *testing.T) {
 	dir := t.TempDir()
-	text := "# comment\nexport A=one # tail\nB=\"two\\nlines ${A}\"\nC='${A}'\nLITELLM_MASTER_KEY=sk-dot\n\nOWN=file\nMULTI=\"x\ny\"\nbroken line\n"
+	text := "# comment\nexport A=one # tail\nB=\"two\\nlines ${A}\"\nC='${A}'\nLITELLM_MASTER_KEY=" + strongKey + "\n\nOWN=file\nMULTI=\"x\ny\"\nbroken line\n"
 	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +193,7 @@ func TestDotEnv(t *testing.T) {
 			t.Errorf("%s = %q, want %q", name, got, want)
 		}
 	}
-	if f.General.MasterKey != "sk-dot" {
+	if f.General.MasterKey != strongKey {
 		t.Error("the master key of .env is not taken")
 	}
 	if len(problems) != 1 || problems[0].At.Line != 10 {

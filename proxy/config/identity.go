@@ -156,6 +156,7 @@ func networks(r *report, path string, v *value) []netip.Prefix {
 func (f *File) identityEnviron(r *report, secret func(*env.Secret, string)) {
 	s := setting{report: r, environ: f.Environ}
 	secret(&f.General.SaltKey, "LITELLM_SALT_KEY")
+	checkWeak(r, Pos{File: "LITELLM_SALT_KEY"}, "", f.General.SaltKey)
 	secret(&f.General.OldMasterKey, "SLUICE_OLD_MASTER_KEY")
 	f.General.KeyringFile = f.Environ.SecretPath("SLUICE_KEYRING")
 	f.General.AdminUser = f.Environ.Get("PROXY_ADMIN_ID")

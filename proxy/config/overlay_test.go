@@ -30,7 +30,7 @@ func raw(pairs ...string) Objects {
 func loadOverlaid(t *testing.T, o *Overlay) (*File, Problems) {
 	t.Helper()
 	f, problems := Load(Source{
-		Flags: Flags{Config: "f.yaml"}, Environ: environ("LITELLM_MASTER_KEY=sk-never-shown", "OTHER_KEY=sk-other", "STORE_MODEL_IN_DB=True"), Overlay: o,
+		Flags: Flags{Config: "f.yaml"}, Environ: environ("LITELLM_MASTER_KEY=sk-never-shown-"+strongKey, "OTHER_KEY=sk-other", "STORE_MODEL_IN_DB=True"), Overlay: o,
 		ReadFile: func(string) ([]byte, error) { return []byte(overlaidFile), nil },
 	})
 	if f == nil {
@@ -121,7 +121,7 @@ func TestOverlayNonsense(t *testing.T) {
 	if len(f.Models) != 2 || byID(f, "good") == nil || byID(f, "f1").Name != "file" {
 		t.Errorf("%d models", len(f.Models))
 	}
-	if f.General.MasterKey != "sk-never-shown" || f.General.MaxRequestMB != 1 || f.General.KeyHeader != "" || f.General.AllowedIPs != nil || f.Router.NumRetries != nil || f.General.DatabaseURL != "" {
+	if f.General.MasterKey != "sk-never-shown-"+strongKey || f.General.MaxRequestMB != 1 || f.General.KeyHeader != "" || f.General.AllowedIPs != nil || f.Router.NumRetries != nil || f.General.DatabaseURL != "" {
 		t.Errorf("settings %+v", f.General)
 	}
 	for _, of := range []string{"no-params", "no-name", "bad-url", "bad-number", "bad-json", "deep", "no-credential", "f1", "good", "master_key", "max_request_size_mb", "litellm_key_header_name", "allowed_ips", "nonsense", "redis_url", "model_group_alias"} {

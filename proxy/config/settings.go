@@ -178,6 +178,8 @@ func checkMasterKey(r *report, at Pos, key string, secret env.Secret) {
 		r.errorf(at, key, allowed, "does not begin with sk-")
 	case len(text) < 4 || strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
 		r.errorf(at, key, allowed, "cannot be sent in a header, or is empty after sk-")
+	default:
+		checkWeak(r, at, key, secret)
 	}
 }
 

@@ -8,7 +8,7 @@ func TestStoredVariables(t *testing.T) {
 	load := func(environment ...string) *File {
 		t.Helper()
 		f, problems := Load(Source{
-			Flags: Flags{Config: "f.yaml"}, Environ: environ(append(environment, "LITELLM_MASTER_KEY=sk-never-shown", "STORE_MODEL_IN_DB=True")...),
+			Flags: Flags{Config: "f.yaml"}, Environ: environ(append(environment, "LITELLM_MASTER_KEY=sk-never-shown-"+strongKey, "STORE_MODEL_IN_DB=True")...),
 			Providers: []Provider{{Prefix: "openai", Keys: []string{"OPENAI_API_KEY"}}},
 			ReadFile:  func(string) ([]byte, error) { return []byte(overlaidFile), nil },
 			Overlay: &Overlay{

@@ -19,6 +19,7 @@ type substituter struct {
 	report  *report
 	environ *env.Environ
 	warned  map[string]bool
+	used    map[string]bool // names that were looked up; nil: nobody asks
 }
 
 // apply replaces the references of one text in place.
@@ -40,7 +41,7 @@ func (s *substituter) apply(v *value, path string) {
 // whole replaces a value that is one reference and nothing else.
 func (s *substituter) whole(v *value, path, name string) {
 	v.fromEnv = true
-	got, ok, err := s.environ.Value(name)
+	got, ok, err := s.lookup(name)
 	switch {
 	case err != nil:
 		s.report.errorf(v.at, path, "", "%v", err)
@@ -79,7 +80,7 @@ func (s *substituter) expand(v *value, path string) string {
 			rest = rest[i+2:]
 			continue
 		}
-		got, ok, err := s.environ.Value(name)
+		got, ok, err := s.lookup(name)
 		switch {
 		case err != nil:
 			s.report.errorf(v.at, path, "", "%v", err)
@@ -92,6 +93,13 @@ func (s *substituter) expand(v *value, path string) string {
 		out.WriteString(got)
 		rest = rest[i+end:]
 	}
+}
+
+func (s *substituter) lookup(name string) (text string, ok bool, err error) {
+	if s.used != nil {
+		s.used[name] = true
+	}
+	return s.environ.Value(name)
 }
 
 func (s *substituter) unset(at Pos, path, name string) {

@@ -1,0 +1,55 @@
+package config
+
+import (
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"sluice/internal/env"
+	"sluice/proxy/seal"
+)
+
+// checkWeak warns of a master or salt key that can be guessed; strict, it is
+// refused.
+func checkWeak(r *report, at Pos, key string, secret env.Secret) {
+	if secret == "" {
+		return
+	}
+	why := seal.Weak(secret)
+	switch {
+	case why == "":
+	case r.strict:
+		r.errorf(at, key, "32 random characters or more, as openssl rand -hex 32 makes them", "%s", why)
+	default:
+		r.warnf(at, key, "%s: whoever guesses it has everything; docs/secrets.md says how to change it", why)
+	}
+}
+
+// Exposed returns, sorted, the variables of the process environment that were
+// read and hold a secret: what other processes of the same user, and whatever
+// writes environments down, can see. Those of .env and the file are not among
+// them.
+func (f *File) Exposed() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(f.used)) {
+		if env.SecretName(name) && holdsSecret(f.process.Get(name)) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// holdsSecret reports whether the value of a variable with a telling name is a
+// secret. A URL is one where it has a password.
+func holdsSecret(text string) bool {
+	if !strings.Contains(text, "://") {
+		return text != ""
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return true
+	}
+	_, password := u.User.Password()
+	return password || u.Query().Has("password")
+}
