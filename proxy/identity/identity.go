@@ -224,10 +224,11 @@ type Credential struct {
 
 // ConfigItem is a section of the configuration that the API changed, laid over
 // the file where store_model_in_db is on. Name is the section, for example
-// general_settings.
+// general_settings. The values of environment_variables are sealed.
 type ConfigItem struct {
-	Name  string `db:"param_name,key"`
-	Value Fields `db:"param_value,json"`
+	Name       string `db:"param_name,key"`
+	Value      Fields `db:"param_value,json"`
+	SealedWith string `db:"sealed_with"` // id of the ring entry; "": nothing in it is sealed
 	Stamp
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"reflect"
 	"strings"
+	"time"
 
 	"sluice/proxy/identity"
 )
@@ -18,6 +19,7 @@ type column struct {
 	optional bool // may be NULL
 	counter  bool // also written by others than Change: see Tx.UpdateAs
 	long     bool // a text of any length
+	sort     sort // how bulk statements hand it over
 }
 
 // mapping is how the objects of a kind are kept.
@@ -81,6 +83,7 @@ func (m *mapping) read(t reflect.Type, at []int) {
 			optional: options == "null" || f.Type.Kind() == reflect.Pointer,
 			counter:  name == "spend" || name == "total_spend" || name == "last_active",
 			long:     name == "description" || name == "password" || options == "json",
+			sort:     sortOf(f.Type, options == "json"),
 		}
 		if c.counter {
 			m.counters = append(m.counters, c)
@@ -89,6 +92,24 @@ func (m *mapping) read(t reflect.Type, at []int) {
 		if c.key {
 			m.keys = append(m.keys, c)
 		}
+	}
+}
+
+func sortOf(t reflect.Type, document bool) sort {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case document:
+		return asJSON
+	case t == reflect.TypeFor[time.Time]():
+		return asTime
+	case t.Kind() == reflect.Bool:
+		return asBool
+	case t.Kind() == reflect.Int64:
+		return asInt
+	default:
+		return asText
 	}
 }
 

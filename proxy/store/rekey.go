@@ -18,12 +18,15 @@ func (t *Tx) Rekey(a Action, was, is identity.Object) error {
 	if err != nil {
 		return err
 	}
+	if err := t.checkSeal(is, before); err != nil {
+		return err
+	}
 	t.keep(m, was, is, before)
 	t.number++
 	if err := t.deleteRow(m, was); err != nil {
 		return err
 	}
-	if err := t.record(a, m, was, before, nil); err != nil {
+	if err := t.recordObject(a, m, was, before, nil); err != nil {
 		return err
 	}
 	t.number++
@@ -33,5 +36,5 @@ func (t *Tx) Rekey(a Action, was, is identity.Object) error {
 	if err := t.insertRow(m, is); err != nil {
 		return err
 	}
-	return t.record(a, m, is, before, is)
+	return t.recordObject(a, m, is, before, is)
 }

@@ -76,7 +76,7 @@ func (f *file) begin(ctx context.Context) (transaction, error) {
 		if begun == nil {
 			return &sqliteTx{sqliteQuerier: sqliteQuerier{on: tx}, tx: tx, conn: conn}, nil
 		}
-		if err = begun; isBusy(err) && pause(ctx, rand.N(2*busyWait)) == nil {
+		if err = begun; isBusy(err) && Pause(ctx, rand.N(2*busyWait)) == nil {
 			err = nil
 		}
 	}

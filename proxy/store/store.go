@@ -38,7 +38,11 @@ type Config struct {
 	// Committed is told of every change of this process after its commit and
 	// before Change returns.
 	Committed func([]Changed)
-	Now       func() time.Time // nil: time.Now
+	// Chain returns the key that the record of changes is chained under now, and
+	// the id of the sealing key that it is derived from. An error refuses the
+	// change. nil: rows stay without a code.
+	Chain func() (id string, key [32]byte, err error)
+	Now   func() time.Time // nil: time.Now
 }
 
 // Changed is one changed object, by kind and the key that the store knows it by.

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -35,6 +35,15 @@ const (
 	Rotated   Action = "rotated"
 )
 
+// Actions that LiteLLM does not have.
+const (
+	Resealed Action = "resealed" // the same secret, sealed with another key
+	Promoted Action = "promoted" // of a sealing key: everybody seals with it now
+	Retired  Action = "retired"  // of a sealing key: nothing is sealed with it any more
+	Imported Action = "imported" // a batch of objects from another system
+	Archived Action = "archived" // a stretch of the record, to a file
+)
+
 // Tx is one transaction that changes something. Changes are serialised over the
 // whole cluster by the lock on the change head, which is taken first: what is
 // read in a transaction stays as it is until the transaction ends.
@@ -47,6 +56,10 @@ type Tx struct {
 	number int64
 	done   []Changed
 	seen   map[identity.Object][]any // counters of the objects that were read
+
+	chain    chainState
+	promoted *string // id of the key that is sealed with; nil: not read yet
+	owed     int64   // number that Take gave to objects, until Note has taken it
 }
 
 // saw remembers the counters of an object that was read.
@@ -123,13 +136,14 @@ func (s *Store) Change(ctx context.Context, by Actor, fn func(tx *Tx) error) err
 		if i == tries || !again(err) {
 			return err
 		}
-		if err := pause(ctx, rand.N(time.Duration(i)*20*time.Millisecond)); err != nil {
+		if err := Pause(ctx, rand.N(time.Duration(i)*20*time.Millisecond)); err != nil {
 			return err
 		}
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits, or returns early with an error when ctx ends.
+func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -153,12 +167,15 @@ func (s *Store) change(ctx context.Context, by Actor, fn func(tx *Tx) error) ([]
 	if err := fn(t); err != nil {
 		return nil, err
 	}
+	if t.owed != 0 {
+		return nil, errors.New("BUG: objects were taken and no Note followed")
+	}
 	if len(t.done) > 0 && s.unlocked == nil {
-		raise := "UPDATE sluice.change_head SET number = $1 WHERE id = 1"
+		raise := "UPDATE sluice.change_head SET number = $1, chained = $2, chain_mac = $3 WHERE id = 1"
 		if !db.dialect().sqlite {
 			raise += " RETURNING pg_notify('sluice_changes', number::text)"
 		}
-		if _, err := db.exec(ctx, raise, []any{t.number}); err != nil {
+		if _, err := db.exec(ctx, raise, []any{t.number, t.chain.number, t.chain.mac}); err != nil {
 			return nil, fmt.Errorf("raise the change head: %w", err)
 		}
 	}
@@ -178,23 +195,28 @@ func (t *Tx) takeNumber() error {
 		t.number, err = t.s.unlocked(t.ctx)
 		return err
 	}
-	lock := "SELECT number FROM sluice.change_head WHERE id = 1 FOR UPDATE"
+	lock := "SELECT number, chained, chain_mac FROM sluice.change_head WHERE id = 1 FOR UPDATE"
 	if t.tx.dialect().sqlite { // the transaction is immediate: the whole file is ours
-		lock = "SELECT number FROM sluice.change_head WHERE id = 1"
+		lock = "SELECT number, chained, chain_mac FROM sluice.change_head WHERE id = 1"
 	}
-	return t.tx.query(t.ctx, lock, nil, func(scan func(...any) error) error { return scan(&t.number) })
+	return t.tx.query(t.ctx, lock, nil, func(scan func(...any) error) error {
+		return scan(&t.number, &t.chain.number, &t.chain.mac)
+	})
 }
 
 // InsertAs is Insert under another action.
 func (t *Tx) InsertAs(a Action, o identity.Object) error {
 	m := mapped(o.Kind())
+	if err := t.checkSeal(o, nil); err != nil {
+		return err
+	}
 	t.number++
 	s := m.stampOf(o)
 	*s = identity.Stamp{ChangeNumber: t.number, CreatedAt: t.now, CreatedBy: t.by.User, UpdatedAt: t.now, UpdatedBy: t.by.User}
 	if err := t.insertRow(m, o); err != nil {
 		return err
 	}
-	return t.record(a, m, o, nil, o)
+	return t.recordObject(a, m, o, nil, o)
 }
 
 // insertRow writes an object as it is, without an audit row.
@@ -228,6 +250,9 @@ func (t *Tx) UpdateAs(a Action, o identity.Object) error {
 	if err != nil {
 		return err
 	}
+	if err := t.checkSeal(o, before); err != nil {
+		return err
+	}
 	t.number++
 	s := m.stampOf(o)
 	s.ChangeNumber, s.UpdatedAt, s.UpdatedBy = t.number, t.now, t.by.User
@@ -253,7 +278,12 @@ func (t *Tx) UpdateAs(a Action, o identity.Object) error {
 	if _, err := t.tx.exec(t.ctx, b.text.String(), b.args); err != nil {
 		return fmt.Errorf("%s %s: %w", m.kind, m.id(o), err)
 	}
-	return t.record(a, m, o, before, o)
+	if a == Resealed {
+		if err := t.stillImported(m, o, before); err != nil {
+			return err
+		}
+	}
+	return t.recordObject(a, m, o, before, o)
 }
 
 // Delete removes an object and writes its audit row.
@@ -267,7 +297,7 @@ func (t *Tx) Delete(o identity.Object) error {
 	if err := t.deleteRow(m, o); err != nil {
 		return err
 	}
-	return t.record(Deleted, m, o, before, nil)
+	return t.recordObject(Deleted, m, o, before, nil)
 }
 
 // deleteRow removes an object without an audit row.
@@ -332,74 +362,4 @@ func (b *builder) whereKey(o identity.Object) error {
 		}
 	}
 	return nil
-}
-
-// record writes the audit row of a change.
-func (t *Tx) record(a Action, m *mapping, o, before, after identity.Object) error {
-	was, err := m.document(before)
-	if err != nil {
-		return err
-	}
-	is, err := m.document(after)
-	if err != nil {
-		return err
-	}
-	at, err := t.tx.dialect().value(t.now, false)
-	if err != nil {
-		return err
-	}
-	id := m.id(o)
-	_, err = t.tx.exec(t.ctx, `INSERT INTO sluice.changes
-		(number, at, actor, actor_key, claimed_actor, action, object_type, object_id, before_value, after_value, source, request_id, host, reason)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-		[]any{
-			t.number, at, t.by.User, t.by.Key, t.by.Claimed, string(a), m.kind.String(), id, was, is,
-			t.by.Source, t.by.RequestID, t.s.c.Host, t.by.Reason,
-		})
-	if err != nil {
-		return fmt.Errorf("record the change: %w", err)
-	}
-	t.done = append(t.done, Changed{Number: t.number, Kind: m.kind, ID: id})
-	return nil
-}
-
-// document is an object as the record of changes keeps it, by column; nil for
-// no object. Secrets are digests.
-func (m *mapping) document(o identity.Object) (any, error) {
-	if o == nil {
-		return nil, nil
-	}
-	doc := make(map[string]any, len(m.columns))
-	for _, c := range m.columns {
-		if c.name == "change_number" {
-			continue
-		}
-		v, err := c.value(dialect{}, o)
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case secret(m.kind, c.name):
-			v = digestOf(v)
-		case c.json:
-			v = json.RawMessage(v.(string))
-		}
-		doc[c.name] = v
-	}
-	text, err := json.Marshal(doc)
-	return string(text), err
-}
-
-// secret says which columns are never written into a record.
-func secret(k identity.Kind, column string) bool {
-	switch k {
-	case identity.KindUser:
-		return column == "password"
-	case identity.KindModel:
-		return column == "params"
-	case identity.KindCredential:
-		return column == "credential_values"
-	default:
-		return false
-	}
 }

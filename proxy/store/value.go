@@ -207,10 +207,7 @@ func (d dialect) value(v any, null bool) (driver.Value, error) {
 	case int64:
 		return v, nil
 	case bool:
-		if d.sqlite {
-			return truth(v), nil
-		}
-		return v, nil
+		return d.bool(v), nil
 	case *time.Time:
 		if v == nil {
 			return nil, nil
@@ -223,11 +220,15 @@ func (d dialect) value(v any, null bool) (driver.Value, error) {
 	}
 }
 
-func truth(b bool) int64 {
-	if b {
-		return 1
+func (d dialect) bool(b bool) driver.Value {
+	switch {
+	case !d.sqlite:
+		return b
+	case b:
+		return int64(1)
+	default:
+		return int64(0)
 	}
-	return 0
 }
 
 // time is a moment in UTC, to the microsecond.
