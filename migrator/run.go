@@ -19,13 +19,15 @@ import (
 
 // cli are the arguments. Flags win over the environment.
 type cli struct {
-	DatabaseURL string        `name:"database_url" placeholder:"URL" help:"PostgreSQL to migrate. Default: DIRECT_URL, DATABASE_URL or DATABASE_HOST and its parts; none of them: SQLite in the state directory."`
+	DatabaseURL string        `name:"database_url" placeholder:"URL" secret:"set DATABASE_URL_FILE" help:"PostgreSQL to migrate. Default: DIRECT_URL, DATABASE_URL or DATABASE_HOST and its parts; none of them: SQLite in the state directory."`
 	StateDir    string        `name:"state_dir" placeholder:"DIR" help:"State directory. Default: SLUICE_STATE_DIR, or ./state."`
 	Wait        time.Duration `name:"wait" default:"60s" help:"How long to wait for another migrator, or for locks that others hold."`
 
 	Up     struct{} `cmd:"" default:"1" help:"Apply what is pending."`
 	Status struct{} `cmd:"" help:"Print every migration and when it was applied."`
 	Check  struct{} `cmd:"" help:"Exit 0 when nothing is pending, 1 otherwise. Writes nothing."`
+
+	Import importCommands `cmd:"" help:"Take over what another system holds."`
 }
 
 // run does one command. It stops at TERM and INT: what was not committed is
@@ -55,8 +57,10 @@ func run(p *boot.Process) error {
 		return status(ctx, p, target, o)
 	case "check":
 		return check(ctx, p, target, o)
+	case "import litellm":
+		return args.Import.Litellm.run(ctx, p, &args, target, o)
 	default:
-		return up(ctx, p, target, o)
+		return up(ctx, p, stateDir(p.Environ, &args), target, o)
 	}
 }
 
@@ -88,19 +92,23 @@ func findTarget(e *env.Environ, args cli, log *slog.Logger) (migrate.Target, err
 		}
 		return migrate.Target{Postgres: src}, nil
 	}
-	dir := args.StateDir
-	if dir == "" {
-		dir = e.Get(fleet.EnvStateDir)
+	return migrate.Target{SQLite: stateDir(e, &args).SQLite()}, nil
+}
+
+// stateDir is where the appliance keeps what is its own.
+func stateDir(e *env.Environ, args *cli) fleet.Dir {
+	for _, dir := range []string{args.StateDir, e.Get(fleet.EnvStateDir)} {
+		if dir != "" {
+			return fleet.Dir(dir)
+		}
 	}
-	if dir == "" {
-		dir = "state"
-	}
-	return migrate.Target{SQLite: fleet.Dir(dir).SQLite()}, nil
+	return "state"
 }
 
 // up applies what is pending, unless DISABLE_SCHEMA_UPDATE leaves that to
-// somebody else, as LiteLLM's Helm chart does for its pods.
-func up(ctx context.Context, p *boot.Process, t migrate.Target, o migrate.Options) error {
+// somebody else, as LiteLLM's Helm chart does for its pods. Then it moves in
+// where LiteLLM's keys are found for the first time.
+func up(ctx context.Context, p *boot.Process, dir fleet.Dir, t migrate.Target, o migrate.Options) error {
 	if dir := p.Environ.Get("LITELLM_MIGRATION_DIR"); dir != "" {
 		o.Log.Info("LITELLM_MIGRATION_DIR is ignored: the migrations are inside this program", slog.String("dir", dir))
 	}
@@ -127,7 +135,7 @@ func up(ctx context.Context, p *boot.Process, t migrate.Target, o migrate.Option
 	}
 	o.Log.Info("schema is up to date", slog.Int64("have", state.Have), slog.Int64("want", state.Want),
 		slog.Float64("duration_ms", float64(time.Since(start).Microseconds())/1000))
-	return nil
+	return importAtStart(ctx, p.Environ, dir, t, o)
 }
 
 // status prints one line for each migration.

@@ -37,6 +37,7 @@ type appliance struct {
 	server  *controlServer
 	environ *env.Environ // what workers get
 	full    *env.Environ // completed by the configuration: what the migrator gets
+	args    []string     // of our own command line, for an exec; no secrets
 	lockFD  int
 	logFD   int
 
@@ -94,7 +95,7 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.L
 	a := &appliance{
 		plan: pl, log: log, now: fleet.Now, random: random, self: self,
 		binary:  func(program string) (string, error) { return beside(self, program) },
-		environ: childEnviron(environ, &pl), full: full, renewed: past.Table > 0, actions: make(chan func(), 1024),
+		environ: childEnviron(environ, &pl), full: full, args: p.Public, renewed: past.Table > 0, actions: make(chan func(), 1024),
 		bells: map[int]int{}, gens: map[string]*generation{}, strays: map[string]int64{},
 		recycles: map[string]uint64{}, tableFD: -1, nextNumber: 1, dirty: true,
 	}

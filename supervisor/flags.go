@@ -59,8 +59,8 @@ type idleFlags struct {
 	Ciphers           string `name:"ciphers" hidden:"" idle:""`
 	LogConfig         string `name:"log_config" hidden:"" idle:""`
 	WorkerHealthcheck string `name:"timeout_worker_healthcheck" hidden:"" idle:""`
-	Headers           string `name:"headers" hidden:"" idle:""`
-	AddKey            string `name:"add_key" hidden:"" idle:""`
+	Headers           string `name:"headers" secret:"write extra_headers with os.environ/NAME into the configuration file" hidden:"" idle:""`
+	AddKey            string `name:"add_key" secret:"use /key/generate" hidden:"" idle:""`
 	Save              bool   `name:"save" hidden:"" idle:""`
 	MaxBudget         string `name:"max_budget" hidden:"" idle:""`
 	AddFunction       bool   `name:"add_function_to_prompt" hidden:"" idle:""`

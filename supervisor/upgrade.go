@@ -138,7 +138,7 @@ func (a *appliance) become(self string) error {
 		fleet.EnvEnvironFD+"="+strconv.Itoa(secrets), envInherited+"="+strconv.Itoa(state))
 	a.log.Info("executing itself anew", slog.String("binary", self), slog.String("from", boot.Version))
 	time.Sleep(20 * time.Millisecond) // for the log to be written
-	err = syscall.Exec(self, append([]string{os.Args[0]}, os.Args[1:]...), environ)
+	err = syscall.Exec(self, append([]string{os.Args[0]}, a.args...), environ)
 	for _, fd := range keep {
 		_ = setCloexec(fd, true)
 	}

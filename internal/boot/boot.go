@@ -29,6 +29,7 @@ var Version = "dev"
 type Process struct {
 	Program string // its name, as in "proxy"
 	Args    []string
+	Public  []string // those that are no secrets; set by Parse
 	Environ *env.Environ
 	Stdin   io.Reader
 	Stdout  io.Writer
@@ -59,14 +60,17 @@ func Exit(code int, err error) error { return &ExitError{Code: code, Err: err} }
 
 // Main runs a program and ends the process: 0 for no error, the code of an
 // ExitError, 64 for arguments that kong refused, else 1. The error is printed
-// in one line on standard error.
+// in one line on standard error. The process leaves no core, and cannot be
+// traced, unless SLUICE_ALLOW_CORE_DUMPS is true.
 func Main(program string, run func(p *Process) error) {
 	p := &Process{
-		Program: program, Args: os.Args[1:], Environ: env.Process(),
+		Program: program, Args: arguments(), Environ: env.Process(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
-	err := Exit(exitConfig, p.Environ.Err())
-	if p.Environ.Err() == nil {
+	err := errors.Join(p.Environ.Err(), seclude(p.Environ))
+	if err != nil {
+		err = Exit(exitConfig, err)
+	} else {
 		err = run(p)
 	}
 	os.Exit(Report(p, err)) //nolint:revive // the one place that ends the process, as the programs' main does nothing but call it
@@ -101,7 +105,8 @@ type stopped struct{}
 // Parse reads the arguments into cli, a pointer to a struct with kong tags, and
 // adds --help and --version. done means that one of these was asked for and has
 // been answered: the program ends without error. An error is one of usage and
-// ends the program with 64.
+// ends the program with 64. The value of a flag with the tag secret is taken out
+// of the process listing.
 func (p *Process) Parse(cli any, description string, options ...kong.Option) (ctx *kong.Context, done bool, err error) {
 	defer func() {
 		switch r := recover().(type) {
@@ -126,6 +131,7 @@ func (p *Process) Parse(cli any, description string, options ...kong.Option) (ct
 	if err != nil {
 		return nil, false, fmt.Errorf("describe the arguments: %w", err)
 	}
+	p.hide(secretFlags(parser.Model.Node))
 	ctx, err = parser.Parse(p.Args)
 	if err != nil {
 		return nil, false, &ExitError{Code: exitUsage, Err: err}

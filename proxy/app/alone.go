@@ -44,6 +44,9 @@ func runAlone(p *boot.Process, flags config.Flags, stateDir string) error {
 	table.Header().State.Store(uint32(fleet.StateReady))
 	table.Slot(0).State.Store(uint32(fleet.StateReady))
 	w.ready()
+	if said := exposed(w.config); said != "" {
+		w.log.Warn("secrets are given by the environment", slog.String("note", said))
+	}
 	if w.madeKey {
 		welcome(p.Stderr, w.masterKey, dir.MasterKey(), w.url(), w.firstModel())
 	}

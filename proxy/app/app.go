@@ -75,9 +75,19 @@ func preflight(p *boot.Process) error {
 	if file == nil {
 		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%d errors in the configuration; nothing was started", len(problems.Of(config.Error))))
 	}
+	if said := exposed(file); said != "" {
+		if _, err := fmt.Fprintf(p.Stderr, "warning: %s\n", said); err != nil {
+			return err
+		}
+	}
 	vars := map[string]string{}
-	if url := file.General.DatabaseURL.Reveal(); url != "" {
-		vars["DATABASE_URL"] = url
+	for name, secret := range map[string]env.Secret{ // what the migrator needs and the file may have
+		"DATABASE_URL": file.General.DatabaseURL, "LITELLM_MASTER_KEY": file.General.MasterKey,
+		"LITELLM_SALT_KEY": file.General.SaltKey, "SLUICE_OLD_MASTER_KEY": file.General.OldMasterKey,
+	} {
+		if secret != "" {
+			vars[name] = secret.Reveal()
+		}
 	}
 	if file.General.DisableSchemaUpdate {
 		vars["DISABLE_SCHEMA_UPDATE"] = "true"

@@ -21,7 +21,7 @@ type Flags struct {
 	Alias                    string   `name:"alias" help:"Public name of --model."`
 	APIBase                  string   `name:"api_base" help:"Base URL of --model."`
 	APIVersion               string   `name:"api_version" help:"API version of --model."`
-	Headers                  string   `name:"headers" help:"Headers of --model, a JSON object."`
+	Headers                  string   `name:"headers" secret:"write extra_headers with os.environ/NAME into the configuration file" help:"Headers of --model, a JSON object."`
 	Temperature              *float64 `name:"temperature" help:"Default temperature of --model."`
 	MaxTokens                *int     `name:"max_tokens" help:"Default max_tokens of --model."`
 	RequestTimeout           *string  `name:"request_timeout" help:"Longest time of a call, in seconds (REQUEST_TIMEOUT)."`
@@ -35,7 +35,7 @@ type Flags struct {
 	LogConfig                string   `name:"log_config" hidden:""`
 	MaxBudget                *float64 `name:"max_budget" hidden:""`
 	AddFunctionToPrompt      bool     `name:"add_function_to_prompt" hidden:""`
-	AddKey                   string   `name:"add_key" hidden:""`
+	AddKey                   string   `name:"add_key" secret:"use /key/generate" hidden:""`
 	Save                     bool     `name:"save" hidden:""`
 	Local                    bool     `name:"local" hidden:""`
 	UseQueue                 bool     `name:"use_queue" hidden:""`
