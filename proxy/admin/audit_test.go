@@ -55,7 +55,9 @@ func TestAudit(t *testing.T) {
 			"action=blocked": "3", "action=updated": "2", "object_id=b1": "4 2 1", "table_name=LiteLLM_EndUserTable": "3", "table_name=budget": "4 2 1",
 			"table_name=nothing": "", "changed_by=default_user_id": "4 3 2 1", "changed_by=u": "", "changed_by_api_key=" + digestHex("sk-master"): "4 3 2 1",
 			"sort_order=asc": "1 2 3 4", "start_date=" + today: "4 3 2 1", "end_date=" + today: "4 3 2 1", "start_date=" + tomorrow: "", "end_date=2020-01-01": "",
-			"action=created&object_id=b1&table_name=litellm_budgettable": "1",
+			"action=created&object_id=b1&table_name=litellm_budgettable": "1", "claimed_by=somebody": "1", "claimed_by=else": "", "request_id=req-7": "1",
+			"source=192.0.2.9": "1", "source=192.0.2": "", "search=b1": "4 2 1", "search=3": "3", "search=default_user_id": "4 3 2 1", "search=x%27+OR+1%3D1": "",
+			"search=" + digestHex("sk-master"): "4 3 2 1", "object_team_id=t": "", "object_key_hash=k": "", "table_name=import": "", "action=imported": "",
 		} {
 			var ids []string
 			page := w.ok("master", "GET", "/audit?"+query, nil)
