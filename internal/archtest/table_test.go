@@ -16,6 +16,7 @@ var mayImport = map[string]string{
 	"migrator/schema":  "",
 
 	"migrator/migrate": "migrator/schema internal/postgres",
+	"migrator/litellm": "proxy/identity proxy/money proxy/seal proxy/store",
 
 	// The proxy, from the inside out.
 	"proxy/llm":      "",
@@ -41,7 +42,7 @@ var mayImport = map[string]string{
 	"proxy/server": "proxy/gateway proxy/admin proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
 		"supervisor/fleet",
 	"proxy/config":  "internal/env proxy/llm proxy/seal",
-	"proxy/feed":    "proxy/store supervisor/fleet",
+	"proxy/feed":    "proxy/store proxy/identity supervisor/fleet",
 	"proxy/observe": "supervisor/fleet migrator/schema internal/postgres",
 	"proxy/app":     "*",
 

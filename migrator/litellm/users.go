@@ -1,0 +1,162 @@
+package litellm
+
+import (
+	"regexp"
+
+	"sluice/proxy/identity"
+)
+
+// userRow is a row of LiteLLM_UserTable.
+type userRow struct {
+	ID             text   `json:"user_id"`
+	Alias          text   `json:"user_alias"`
+	Email          text   `json:"user_email"`
+	SSOUserID      text   `json:"sso_user_id"`
+	Role           text   `json:"user_role"`
+	Password       text   `json:"password"`
+	OrganizationID text   `json:"organization_id"`
+	TeamID         text   `json:"team_id"`
+	Models         list   `json:"models"`
+	Metadata       object `json:"metadata"`
+	Spend          amount `json:"spend"`
+	caps
+
+	AllowedCacheControls  list   `json:"allowed_cache_controls"`
+	Policies              list   `json:"policies"`
+	ModelMaxBudget        object `json:"model_max_budget"`
+	ModelSpend            raw    `json:"model_spend"`
+	PasswordResetRequired *bool  `json:"password_reset_required"`
+	LastBreachCheckAt     moment `json:"last_breach_check_at"`
+	permission
+	trail
+}
+
+func convertUser(r *row, u *userRow) error {
+	if !r.ids(u.ID) {
+		return nil
+	}
+	out := &identity.User{
+		ID: string(u.ID), Alias: r.name("user_alias", u.Alias), Email: r.name("user_email", u.Email), SSOUserID: r.name("sso_user_id", u.SSOUserID),
+		Role: r.role(u.Role), Password: r.password(string(u.Password)), OrganizationID: r.reference("organization_id", u.OrganizationID),
+		Models: r.names("models", u.Models), Metadata: r.object("metadata", u.Metadata), Spend: r.spent("spend", u.Spend),
+		Caps: r.caps(&u.caps), Stamp: r.stamp(&u.trail),
+	}
+	if out.Models == nil && len(u.Models) > 0 {
+		out.Blocked = true
+		r.report("what limits the user could not be taken, so that it is blocked")
+	}
+	s := &out.Settings
+	put(s, "allowed_cache_controls", u.AllowedCacheControls.json())
+	put(s, "policies", u.Policies.json())
+	r.keepFields(s, "model_max_budget", u.ModelMaxBudget)
+	r.keep(s, "model_spend", u.ModelSpend)
+	if u.TeamID != "" {
+		put(s, "team_id", quoted(string(u.TeamID)))
+	}
+	if u.PasswordResetRequired != nil {
+		put(s, "password_reset_required", quoted(*u.PasswordResetRequired))
+	}
+	put(s, "last_breach_check_at", u.LastBreachCheckAt.json())
+	r.permission(s, &u.permission)
+	out.Settings = r.fits(out.Settings)
+	return r.c.Sink.Object(out)
+}
+
+// role is a user's role. One that there is not here gives none.
+func (r *row) role(t text) string {
+	if t == "" {
+		return ""
+	}
+	role, ok := identity.RoleNamed(string(t))
+	if !ok {
+		r.report("user_role is none that there is here, so that the user has none")
+	}
+	return role.String()
+}
+
+var (
+	scryptHash = regexp.MustCompile(`^scrypt:[A-Za-z0-9+/]{64}$`)
+	sha256Hash = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// password is what is kept of a user's password: a hash that it can be told by
+// later, never the password.
+func (r *row) password(s string) string {
+	switch {
+	case s == "", scryptHash.MatchString(s):
+		return s
+	case sha256Hash.MatchString(s):
+		r.report("the password is hashed without a salt: it should be set anew")
+		return s
+	}
+	r.report("the password is not hashed in a form that is known, and was left out: it has to be set anew")
+	return ""
+}
+
+const emailShared = "user_email is another user's too, in other letters or the same: whoever is named by it is one of them"
+
+// userTeamRow is a team that a user names and that does not name the user.
+type userTeamRow struct {
+	UserID text `json:"user_id"`
+	TeamID text `json:"team_id"`
+}
+
+// membersOf is a query for the members of all teams by members_with_roles.
+const membersOf = `SELECT tt.team_id, e->>'user_id' AS user_id FROM "` + tableTeams + `" tt, jsonb_array_elements(` +
+	`CASE WHEN jsonb_typeof(tt.members_with_roles) = 'array' THEN tt.members_with_roles ELSE '[]'::jsonb END) e`
+
+func userTables() []Table {
+	return []Table{
+		{
+			Name: tableUsers, Key: []string{"user_id"}, Needs: []string{"user_id"}, From: permitted(tableUsers),
+			Convert: converting(tableUsers, func(u *userRow) string { return string(u.ID) }, convertUser),
+		},
+		{
+			Name: tableUsers + ": shared addresses", Source: tableUsers, Key: []string{"user_id"}, Needs: []string{"user_id", "user_email"},
+			From: func(Columns) string {
+				return `SELECT row_to_json(t)::text FROM (SELECT u.user_id FROM (SELECT x.user_id, count(*) OVER (PARTITION BY lower(x.user_email)) AS n FROM "` +
+					tableUsers + `" x WHERE x.user_email <> '') u WHERE u.n > 1) t`
+			},
+			Convert: converting(tableUsers, func(u *userTeamRow) string { return string(u.UserID) }, func(r *row, _ *userTeamRow) error {
+				r.report(emailShared)
+				return nil
+			}),
+		},
+	}
+}
+
+// disagreements are what tables say about members that members_with_roles does
+// not.
+func disagreements() []Table {
+	const without = ` x LEFT JOIN (` + membersOf + `) w ON w.team_id = x.team_id AND w.user_id = x.user_id WHERE w.user_id IS NULL) t`
+	id := func(u *userTeamRow) string { return string(u.TeamID) + "/" + string(u.UserID) }
+	tell := func(problem string) func(r *row, _ *userTeamRow) error {
+		return func(r *row, _ *userTeamRow) error {
+			r.report(problem)
+			return nil
+		}
+	}
+	return []Table{
+		{
+			Name: tableMembers, Key: []string{"team_id", "user_id"}, Needs: []string{"team_id", "user_id"},
+			From: func(have Columns) string {
+				if !have.Has(tableTeams, "team_id", "members_with_roles") {
+					return `SELECT row_to_json(t)::text FROM (SELECT x.team_id, x.user_id FROM "` + tableMembers + `" x) t`
+				}
+				return `SELECT row_to_json(t)::text FROM (SELECT x.team_id, x.user_id FROM "` + tableMembers + `"` + without
+			},
+			Convert: converting(tableMembers, id, tell("spend and budget of a user who is not in the team's members_with_roles, and so is no member")),
+		},
+		{
+			Name: tableUsers + ": teams", Source: tableUsers, Key: []string{"team_id", "user_id"}, Needs: []string{"user_id", "teams"},
+			From: func(have Columns) string {
+				if !have.Has(tableTeams, "team_id", "members_with_roles") {
+					return `SELECT row_to_json(t)::text FROM (SELECT u.user_id, unnest(u.teams) AS team_id FROM "` + tableUsers + `" u) t`
+				}
+				return `SELECT row_to_json(t)::text FROM (SELECT DISTINCT x.user_id, x.team_id FROM (SELECT u.user_id, unnest(u.teams) AS team_id FROM "` +
+					tableUsers + `" u)` + without
+			},
+			Convert: converting(tableUsers, id, tell("the user's teams name a team that does not name the user in members_with_roles, and so has no such member")),
+		},
+	}
+}
