@@ -183,6 +183,9 @@ type owner struct {
 // whatever they name; here a key whose owner was deleted is refused.
 func ownersNamed(column, table string) func(Columns) string {
 	return func(have Columns) string {
+		if !have.Has(tableKeys, column) {
+			return nothing("owner")
+		}
 		list := `SELECT DISTINCT k."` + column + `" AS owner FROM "` + tableKeys + `" k WHERE k."` + column + `" <> '' AND k."` + column +
 			`" NOT IN ('` + dashboardTeam + `', '` + identity.DefaultUserID + `')`
 		if have.Has(tableKeys, "team_id") {
@@ -209,7 +212,7 @@ func convertOwner(make func(id string) identity.Object) func(r *row, o *owner) e
 
 func ownerTable(name, column, table string, make func(id string) identity.Object) Table {
 	return Table{
-		Name: tableKeys + ": " + name, Source: tableKeys, Key: []string{"owner"}, Needs: []string{"token", column},
+		Name: tableKeys + ": " + name, Source: tableKeys, Key: []string{"owner"},
 		From:    ownersNamed(column, table),
 		Convert: converting(tableKeys, func(o *owner) string { return name + " " + string(o.ID) }, convertOwner(make)),
 	}

@@ -35,3 +35,9 @@ func only(table string, names ...string) func(Columns) string {
 		return `SELECT row_to_json(t)::text FROM (SELECT ` + strings.Join(there, ", ") + ` FROM "` + table + `" k) t`
 	}
 }
+
+// nothing is a query without rows, for what a source of an early release cannot
+// be asked: a document with these fields.
+func nothing(fields ...string) string {
+	return `SELECT row_to_json(t)::text FROM (SELECT ''::text AS "` + strings.Join(fields, `", ''::text AS "`) + `" WHERE false) t`
+}

@@ -47,9 +47,6 @@ type Table struct {
 	// Since is a column of times for a table that is taken only where somebody
 	// asks for it, from a time on. Its rows without that are not read.
 	Since string
-	// With is the table whose rows this one is joined to. It is not read by itself
-	// and has neither From nor Convert.
-	With string
 	// Left is why a table is not taken, a sentence without its full stop. Such a
 	// table has neither From nor Convert.
 	Left string

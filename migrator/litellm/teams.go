@@ -3,6 +3,7 @@ package litellm
 import (
 	"encoding/json"
 	"strings"
+	"time"
 
 	"sluice/proxy/identity"
 )
@@ -138,6 +139,9 @@ func (r *row) members(t *teamRow, team *identity.Team) error {
 			}
 		default:
 			m = &identity.Member{TeamID: team.ID, UserID: string(p.UserID), Role: r.memberRole(p.Role), Stamp: team.Stamp}
+			if !m.CreatedAt.IsZero() { // members are shown in the order in which they came
+				m.CreatedAt = m.CreatedAt.Add(time.Duration(len(order)) * time.Microsecond)
+			}
 			if has := memberships[p.UserID]; has != nil {
 				r.membership(m, has)
 			}

@@ -112,8 +112,11 @@ func userTables() []Table {
 			Convert: converting(tableUsers, func(u *userRow) string { return string(u.ID) }, convertUser),
 		},
 		{
-			Name: tableUsers + ": shared addresses", Source: tableUsers, Key: []string{"user_id"}, Needs: []string{"user_id", "user_email"},
-			From: func(Columns) string {
+			Name: tableUsers + ": shared addresses", Source: tableUsers, Key: []string{"user_id"},
+			From: func(have Columns) string {
+				if !have.Has(tableUsers, "user_id", "user_email") {
+					return nothing("user_id")
+				}
 				return `SELECT row_to_json(t)::text FROM (SELECT u.user_id FROM (SELECT x.user_id, count(*) OVER (PARTITION BY lower(x.user_email)) AS n FROM "` +
 					tableUsers + `" x WHERE x.user_email <> '') u WHERE u.n > 1) t`
 			},
@@ -138,23 +141,23 @@ func disagreements() []Table {
 	}
 	return []Table{
 		{
-			Name: tableMembers, Key: []string{"team_id", "user_id"}, Needs: []string{"team_id", "user_id"},
+			Name: tableMembers, Key: []string{"team_id", "user_id"},
 			From: func(have Columns) string {
-				if !have.Has(tableTeams, "team_id", "members_with_roles") {
-					return `SELECT row_to_json(t)::text FROM (SELECT x.team_id, x.user_id FROM "` + tableMembers + `" x) t`
+				if !have.Has(tableTeams, "team_id", "members_with_roles") || !have.Has(tableMembers, "team_id", "user_id") {
+					return nothing("team_id", "user_id")
 				}
 				return `SELECT row_to_json(t)::text FROM (SELECT x.team_id, x.user_id FROM "` + tableMembers + `"` + without
 			},
 			Convert: converting(tableMembers, id, tell("spend and budget of a user who is not in the team's members_with_roles, and so is no member")),
 		},
 		{
-			Name: tableUsers + ": teams", Source: tableUsers, Key: []string{"team_id", "user_id"}, Needs: []string{"user_id", "teams"},
+			Name: tableUsers + ": teams", Source: tableUsers, Key: []string{"team_id", "user_id"},
 			From: func(have Columns) string {
-				if !have.Has(tableTeams, "team_id", "members_with_roles") {
-					return `SELECT row_to_json(t)::text FROM (SELECT u.user_id, unnest(u.teams) AS team_id FROM "` + tableUsers + `" u) t`
+				if !have.Has(tableUsers, "user_id", "teams") || !have.Has(tableTeams, "team_id", "members_with_roles") {
+					return nothing("team_id", "user_id")
 				}
-				return `SELECT row_to_json(t)::text FROM (SELECT DISTINCT x.user_id, x.team_id FROM (SELECT u.user_id, unnest(u.teams) AS team_id FROM "` +
-					tableUsers + `" u)` + without
+				return `SELECT row_to_json(t)::text FROM (SELECT DISTINCT x.user_id, x.team_id FROM (SELECT u.user_id, n.team_id FROM "` + tableUsers +
+					`" u, unnest(u.teams) n(team_id) WHERE n.team_id IS NOT NULL)` + without
 			},
 			Convert: converting(tableUsers, id, tell("the user's teams name a team that does not name the user in members_with_roles, and so has no such member")),
 		},
