@@ -44,6 +44,7 @@ type Options struct {
 	Wait    time.Duration // for another migrator, or for locks that others hold; 0 means 60 s
 	Connect time.Duration // for the connection; 0 means the URL's, or 5 s
 	LockID  int64         // of the advisory lock; 0 means ours
+	Workers string        // role that the workers connect as; "": the one of this target, or not known
 }
 
 // Step is one migration file as the database knows it.
@@ -112,8 +113,9 @@ func ClassOf(err error) Class {
 // whole of Options.Wait.
 var errBusy = errors.New("another migrator is at work")
 
-// Up applies what is pending and returns the state afterwards. With nothing
-// pending it takes no lock and writes nothing.
+// Up applies what is pending, gives the role of the workers its rights where it
+// is another one, and returns the state afterwards. With nothing pending it
+// takes no lock and writes nothing.
 func Up(ctx context.Context, t Target, o Options) (State, error) {
 	o = o.filled()
 	var state State

@@ -130,7 +130,7 @@ func upPostgres(ctx context.Context, src *postgres.Source, o Options) (State, er
 	}
 }
 
-// tryPostgres looks, applies what is pending under the lock, and looks again.
+// tryPostgres looks, applies what is pending, and sees to the workers' rights.
 func tryPostgres(ctx context.Context, src *postgres.Source, o Options, deadline time.Time) (State, error) {
 	conn, err := postgres.Open(ctx, src, settings(o))
 	if err != nil {
@@ -138,9 +138,22 @@ func tryPostgres(ctx context.Context, src *postgres.Source, o Options, deadline 
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	state, err := readPostgres(ctx, conn)
-	if err != nil || state.Pending() == 0 && !state.unrecorded {
+	if err != nil {
 		return state, err
 	}
+	if state.Pending() > 0 || state.unrecorded {
+		if state, err = applyPostgres(ctx, conn, state, o, deadline); err != nil {
+			return state, err
+		}
+	}
+	if o.Workers == "" {
+		return state, nil
+	}
+	return state, grant(ctx, conn, o, deadline)
+}
+
+// applyPostgres applies what is pending under the lock, and looks again.
+func applyPostgres(ctx context.Context, conn *pgx.Conn, state State, o Options, deadline time.Time) (State, error) {
 	if err := lock(ctx, conn, o, deadline); err != nil {
 		return state, err
 	}
