@@ -10,9 +10,11 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
+	"sluice/proxy/identity"
 	"sluice/proxy/store"
 	"sluice/supervisor/fleet"
 )
@@ -74,8 +76,11 @@ func Committed(table *fleet.Table, changes []store.Changed) {
 	table.Header().FeedNumber.CompareAndSwap(changes[0].Number-1, changes[len(changes)-1].Number)
 }
 
+// tell publishes changes. One that is a batch of an import stands for a thousand
+// objects, of which the record has but a digest.
 func tell(table *fleet.Table, changes []store.Changed) {
-	if len(changes) > most {
+	batch := func(c store.Changed) bool { return c.Kind == identity.KindImport }
+	if len(changes) > most || slices.ContainsFunc(changes, batch) {
 		table.PublishChange(fleet.AnyChange, "")
 		return
 	}
@@ -109,7 +114,7 @@ func (f *Feed) Run(ctx context.Context) {
 		if claimed {
 			next.Store(now + int64(f.every+rand.N(f.every/10))) // hosts do not ask in step
 		}
-		if woken && !sleep(ctx, pause) {
+		if woken && store.Pause(ctx, pause) != nil {
 			return
 		}
 		wait := time.Duration(next.Load() - fleet.Now())
@@ -206,7 +211,7 @@ func (f *Feed) listen(ctx context.Context) {
 			}
 			claim.Store(fleet.Now() + int64(listenAgain))
 		}
-		if !sleep(ctx, listenAgain/2+rand.N(listenAgain/2)) {
+		if store.Pause(ctx, listenAgain/2+rand.N(listenAgain/2)) != nil {
 			return
 		}
 	}
@@ -219,7 +224,7 @@ func (f *Feed) hear(ctx context.Context, renew func(until int64)) error {
 	var renewing sync.WaitGroup
 	defer renewing.Wait()
 	renewing.Go(func() {
-		for sleep(ctx, listenClaim/3) {
+		for store.Pause(ctx, listenClaim/3) == nil {
 			renew(fleet.Now() + int64(listenClaim))
 		}
 	})
@@ -230,16 +235,4 @@ func (f *Feed) hear(ctx context.Context, renew func(until int64)) error {
 		default: // a poll is due already
 		}
 	})
-}
-
-// sleep waits; it is false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
