@@ -104,7 +104,8 @@ func (w *worker) writeMetrics(to io.Writer) {
 	if w.data != nil {
 		w.data.directory.WriteMetrics(to)
 	}
-	metrics.WriteProcessMetrics(to)
+	metrics.WriteGoMetrics(to)
+	writeProcess(to, w.born)
 	own := metrics.NewSet()
 	own.NewGauge("litellm_in_flight_requests", func() float64 { return float64(w.table.Generation(w.area).InFlight.Load()) })
 	own.NewGauge("sluice_log_dropped_lines", func() float64 { return float64(w.log.Dropped()) })

@@ -31,6 +31,7 @@ type worker struct {
 	slot   int
 	number int    // generation
 	socket string // private unix socket
+	born   int64  // of the process; seconds since 1970
 	link   *link  // nil when it runs alone
 
 	config    *config.File
@@ -58,6 +59,7 @@ type worker struct {
 // start builds what the configuration says and serves it on the private
 // socket, where it passes a request to itself.
 func (w *worker) start() error {
+	w.born = time.Now().Unix()
 	if err := w.build(); err != nil {
 		return err
 	}
