@@ -51,7 +51,7 @@ func run(p *boot.Process) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	o := migrate.Options{Log: log.Logger, Wait: args.Wait}
+	o := migrate.Options{Log: log.Logger, Wait: args.Wait, Workers: workersRole(p.Environ, args)}
 	switch command.Command() {
 	case "status":
 		return status(ctx, p, target, o)

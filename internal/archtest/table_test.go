@@ -9,14 +9,16 @@ var mayImport = map[string]string{
 	"supervisor": "supervisor/fleet internal/boot internal/env",
 	"proxy":      "proxy/app internal/boot",
 	"healthd":    "supervisor/fleet internal/boot internal/env",
-	"migrator":   "migrator/migrate migrator/schema internal/boot internal/env internal/postgres supervisor/fleet",
+	"migrator": "migrator/migrate migrator/schema migrator/importer migrator/litellm migrator/audit proxy/store proxy/seal proxy/identity " +
+		"proxy/chain proxy/money internal/boot internal/env internal/postgres supervisor/fleet",
 
 	// Contracts: owned by one program, readable by the others, std only.
 	"supervisor/fleet": "",
 	"migrator/schema":  "",
 
-	"migrator/migrate": "migrator/schema internal/postgres",
-	"migrator/litellm": "proxy/identity proxy/money proxy/seal proxy/store",
+	"migrator/migrate":  "migrator/schema internal/postgres",
+	"migrator/litellm":  "proxy/identity proxy/money proxy/seal proxy/store",
+	"migrator/importer": "migrator/litellm proxy/store proxy/seal proxy/identity proxy/money internal/postgres internal/env",
 
 	// The proxy, from the inside out.
 	"proxy/llm":      "",

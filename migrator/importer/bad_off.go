@@ -1,0 +1,5 @@
+//go:build !sluicebad
+
+package importer
+
+func cursorFirst() bool { return false }
