@@ -97,6 +97,18 @@ func (l *litellm) box(plain string) string {
 	return base64.URLEncoding.EncodeToString(secretbox.Seal(nonce[:], []byte(plain), &nonce, &key))
 }
 
+// open is what LiteLLM makes of a text in the first form.
+func (l *litellm) open(sealed string) string {
+	l.t.Helper()
+	b, err := base64.URLEncoding.DecodeString(sealed)
+	if err != nil || len(b) < 40 {
+		return ""
+	}
+	key := sha256.Sum256([]byte(l.salt))
+	plain, _ := secretbox.Open(nil, b[24:], (*[24]byte)(b), &key)
+	return string(plain)
+}
+
 func (l *litellm) gcm(plain string) string {
 	key := sha256.Sum256([]byte(l.salt))
 	return "v2:gcm:" + gcmText(l.t, key[:], plain)
