@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ func promoted(s *store.Store, ring *seal.Ring) (*seal.Ring, error) {
 	}
 	writing, ok := ring.Writing(id)
 	if !ok {
-		return nil, fmt.Errorf("this database is sealed with key %s, which is not among the keys given here (%s): give the keyring of the gateway", id, list(ring.IDs()))
+		return nil, fmt.Errorf("this database is sealed with key %s, which is not among the keys given here (%s): give the keyring of the gateway", id, strings.Join(ring.IDs(), ", "))
 	}
 	return writing, nil
 }

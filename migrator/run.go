@@ -28,6 +28,7 @@ type cli struct {
 	Check  struct{} `cmd:"" help:"Exit 0 when nothing is pending, 1 otherwise. Writes nothing."`
 
 	Import importCommands `cmd:"" help:"Take over what another system holds."`
+	Audit  auditCmd       `cmd:"" help:"Verify, archive and export the record of changes."`
 }
 
 // run does one command. It stops at TERM and INT: what was not committed is
@@ -59,6 +60,8 @@ func run(p *boot.Process) error {
 		return check(ctx, p, target, o)
 	case "import litellm":
 		return args.Import.Litellm.run(ctx, p, &args, target, o)
+	case "audit verify", "audit archive", "audit export":
+		return runAudit(ctx, p, &args, command.Command(), target, o)
 	default:
 		return up(ctx, p, stateDir(p.Environ, &args), target, o)
 	}

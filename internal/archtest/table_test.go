@@ -18,6 +18,7 @@ var mayImport = map[string]string{
 
 	"migrator/migrate":  "migrator/schema internal/postgres",
 	"migrator/litellm":  "proxy/identity proxy/money proxy/seal proxy/store",
+	"migrator/audit":    "proxy/chain proxy/seal proxy/store",
 	"migrator/importer": "migrator/litellm proxy/store proxy/seal proxy/identity proxy/money internal/postgres internal/env",
 
 	// The proxy, from the inside out.
