@@ -47,6 +47,14 @@ func (s *Store) SawHost(ctx context.Context, h Host) error {
 	return nil
 }
 
+// HostLeft removes a host that has ended: nobody waits for it any more.
+func (s *Store) HostLeft(ctx context.Context, id string) error {
+	if _, err := s.db.exec(ctx, "DELETE FROM sluice.hosts WHERE host_id = $1", []any{id}); err != nil {
+		return fmt.Errorf("remove host %s: %w", id, err)
+	}
+	return nil
+}
+
 // Hosts lists the hosts that were seen within a time, by their ids.
 func (s *Store) Hosts(ctx context.Context, within time.Duration) ([]Host, error) {
 	return s.hosts(ctx, s.db, within)
