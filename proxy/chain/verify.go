@@ -107,7 +107,9 @@ func NewVerifier(keys func(id string) (key [32]byte, known bool)) *Verifier {
 }
 
 // After makes the verifier begin behind a row, for a part of a record.
-func (v *Verifier) After(number int64, mac []byte) { v.next, v.previous, v.computed = number+1, mac, mac }
+func (v *Verifier) After(number int64, mac []byte) {
+	v.next, v.previous, v.computed = number+1, mac, mac
+}
 
 // Archived tells of stretches that were moved to files. Their rows may come, or
 // be missing.
@@ -184,21 +186,22 @@ func (v *Verifier) check(r *Row) {
 		v.previous, v.computed, v.moved = r.MAC, r.MAC, nil
 		return
 	}
-	fits := func(number int64, before []byte) bool {
-		moved := *r
-		moved.Number = number
-		return hmac.Equal(sum(h, before, &moved), r.MAC)
+	if v.blind {
+		v.settle(false)
+		v.computed, v.previous = r.MAC, r.MAC
+		return
 	}
-	if v.blind || fits(r.Number, v.previous) {
+	computed := sum(h, v.previous, r)
+	if hmac.Equal(computed, r.MAC) {
 		v.settle(false)
 	} else {
-		v.explain(r, fits)
+		v.explain(r, func(number int64, before []byte) bool {
+			moved := *r
+			moved.Number = number
+			return hmac.Equal(sum(h, before, &moved), r.MAC)
+		})
 	}
-	v.computed = sum(h, v.previous, r)
-	v.previous = r.MAC
-	if v.blind {
-		v.computed = r.MAC
-	}
+	v.computed, v.previous = computed, r.MAC
 }
 
 // explain finds out what became of a row that does not fit after the one before
