@@ -45,7 +45,7 @@ func (s *Source) Config(o Options) (*pgx.ConnConfig, error) {
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3},
 		Control:         giveUpOnSilence,
 	}
-	c.DialFunc = dialer.DialContext
+	c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) { return dial(ctx, dialer, network, addr) }
 	if o.Application != "" && s.settings["application_name"] == "" {
 		c.RuntimeParams["application_name"] = o.Application
 	}
@@ -68,6 +68,25 @@ func (s *Source) Config(o Options) (*pgx.ConnConfig, error) {
 		return !strings.EqualFold(e.SeverityUnlocalized, "FATAL") && !strings.EqualFold(e.Severity, "FATAL") && !Classify(e).Broken()
 	}
 	return c, nil
+}
+
+// askAgain is how long one attempt to reach a server may take before another
+// one is begun in its place.
+const askAgain = time.Second
+
+// dial connects. A server that stood still drops who comes once the kernel's
+// queue of its connections is full, and the kernel asks again after 1, 3 and 7
+// seconds only: we ask anew each second, so as to be back soon after it is.
+func dial(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error) {
+	for {
+		once, cancel := context.WithTimeout(ctx, askAgain)
+		conn, err := d.DialContext(once, network, addr)
+		cancel()
+		var late net.Error
+		if err == nil || ctx.Err() != nil || !errors.As(err, &late) || !late.Timeout() {
+			return conn, err
+		}
+	}
 }
 
 func setMillis(params map[string]string, name string, d time.Duration) {
