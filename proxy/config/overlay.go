@@ -290,7 +290,7 @@ func (f *File) refer(v *value) {
 	}
 	v.fromEnv = true
 	got, err := f.Environ.Secret(name)
-	if OwnVariable(name) || err != nil {
+	if OwnVariable(name) || f.ownFile(name) || err != nil {
 		v.is, v.text = null, ""
 		return
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"maps"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -52,4 +53,21 @@ func holdsSecret(text string) bool {
 	}
 	_, password := u.User.Password()
 	return password || u.Query().Has("password")
+}
+
+// ownFile reports whether what stands for a variable is a file that another
+// setting names, such as the keyring among the credentials of systemd: whoever
+// may write references into the database must not read it through one.
+func (f *File) ownFile(name string) bool {
+	path := f.Environ.SecretPath(name)
+	if path == "" {
+		return false
+	}
+	for _, other := range f.Environ.Names() {
+		names := strings.HasSuffix(other, "_PATH") || strings.HasSuffix(other, "_FILE") && OwnVariable(other)
+		if names && filepath.Clean(f.Environ.Get(other)) == filepath.Clean(path) {
+			return true
+		}
+	}
+	return false
 }

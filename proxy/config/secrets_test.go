@@ -86,3 +86,25 @@ general_settings: {database_url: os.environ/DATABASE_URL}
 		t.Errorf("exposed: %q, want %q", got, want)
 	}
 }
+
+// TestOwnFiles: a reference in the database does not reach files that are for
+// something else, nor out of the directory of the credentials.
+func TestOwnFiles(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"keyring", "tls_key", "openai_api_key", "config"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("content of "+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &File{Environ: environ("CREDENTIALS_DIRECTORY="+dir, "SLUICE_KEYRING_FILE="+dir+"/keyring", "SSL_KEYFILE_PATH="+dir+"/./tls_key",
+		"CONFIG_FILE_PATH="+dir+"/config", "SOME_KEY_FILE="+dir+"/openai_api_key", "SLY_FILE="+dir+"/keyring")}
+	for name, want := range map[string]string{
+		"OPENAI_API_KEY": "content of openai_api_key", "SOME_KEY": "content of openai_api_key", "KEYRING": "", "keyring": "", "SLY": "", "TLS_KEY": "", "CONFIG": "",
+		"../" + filepath.Base(dir) + "/keyring": "", "SLUICE_KEYRING": "", "": "",
+	} {
+		v := &value{is: text, text: reference + name}
+		if f.refer(v); v.text != want {
+			t.Errorf("%s is read as %q", name, v.text)
+		}
+	}
+}

@@ -35,11 +35,24 @@ func (s *Server) contain(ctx *fasthttp.RequestCtx, c *conn, r any) int {
 	return ctx.Response.StatusCode()
 }
 
+// panicText is what may be said of a panic: any value but an error or a text is
+// named by its type, because it may hold anything.
+func panicText(r any) string {
+	switch r := r.(type) {
+	case error:
+		return r.Error()
+	case string:
+		return r
+	default:
+		return fmt.Sprintf("a value of type %T", r)
+	}
+}
+
 // panicked counts and logs a panic. The stack is of code, not of data.
 func (s *Server) panicked(r any) {
 	n := s.own.Panics.Add(1)
 	s.log.LogAttrs(context.Background(), slog.LevelError, "panic contained",
-		slog.String("panic", fmt.Sprint(r)), slog.String("stack", string(debug.Stack())))
+		slog.String("panic", panicText(r)), slog.String("stack", string(debug.Stack())))
 	if s.c.Panicked != nil {
 		s.c.Panicked(n)
 	}
