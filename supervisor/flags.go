@@ -31,7 +31,7 @@ type flags struct {
 	Concurrency string `name:"limit_concurrency" var:"LIMIT_CONCURRENCY" placeholder:"N" help:"Requests in flight, beyond them 503."`
 	Timeout     string `name:"request_timeout" var:"REQUEST_TIMEOUT" placeholder:"SECONDS" help:"Time for one request."`
 
-	Strict      bool `name:"strict" help:"Unknown configuration keys are errors."`
+	Strict      bool `name:"strict" help:"Unknown configuration keys, and master and salt keys that can be guessed, are errors."`
 	Debug       bool `name:"debug" help:"Log at level info."`
 	Detailed    bool `name:"detailed_debug" help:"Log at level debug."`
 	SkipServers bool `name:"skip_server_startup" help:"Run the migrator, then exit."`

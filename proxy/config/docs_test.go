@@ -72,13 +72,14 @@ Written by ` + "`go test ./proxy/config -run TestDocs -update`" + ` from the tab
 
 The file is that of a LiteLLM proxy. It is given by ` + "`--config`" + ` or ` + "`CONFIG_FILE_PATH`" + `; an example is
 config.example.yaml. ` + "`proxy check --config FILE`" + ` says everything that is wrong with it, with file and line, and
-exits with 0 or 78. Unknown keys are warnings, with the nearest key that is known; with ` + "`--strict`" + ` they are errors.
+exits with 0 or 78. Unknown keys are warnings, with the nearest key that is known; with ` + "`--strict`" + ` they are errors, and
+so are a master or salt key that can be guessed.
 
 Values may refer to variables: ` + "`os.environ/NAME`" + ` is the whole value (true and false become truth values; a variable
 that is not set gives null and a warning), ` + "`${NAME}`" + ` and ` + "`${NAME:-default}`" + ` may stand within a text, ` + "`$${`" + ` is a literal
 ` + "`${`" + `. A file ` + "`.env`" + ` in the working directory is read under the environment unless ` + "`LITELLM_MODE=PRODUCTION`" + `.
-Variables that hold secrets may be given as a file: ` + "`LITELLM_MASTER_KEY_FILE`" + ` names one, and so does a systemd
-credential of the variable's name.
+Variables that are referred to or hold secrets may be given as a file: ` + "`LITELLM_MASTER_KEY_FILE`" + ` names one, and so does
+a systemd credential of the variable's name. See secrets.md.
 
 A null is the same as an absent key. Numbers and truth values may be given as texts.
 `

@@ -5,7 +5,7 @@ package config
 // is read by Load, so that .env and GUNICORN_CMD_ARGS count.
 type Flags struct {
 	Config                   string   `short:"c" name:"config" help:"Configuration file (CONFIG_FILE_PATH)."`
-	Strict                   bool     `name:"strict" help:"Unknown configuration keys are errors."`
+	Strict                   bool     `name:"strict" help:"Unknown configuration keys, and master and salt keys that can be guessed, are errors."`
 	Host                     *string  `name:"host" help:"Address to listen on (HOST; 0.0.0.0)."`
 	Port                     *string  `name:"port" help:"Port to listen on (PORT; 4000)."`
 	NumWorkers               *string  `name:"num_workers" help:"Workers (NUM_WORKERS; one per CPU)."`
