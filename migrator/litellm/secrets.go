@@ -20,7 +20,7 @@ func secretName(name string) bool {
 	case "token", "authorization", "dsn", "database_url", "redis_url", "extra_headers", "static_headers", "headers", "proxy_url", "env", "env_vars":
 		return true
 	}
-	if strings.Contains(name, "cost_per_") || strings.HasPrefix(name, "default_api_key_") {
+	if strings.Contains(name, "cost_per_") || strings.HasPrefix(name, "default_api_key_") || strings.HasPrefix(name, "user_api_key_") {
 		return false
 	}
 	for _, end := range []string{"_token", "_key", "_key_id", "_secret", "_password", "_credentials", "_dsn", "_b64", "_jwt"} {

@@ -222,7 +222,7 @@ func (r *row) logMetadata(out *store.SpendLog, l *spendLogRow) {
 	fields := l.Metadata.fields
 	meta := map[string]json.RawMessage{originalID: quoted(string(l.RequestID))}
 	for _, name := range kept {
-		if v := fields[name]; !empty(v) && !secretIn(name, v) {
+		if v := fields[name]; !empty(v) && !secretIn("", v) {
 			meta[name] = v
 		}
 	}
