@@ -34,7 +34,9 @@ type migration struct {
 }
 
 // runs says that the migrator is at work.
-func (m *migration) runs() bool { return m.state == fleet.MigratorRuns || m.state == fleet.MigratorImports }
+func (m *migration) runs() bool {
+	return m.state == fleet.MigratorRuns || m.state == fleet.MigratorImports
+}
 
 // onceWriter passes on what the migrator says, but not what is the same as
 // before: in an outage it would say it each second. It is for one run at a time.
@@ -52,11 +54,20 @@ func (w *onceWriter) Write(b []byte) (int, error) {
 	return w.to.Write(b)
 }
 
+// away is for how long at most the migrator waits for the workers to see the
+// database again. A server that stands still keeps every connection that was
+// asked of it, and has to look at all of them before it serves anybody.
+const away = int64(15 * time.Second)
+
 // migrateAgain runs the migrator when it is its turn: at the start, and each
-// second while the database is busy or away.
+// second while the database is busy, or away and no worker looks for it.
 func (a *appliance) migrateAgain(now int64) {
 	m := &a.migration
 	if a.stop.phase != stopNone || m.state != fleet.MigratorIdle && (m.state != fleet.MigratorWaits || now < m.retryAt) {
+		return
+	}
+	if h := a.table.Header(); m.state == fleet.MigratorWaits && now < m.retryAt+away &&
+		fleet.Dependency(h.Database.Load()) == fleet.DependencyDown && now-h.ObservedAt.Load() < 5*fleet.ObservationFresh {
 		return
 	}
 	m.state, m.started = fleet.MigratorRuns, now

@@ -18,6 +18,12 @@ const (
 	// enough to be back two seconds after it is, with the pauses of those who ask
 	// for a connection.
 	longestPause = time.Second
+	// longestAway is between attempts at one that has been away for longer than
+	// longAway: by then others of the host look for it and call reached, and a
+	// server that stands still keeps every connection that was asked of it, to be
+	// looked at before it serves anybody.
+	longestAway = 5 * time.Second
+	longAway    = 20 * time.Second
 	// longestRefusal is between attempts at a server that has no connection left,
 	// or does not want us: there every attempt costs it something.
 	longestRefusal = 5 * time.Second
@@ -101,6 +107,9 @@ func (g *gate) leave(err error) {
 		longest := longestRefusal
 		if k := Classify(err); k == Away || k == Starting {
 			longest = longestPause
+			if g.failures > 0 && g.now().Sub(g.since) > longAway {
+				longest = longestAway
+			}
 		}
 		pause := min(longest, firstPause<<min(g.failures, 10))
 		g.failures++

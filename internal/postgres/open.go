@@ -45,7 +45,9 @@ func (s *Source) Config(o Options) (*pgx.ConnConfig, error) {
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3},
 		Control:         giveUpOnSilence,
 	}
-	c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) { return dial(ctx, dialer, network, addr) }
+	c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return dial(ctx, dialer, network, addr)
+	}
 	if o.Application != "" && s.settings["application_name"] == "" {
 		c.RuntimeParams["application_name"] = o.Application
 	}
@@ -75,8 +77,8 @@ func (s *Source) Config(o Options) (*pgx.ConnConfig, error) {
 const askAgain = time.Second
 
 // dial connects. A server that stood still drops who comes once the kernel's
-// queue of its connections is full, and the kernel asks again after 1, 3 and 7
-// seconds only: we ask anew each second, so as to be back soon after it is.
+// queue of its connections is full, and the kernel asks again less and less
+// often: we ask anew each second, so as to be back soon after it is.
 func dial(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error) {
 	for {
 		once, cancel := context.WithTimeout(ctx, askAgain)
