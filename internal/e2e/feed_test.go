@@ -40,6 +40,7 @@ type cluster struct {
 	seats    []*seat
 	provider *fakeprovider.Provider
 	names    atomic.Int64
+	undo     func() // what the case under way leaves behind
 }
 
 // newCluster boots three hosts: two on the database itself, the last one by way
@@ -232,7 +233,7 @@ var newsOf = []struct {
 	}},
 	{"field of the configuration", func(c *cluster) news {
 		field := object{"config_type": "general_settings", "field_name": "allowed_routes", "field_value": []string{"/v1/models"}}
-		c.t.Cleanup(func() { c.post("POST", "/config/field/delete", field) })
+		c.undo = func() { c.post("POST", "/config/field/delete", field) }
 		return news{ask{key: c.key(object{}), model: "mock"}, 200, 403, func() { c.post("POST", "/config/field/update", field) }}
 	}},
 }
@@ -286,6 +287,10 @@ func TestChangeSeen(t *testing.T) {
 				late, wrong := c.spread(row.make(c))
 				for _, line := range wrong {
 					t.Error(line)
+				}
+				if undo := c.undo; undo != nil {
+					c.undo = nil
+					undo()
 				}
 				t.Logf("seen elsewhere after %v", late)
 			}

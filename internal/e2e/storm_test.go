@@ -128,6 +128,7 @@ func (s *storm) blow(d time.Duration) (changed int64) {
 	for i := range 32 {
 		session := pgtest.Open(s.t, s.url)
 		writers.Go(func() {
+			defer session.Close() // a round opens as many again
 			for time.Now().Before(end) {
 				if err := session.Exec(s.raw()); err != nil {
 					s.t.Error(err)

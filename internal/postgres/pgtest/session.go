@@ -29,6 +29,9 @@ func Open(tb testing.TB, databaseURL string) *Session {
 	return &Session{conn}
 }
 
+// Close ends the session; the end of the test does too.
+func (s *Session) Close() { _ = s.conn.Close(context.Background()) }
+
 // Exec runs statements: in one transaction, unless they say otherwise.
 func (s *Session) Exec(statements string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sessionTime)
