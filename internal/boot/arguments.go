@@ -24,24 +24,38 @@ func arguments() []string {
 	return out
 }
 
-// secretFlags returns the flags of a command line that hold secrets: what to use
-// instead of each, by its name with the dashes.
-func secretFlags(root *kong.Node) map[string]string {
+// secretFlags returns the flags that hold secrets, of the command that the
+// arguments name and of those above it: what to do instead of each, by its name
+// with the dashes. Another command may have a flag of the same name that is no
+// secret.
+func secretFlags(root *kong.Node, args []string) map[string]string {
 	out := map[string]string{}
-	for _, f := range root.Flags {
-		instead := f.Tag.Get(secretTag)
-		if instead == "" {
-			continue
-		}
-		out["--"+f.Name] = instead
-		if f.Short != 0 {
-			out["-"+string(f.Short)] = instead
+	add := func(node *kong.Node) {
+		for _, f := range node.Flags {
+			instead := f.Tag.Get(secretTag)
+			if instead == "" {
+				continue
+			}
+			out["--"+f.Name] = instead
+			if f.Short != 0 {
+				out["-"+string(f.Short)] = instead
+			}
 		}
 	}
-	for _, child := range root.Children {
-		for name, instead := range secretFlags(child) {
-			out[name] = instead
+	node := root
+	add(node)
+	for _, arg := range args {
+		for _, child := range node.Children {
+			if child.Name == arg || slices.Contains(child.Aliases, arg) {
+				node = child
+				add(node)
+				break
+			}
 		}
+	}
+	for node.DefaultCmd != nil {
+		node = node.DefaultCmd
+		add(node)
 	}
 	return out
 }

@@ -15,6 +15,9 @@ type withSecrets struct {
 	Do  struct {
 		Key string `name:"key" secret:"set KEY_FILE" help:"x"`
 	} `cmd:"" default:"withargs" help:"x"`
+	Other struct {
+		Key string `name:"key" help:"x"`
+	} `cmd:"" help:"x"`
 }
 
 // TestSecretsLeaveTheListing: what is given on the command line is used and not
@@ -49,6 +52,29 @@ func TestSecretsLeaveTheListing(t *testing.T) {
 	}
 	if out, err := again(t, "TestSecretsLeaveTheListing", "A=1", "--url=postgres://u:canary@h/d", "--dir=d", "do", "--key", "sk-canary"); err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestSecretFlagsOfTheCommand: a flag of another command is no secret for having
+// the name of one.
+func TestSecretFlagsOfTheCommand(t *testing.T) {
+	for line, want := range map[string]string{
+		"other --key=plain --url=s":  "other --key=plain",
+		"--url=s other --key plain":  "other --key plain",
+		"do --key s --dir d":         "do --dir d",
+		"--key=s --dir=d":            "--dir=d",
+		"--dir d --url s -us other":  "--dir d other",
+		"--dir d --url s -u s other": "--dir d other",
+	} {
+		var stderr bytes.Buffer
+		p := &Process{Program: "test", Args: strings.Fields(line), Stdout: &stderr, Stderr: &stderr}
+		var c withSecrets
+		if _, _, err := p.Parse(&c, "test"); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+		if got := strings.Join(p.Public, " "); got != want {
+			t.Errorf("%q: public %q, want %q", line, got, want)
+		}
 	}
 }
 

@@ -131,7 +131,7 @@ func (p *Process) Parse(cli any, description string, options ...kong.Option) (ct
 	if err != nil {
 		return nil, false, fmt.Errorf("describe the arguments: %w", err)
 	}
-	p.hide(secretFlags(parser.Model.Node))
+	p.hide(secretFlags(parser.Model.Node, p.Args))
 	ctx, err = parser.Parse(p.Args)
 	if err != nil {
 		return nil, false, &ExitError{Code: exitUsage, Err: err}
