@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"reflect"
 	"strings"
 
@@ -115,3 +116,14 @@ func (c *counting) QueryContext(ctx context.Context, query string, args ...any) 
 
 // CheckDocument is what is asked of every JSON document before it is written.
 func CheckDocument(s string) error { return checkDocument("x", s) }
+
+// Text is the only value that a query finds, as text.
+func Text(ctx context.Context, s *Store, query string) (out string, err error) {
+	err = s.db.query(ctx, query, nil, func(scan func(...any) error) error {
+		var v any
+		err := scan(&v)
+		out = fmt.Sprint(v)
+		return err
+	})
+	return out, err
+}
