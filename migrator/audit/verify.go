@@ -129,7 +129,9 @@ func (v *verification) joined(ctx context.Context) error {
 	check := chain.NewVerifier(v.keys)
 	check.Archived(stretches...)
 	check.Expect(v.heads...)
-	check.Expect(chain.Anchor{Number: head.Number})
+	if head.Number > 0 {
+		check.Expect(chain.Anchor{Number: head.Number})
+	}
 	if head.Chained > 0 {
 		check.Expect(chain.Anchor{Number: head.Chained, MAC: head.MAC})
 	}
