@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -58,7 +59,7 @@ func (a *API) newCredential(c *Call) (any, *llm.Error) {
 	if e := credentialName(name); e != nil {
 		return nil, e
 	}
-	m := &identity.Credential{ID: newID(), Name: name, Info: given(c.Body.Fields("credential_info")), SealedWith: a.c.Models.Ring.ID()}
+	m := &identity.Credential{ID: newID(), Name: name, Info: given(c.Body.Fields("credential_info"))}
 	if text := c.Body.Text("display_name"); text != "" {
 		m.Info[displayName] = quoted(text)
 	}
@@ -70,7 +71,7 @@ func (a *API) newCredential(c *Call) (any, *llm.Error) {
 		if len(values) == 0 {
 			return badRequest("credential_values is missing. Send the parameters of the credential, or the model_id of a deployment to take them from.", "credential_values")
 		}
-		if m.Values, e = a.sealValues(m.ID, values); e != nil {
+		if e := a.sealValues(m, nil, values); e != nil {
 			return e
 		}
 		_, err := store.One[identity.Credential](c.Ctx, tx, store.Eq("credential_name", name))
@@ -144,24 +145,37 @@ func (a *API) credentialValues(c *Call, r store.Reader, old map[string]string) (
 	return values, nil
 }
 
-// sealValues seals the values of a credential.
-func (a *API) sealValues(id string, values map[string]string) (map[string]string, *llm.Error) {
-	out := make(map[string]string, len(values))
-	for name, value := range values {
-		sealed, err := a.c.Models.Ring.Seal(credentialPlace(id, name), value)
-		if err != nil {
-			return nil, a.failed(err)
-		}
-		out[name] = sealed
+// sealValues seals the values of a credential. What is the same as before keeps
+// its sealed form.
+func (a *API) sealValues(m *identity.Credential, before, values map[string]string) *llm.Error {
+	ring, sealed := a.ring(), make(map[string]string, len(values))
+	if ring == nil {
+		return noKey(nil)
 	}
-	return out, nil
+	for name, value := range values {
+		if was, ok := before[name]; ok && was == value && m.SealedWith == ring.ID() {
+			sealed[name] = m.Values[name]
+			continue
+		}
+		text, err := ring.Seal(credentialPlace(m.ID, name), value)
+		if err != nil {
+			return a.failed(err)
+		}
+		sealed[name] = text
+	}
+	m.Values, m.SealedWith = sealed, ring.ID()
+	return nil
 }
 
 // openValues opens them.
 func (a *API) openValues(m *identity.Credential) (map[string]string, error) {
+	ring := a.ring()
+	if ring == nil {
+		return nil, errors.New("there is no key to open secrets with")
+	}
 	out := make(map[string]string, len(m.Values))
 	for name, sealed := range m.Values {
-		value, err := a.c.Models.Ring.Open(credentialPlace(m.ID, name), sealed)
+		value, err := ring.Open(credentialPlace(m.ID, name), sealed)
 		if err != nil {
 			return nil, err
 		}
@@ -181,12 +195,9 @@ func (a *API) shapeOf(m *identity.Credential) credentialShape {
 		shape.DisplayName = &name
 		delete(shape.Info, displayName)
 	}
-	values := map[string]string{}
-	if a.c.Models.Ring != nil {
-		var err error
-		if values, err = a.openValues(m); err != nil {
-			a.c.Log.Warn("the values of a credential cannot be opened", slog.String("credential_name", m.Name), slog.Any("error", err))
-		}
+	values, err := a.openValues(m)
+	if err != nil {
+		a.c.Log.Warn("the values of a credential cannot be opened", slog.String("credential_name", m.Name), slog.Any("error", err))
 	}
 	for name := range m.Values {
 		shape.Values[name] = maskedValue(name, values[name])
@@ -327,21 +338,9 @@ func (a *API) updateCredential(c *Call) (any, *llm.Error) {
 		if e != nil {
 			return e
 		}
-		fresh := maps.Clone(values)
-		maps.DeleteFunc(fresh, func(field, value string) bool {
-			had, ok := old[field]
-			return ok && had == value && m.SealedWith == a.c.Models.Ring.ID()
-		})
-		sealed, e := a.sealValues(m.ID, fresh)
-		if e != nil {
+		if e := a.sealValues(m, old, values); e != nil {
 			return e
 		}
-		for field := range values {
-			if sealed[field] == "" {
-				sealed[field] = m.Values[field] // the same as before keeps its sealed form
-			}
-		}
-		m.Values, m.SealedWith = sealed, a.c.Models.Ring.ID()
 		m.Info = overlaid(m.Info, c.Body.Fields("credential_info"), true)
 		if c.Body.Has("display_name") {
 			delete(m.Info, displayName)

@@ -99,6 +99,8 @@ func (a *API) failed(err error) *llm.Error {
 		return nil
 	case errors.As(err, &e):
 		return e
+	case errors.Is(err, store.ErrStaleSeal):
+		return noKey(err)
 	case errors.Is(err, store.ErrAway):
 		return &llm.Error{
 			Kind: llm.KindUnavailable, Status: 503, Type: "db_unavailable", RetryAfter: time.Second, Err: err,
@@ -133,8 +135,21 @@ func invalidValue(err error) *llm.Error {
 }
 
 // change runs fn in a transaction, for a caller who may still make this call
-// there. An error of fn leaves nothing behind.
+// there. An error of fn leaves nothing behind. Where something was sealed with a
+// key that is not in use any more, fn is run once more with the one that is.
 func (a *API) change(c *Call, fn func(tx *store.Tx) *llm.Error) *llm.Error {
+	e := a.changeOnce(c, fn)
+	if e == nil || !errors.Is(e, store.ErrStaleSeal) || a.c.Models.Keys.Renew == nil {
+		return e
+	}
+	if err := a.c.Models.Keys.Renew(c.Ctx); err != nil {
+		a.c.Log.Error("the key to seal with is not known", slog.Any("error", err))
+		return e
+	}
+	return a.changeOnce(c, fn)
+}
+
+func (a *API) changeOnce(c *Call, fn func(tx *store.Tx) *llm.Error) *llm.Error {
 	return a.failed(a.c.Store.Change(c.Ctx, c.Actor(), func(tx *store.Tx) error {
 		e := c.recheck(tx)
 		if e == nil {

@@ -16,8 +16,8 @@ func (a *API) regenerateKey(c *Call) (any, *llm.Error) {
 	if c.Body.Given("new_master_key") {
 		return nil, &llm.Error{
 			Kind: llm.KindBadRequest, Status: 501, Type: "not_implemented_error", Param: "new_master_key",
-			Message: "This release does not change the master key over the API. Set LITELLM_MASTER_KEY and restart; " +
-				"sealed values stay readable where LITELLM_SALT_KEY is set.",
+			Message: "The master key is not changed over the API. Set LITELLM_MASTER_KEY to the new one and SLUICE_OLD_MASTER_KEY to the one before, and " +
+				"restart: what is stored is sealed anew in the background. docs/secrets.md has the steps.",
 		}
 	}
 	name := c.Params["key_id"]

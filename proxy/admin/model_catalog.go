@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
@@ -88,10 +89,29 @@ func (e *FieldError) Error() string {
 	return fmt.Sprintf("%s %s; allowed: %s", e.Field, e.Problem, e.Allowed)
 }
 
+// Keys are the keys that secrets are sealed with, which change while the API is
+// served.
+type Keys struct {
+	// Ring is the ring of now; nil: nothing can be sealed, so nothing secret is
+	// stored. A call takes it once for each thing that it stores.
+	Ring func() *seal.Ring
+	// Renew takes over which key is to be sealed with, when the store has refused
+	// what was sealed with another one.
+	Renew func(ctx context.Context) error
+}
+
+// ring is the ring of now; nil for none.
+func (a *API) ring() *seal.Ring {
+	if a.c.Models.Keys.Ring == nil {
+		return nil
+	}
+	return a.c.Models.Keys.Ring()
+}
+
 // ModelConfig is what the API of models, credentials and settings is made from.
 type ModelConfig struct {
-	Catalog Catalog    // nil: there are no deployments, and nothing is checked beyond its type
-	Ring    *seal.Ring // nil: nothing can be sealed, so nothing secret is stored
+	Catalog Catalog // nil: there are no deployments, and nothing is checked beyond its type
+	Keys    Keys
 	// MayUse says whether a caller may call a model: lists of models are cut down
 	// to what it says. It is (*auth.Keys).CanUse; nil: by the list of the key alone.
 	MayUse func(who *auth.Identity, m *auth.Model) bool

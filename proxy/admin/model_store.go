@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
@@ -23,17 +24,29 @@ func (a *API) stores() *llm.Error {
 		return &llm.Error{Kind: llm.KindInternal, Status: 500, Type: "auth_error", Param: "None", Message: "Models, " +
 			"credentials and settings are not kept in the database here. Set store_model_in_db: true in general_settings, or " +
 			"STORE_MODEL_IN_DB=True in the environment, and start again."}
-	case a.c.Models.Ring == nil:
-		return &llm.Error{Kind: llm.KindInternal, Status: 500, Type: "internal_server_error", Param: "LITELLM_SALT_KEY", Message: "There is no key " +
-			"to seal secrets with. Set LITELLM_SALT_KEY and start again."}
+	case a.ring() == nil:
+		return noKey(nil)
 	}
 	return nil
+}
+
+// noKey is the answer while there is no key to seal with, or another one than
+// was thought.
+func noKey(err error) *llm.Error {
+	return &llm.Error{
+		Kind: llm.KindUnavailable, Status: 503, Type: "db_unavailable", Param: "LITELLM_SALT_KEY", RetryAfter: time.Second, Err: err,
+		Message: "It is not known yet with which key secrets are to be sealed, or this gateway does not have that key. Nothing was changed. Send " +
+			"the request again shortly; if that does not help, the gateway's log says what is wrong.",
+	}
 }
 
 // sealParams seals the texts of a model's parameters. What is the same as before
 // keeps its sealed form, so that the record of changes shows what changed.
 func (a *API) sealParams(m *identity.Model, before, params identity.Fields) *llm.Error {
-	ring, sealed := a.c.Models.Ring, make(identity.Fields, len(params))
+	ring, sealed := a.ring(), make(identity.Fields, len(params))
+	if ring == nil {
+		return noKey(nil)
+	}
 	for name, v := range params {
 		if was, ok := before[name]; ok && m.SealedWith == ring.ID() && bytes.Equal(was, v) {
 			sealed[name] = m.Params[name]
@@ -51,12 +64,13 @@ func (a *API) sealParams(m *identity.Model, before, params identity.Fields) *llm
 
 // openParams opens a model's parameters.
 func (a *API) openParams(m *identity.Model) (identity.Fields, error) {
-	if a.c.Models.Ring == nil {
+	ring := a.ring()
+	if ring == nil {
 		return nil, errors.New("there is no key to open secrets with")
 	}
 	out := make(identity.Fields, len(m.Params))
 	for name, v := range m.Params {
-		opened, err := a.c.Models.Ring.OpenJSON(m.Kind().Table(), m.ID, name, v)
+		opened, err := ring.OpenJSON(m.Kind().Table(), m.ID, name, v)
 		if err != nil {
 			return nil, err
 		}

@@ -78,7 +78,7 @@ func withModels(t *testing.T, f *catalog) func(c *Config) {
 	}
 	return func(c *Config) {
 		c.StoreModels = true
-		c.Models = ModelConfig{Catalog: f, Ring: ring, TeamBases: []string{"https://allowed.example/v1"}}
+		c.Models = ModelConfig{Catalog: f, Keys: Keys{Ring: func() *seal.Ring { return ring }}, TeamBases: []string{"https://allowed.example/v1"}}
 	}
 }
 
@@ -314,7 +314,7 @@ func TestModelOfAnotherKey(t *testing.T) {
 		if err != nil {
 			w.Fatal(err)
 		}
-		w.api.c.Models.Ring = other
+		w.api.c.Models.Keys.Ring = func() *seal.Ring { return other }
 		if data := w.ok("master", "GET", "/model/info?litellm_model_id=db-1", nil)["data"].([]any); len(data) != 1 {
 			w.Error("it is not shown")
 		}

@@ -131,10 +131,10 @@ func (a *API) newModel(c *Call) (any, *llm.Error) {
 	if m.ID == "" {
 		m.ID = newID()
 	}
-	if e := a.sealParams(m, nil, params); e != nil {
-		return nil, e
-	}
 	e = a.change(c, func(tx *store.Tx) *llm.Error {
+		if e := a.sealParams(m, nil, params); e != nil {
+			return e
+		}
 		if e := a.mayModel(c, tx, m.TeamID); e != nil {
 			return e
 		}

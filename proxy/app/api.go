@@ -51,7 +51,7 @@ func (w *worker) adminConfig(file *config.File, keys *auth.Keys) admin.Config {
 		NoPersonalKeys: g.DefaultTeamDisabled, ShortKeys: file.Compat.ShortKeys, StoreModels: g.StoreModels,
 		TeamAdminFields: g.TeamAdminFields,
 		Models: admin.ModelConfig{
-			Catalog: newCatalog(w, file), Ring: w.data.sealing(), MayUse: keys.CanUse, TeamBases: g.TeamBases,
+			Catalog: newCatalog(w, file), Keys: w.keysOf(), MayUse: keys.CanUse, TeamBases: g.TeamBases,
 		},
 		Docs: admin.Docs{
 			Title: g.Title, Version: cmp.Or(g.Version, boot.Version), Summary: g.Summary, Description: g.Description, Terms: g.Terms,
@@ -60,6 +60,14 @@ func (w *worker) adminConfig(file *config.File, keys *auth.Keys) admin.Config {
 	}
 	c.Store = w.data.identity()
 	return c
+}
+
+// keysOf is how the management API comes by the keys that seal.
+func (w *worker) keysOf() admin.Keys {
+	if w.data == nil {
+		return admin.Keys{}
+	}
+	return admin.Keys{Ring: w.data.sealing, Renew: w.data.takePromoted}
 }
 
 // identity is the store, nil where there is no database.

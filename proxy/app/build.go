@@ -17,6 +17,7 @@ import (
 	"sluice/proxy/gateway"
 	"sluice/proxy/provider"
 	"sluice/proxy/route"
+	"sluice/proxy/seal"
 	"sluice/proxy/server"
 	"sluice/proxy/upstream"
 	"sluice/supervisor/fleet"
@@ -80,7 +81,7 @@ func (w *worker) connect(file *config.File) error {
 	if w.data == nil {
 		return nil
 	}
-	return w.data.start(w.observing.away)
+	return w.data.start(w.observing.away, func() *seal.Ring { return w.goodRing(file) })
 }
 
 // generation makes what serves a configuration: both parts of it, or none.

@@ -27,18 +27,25 @@ const (
 )
 
 // data is the worker's part in the identity data. It lives as long as the
-// process: a reload changes neither the database nor the salt key.
+// process: a reload changes the keys that seal, and not the database.
 type data struct {
+	keyring
 	store     *store.Store
-	ring      *seal.Ring
 	snapshot  *auth.Snapshot
 	directory *auth.Directory
-	salted    atomic.Bool // the salt key is known to be the one of the database
 	table     *fleet.Table
+	area      int
 	log       *slog.Logger
+	host      string // id of this host
+	hostName  string
 
-	away  bool // the database was, at the start
-	known bool // there was a key snapshot when the worker was born
+	away       bool // the database was, at the start
+	remembered bool // there was a key snapshot when the worker was born
+
+	changes     *fleet.ChangeReader // of followKeys
+	ringChanged chan struct{}       // wakes who looks after the keys
+	resealDue   atomic.Bool         // another key was promoted
+	rowsLeft    atomic.Int64        // that wait to be sealed anew, as far as this process looks after them
 
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
@@ -50,34 +57,24 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 	if deps.Postgres == nil && deps.SQLite == "" {
 		return nil, nil
 	}
-	d := &data{table: w.table, log: w.log.Logger}
+	d := &data{table: w.table, area: w.area, log: w.log.Logger, ringChanged: make(chan struct{}, 1), changes: fleet.NewChangeReader(w.table)}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
-	if d.ring, err = newRing(file, w.master(file)); err != nil {
+	if d.host, err = hostID(w.dir); err != nil {
 		return nil, err
 	}
-	if file.General.SaltKey == "" && file.General.StoreModels {
-		w.once("LITELLM_SALT_KEY is not set: secrets in the database are sealed with the master key, which then can never be changed")
-	}
-	path := filepath.Join(string(w.dir), auth.SnapshotFile)
-	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
-		d.known = true
-	}
-	if d.snapshot, err = auth.OpenSnapshot(path, d.ring.Key("identity snapshot"), w.log.Logger); err != nil {
-		return nil, err
-	}
-	d.snapshot.Hold()
+	d.hostName, _ = os.Hostname()
 	c := storeConfig(file, deps)
 	c.Options.Application = "sluice proxy slot " + strconv.Itoa(w.slot)
-	c.Log, c.Committed = w.log.Logger, w.committed
-	c.Host, _ = os.Hostname()
+	c.Log, c.Committed, c.Host, c.Chain = w.log.Logger, w.committed, d.hostName, d.chainKey
 	if d.store, err = store.Open(c); err != nil {
 		return nil, err
 	}
-	d.directory, err = auth.NewDirectory(auth.DirectoryConfig{
-		Source: d.store, Table: w.table, Snapshot: d.snapshot, Log: w.log.Logger, AdminUser: file.General.AdminUser,
-		Journal: auth.OpenJournal(filepath.Join(string(w.dir), auth.JournalFile), w.log.Logger),
-	})
+	ring, err := w.firstRing(file)
+	if err == nil {
+		d.hold(nil, &keys{ring: ring, by: givenBy(file)})
+		err = d.openCaches(w, file)
+	}
 	if err != nil {
 		d.store.Close()
 		return nil, err
@@ -85,16 +82,38 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 	return d, nil
 }
 
-// start checks the salt key, where the database answers, and follows its
-// changes from then on. A wrong salt key is an error. A database that was just
-// found to be away is not waited for again.
-func (d *data) start(away bool) error {
+// openCaches opens what this host remembers of the database.
+func (d *data) openCaches(w *worker, file *config.File) error {
+	path := filepath.Join(string(w.dir), auth.SnapshotFile)
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+		d.remembered = true
+	}
+	var err error
+	if d.snapshot, err = auth.OpenSnapshot(path, d.ring().Keys(snapshotKey), w.log.Logger); err != nil {
+		return err
+	}
+	d.snapshot.Hold()
+	d.directory, err = auth.NewDirectory(auth.DirectoryConfig{
+		Source: d.store, Table: w.table, Snapshot: d.snapshot, Log: w.log.Logger, AdminUser: file.General.AdminUser,
+		Journal: auth.OpenJournal(filepath.Join(string(w.dir), auth.JournalFile), w.log.Logger),
+	})
+	return err
+}
+
+// start checks the keys, where the database answers, and follows its changes
+// from then on. A wrong key is an error, unless good is another ring, which is
+// right. A database that was just found to be away is not waited for again.
+func (d *data) start(away bool, good func() *seal.Ring) error {
 	if d.away = away; !away {
-		err := d.checkSalt(d.ctx)
-		if errors.Is(err, errSalt) {
-			return boot.Exit(fleet.ExitConfig, err)
+		err := d.checkKeys(d.ctx)
+		var wrong *wrongKeyError
+		if errors.As(err, &wrong) {
+			if err = d.checkOther(good()); err != nil {
+				return boot.Exit(fleet.ExitConfig, wrong)
+			}
+			d.log.Error(keptKeyring, errAttr(wrong))
 		}
-		d.away = err != nil
+		d.away = err != nil && !errors.Is(err, errWaits)
 	}
 	d.snapshot.Release()
 	if unpolled() {
@@ -106,34 +125,10 @@ func (d *data) start(away bool) error {
 	return nil
 }
 
-func (d *data) checkSalt(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	err := checkSalt(ctx, d.store, d.ring)
-	d.salted.Store(err == nil)
-	return err
-}
-
-// awaitSalt returns true once the salt key turned out to be right. Until then
-// nothing is sealed: it could be with a key that nobody else has.
-func (d *data) awaitSalt(ctx context.Context) bool {
-	told := false
-	for !d.salted.Load() {
-		if !pause(ctx, saltAgain) {
-			return false
-		}
-		if err := d.checkSalt(ctx); errors.Is(err, errSalt) && !told {
-			told = true
-			d.log.Error("secrets can neither be stored nor read", errAttr(err))
-		}
-	}
-	return true
-}
-
 // remembers reports whether the host knows keys from an earlier life, which are
 // served while the database is away.
 func (d *data) remembers() bool {
-	return d != nil && d.known
+	return d != nil && d.remembered
 }
 
 // remember notes changes in the key snapshot, so that a worker which is born in
@@ -145,14 +140,6 @@ func (d *data) remember(changes []store.Changed) {
 			return
 		}
 	}
-}
-
-// sealing is the ring, once it is known to be the right one.
-func (d *data) sealing() *seal.Ring {
-	if d == nil || !d.salted.Load() {
-		return nil
-	}
-	return d.ring
 }
 
 // close ends everything. What was noted and not written yet is written.

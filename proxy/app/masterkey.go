@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"sluice/internal/env"
@@ -41,33 +40,14 @@ func storedMasterKey(dir fleet.Dir) (key env.Secret, made bool, err error) {
 	return "", false, fmt.Errorf("%s appears and vanishes", path)
 }
 
-// makeMasterKey writes a new key beside path and links it into place, so that
-// a reader sees all of it or nothing, and one of several writers wins.
+// makeMasterKey makes a key and stores it, unless another process was faster.
 func makeMasterKey(path string) (env.Secret, error) {
 	var random [32]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return "", err
 	}
 	key := "sk-" + base64.RawURLEncoding.EncodeToString(random[:])
-	f, err := os.CreateTemp(filepath.Dir(path), ".master_key-") // mode 0600
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = f.WriteString(key + "\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Link(f.Name(), path)
-	}
-	if err != nil {
-		return "", err
-	}
-	return env.Secret(key), nil
+	return env.Secret(key), createOnce(path, key+"\n")
 }
 
 // welcome shows a master key that was just made, once, with a call to try.

@@ -108,6 +108,9 @@ func (w *worker) writeMetrics(to io.Writer) {
 	writeProcess(to, w.born)
 	own := metrics.NewSet()
 	own.NewGauge("litellm_in_flight_requests", func() float64 { return float64(w.table.Generation(w.area).InFlight.Load()) })
+	if d := w.data; d != nil { // 0 but in the one process of the host that looks after the keys
+		own.NewGauge("sluice_resealing_waiting", func() float64 { return float64(d.rowsLeft.Load()) })
+	}
 	own.NewGauge("sluice_log_dropped_lines", func() float64 { return float64(w.log.Dropped()) })
 	own.WritePrometheus(to)
 }

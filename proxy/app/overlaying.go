@@ -68,7 +68,7 @@ func (w *worker) firstOverlay(ctx context.Context, file *config.File) *overlay {
 	raw, ok := w.data.snapshot.Get(overlayName)
 	w.data.snapshot.Forget()
 	if ok {
-		if o, oldErr := newOverlay(raw, w.data.ring); oldErr == nil {
+		if o, oldErr := newOverlay(raw, w.data.ring()); oldErr == nil {
 			w.log.Warn("the database is away: its models and settings are those that this host remembers")
 			return o
 		}
@@ -98,20 +98,10 @@ func (w *worker) follow() {
 		return
 	}
 	d.done.Go(func() { w.followOverlay(d.ctx) })
-	d.done.Go(func() {
-		if w.slot == 0 {
-			d.checkRoom(d.ctx, w.table.Slots())
-		}
-		if !d.salted.Load() && d.awaitSalt(d.ctx) {
-			_ = w.ask(d.ctx, w.remake) // secrets can be sealed now
-		}
-	})
-}
-
-// remake makes the configuration in force anew.
-func (w *worker) remake() {
-	if err := w.swap(w.config); err != nil {
-		w.log.Error("configuration could not be put in force again", errAttr(err))
+	d.done.Go(func() { d.followKeys(d.ctx) })
+	d.done.Go(func() { w.keepCustody(d.ctx) })
+	if w.slot == 0 {
+		d.done.Go(func() { d.checkRoom(d.ctx, w.table.Slots()) })
 	}
 }
 
@@ -124,7 +114,17 @@ func (w *worker) setStoring(file *config.File) {
 	if !on {
 		w.table.Generation(w.area).Overlay.Store(0)
 	}
-	w.storing.Store(on)
+	if w.storing.Swap(on) != on {
+		w.wakeOverlay()
+	}
+}
+
+// wakeOverlay has followOverlay look at once.
+func (w *worker) wakeOverlay() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
 }
 
 // readOverlay reads what the database holds beside the file, and remembers it.
@@ -143,7 +143,7 @@ func (d *data) readOverlay(ctx context.Context) (*overlay, error) {
 		}
 	}
 	d.snapshot.Forget()
-	return newOverlay(raw, d.ring)
+	return newOverlay(raw, d.ring())
 }
 
 // committed is told of every change of this worker after its commit. It returns
@@ -160,10 +160,7 @@ func (w *worker) committed(changes []store.Changed) {
 		return
 	}
 	position := w.table.Header().AuthEpoch.Load()
-	select {
-	case w.changed <- struct{}{}:
-	default:
-	}
+	w.wakeOverlay()
 	for end := fleet.Now() + int64(overlayWait); fleet.Now() < end && !w.everywhere(position); {
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -195,7 +192,7 @@ func (w *worker) overlayAt(position uint64) { w.table.Generation(w.area).Overlay
 // followOverlay keeps the configuration in step with the database: it reads
 // what has changed and hands it to the worker's own goroutine.
 func (w *worker) followOverlay(ctx context.Context) {
-	t := time.NewTicker(overlayLook)
+	t := time.NewTimer(overlayLook)
 	defer t.Stop()
 	defer w.table.Generation(w.area).Overlay.Store(0) // nobody waits for a worker that ends
 	var retry time.Time
@@ -207,8 +204,9 @@ func (w *worker) followOverlay(ctx context.Context) {
 		case <-t.C:
 		}
 		if !w.storing.Load() {
-			continue
+			continue // it is woken when that changes, and needs no time until then
 		}
+		t.Reset(overlayLook)
 		position := w.table.Header().AuthEpoch.Load()
 		if w.followed.Pending() && w.isOverlaid() {
 			w.stale = true

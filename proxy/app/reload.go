@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"time"
 
+	"sluice/proxy/config"
+	"sluice/proxy/seal"
 	"sluice/supervisor/fleet"
 )
 
@@ -33,8 +35,12 @@ func (w *worker) tryReload() error {
 	if err != nil {
 		return err
 	}
-	// Both are read before either is in force: all of it is, or nothing.
+	// All are read before any is in force: everything is, or nothing.
 	useTLS, err := w.server.ReadTLS()
+	useRing := func() {}
+	if err == nil {
+		useRing, err = w.readRing(file)
+	}
 	if err == nil {
 		err = w.apply(file)
 	}
@@ -43,7 +49,28 @@ func (w *worker) tryReload() error {
 		return err
 	}
 	useTLS()
+	useRing()
 	return nil
+}
+
+// readRing reads the keys that seal again, and says what keeps them from being
+// used.
+func (w *worker) readRing(file *config.File) (use func(), err error) {
+	if w.data == nil {
+		return func() {}, nil
+	}
+	ring, _, err := seal.FromEnviron(w.sources(file))
+	if err != nil {
+		return nil, err
+	}
+	by := givenBy(file)
+	if err := w.data.mayUse(w.data.ctx, ring, by); err != nil {
+		return nil, err
+	}
+	return func() {
+		w.data.replaceRing(ring, by)
+		w.keepKeyring(by.file)
+	}, nil
 }
 
 func (w *worker) tell(m fleet.Message) {

@@ -3,9 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"strings"
-	"sync"
 	"testing"
 
 	"sluice/internal/dbtest"
@@ -18,20 +16,21 @@ import (
 // both runs a test on an empty, migrated database of either kind.
 func both(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	t.Helper()
-	run := func(t *testing.T, c store.Config) {
+	eachKind(t, func(t *testing.T, c store.Config) {
 		s, err := store.Open(c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(s.Close)
 		test(t, s)
-	}
-	t.Run("postgres", func(t *testing.T) {
-		run(t, store.Config{Postgres: dbtest.Postgres(t)})
 	})
-	t.Run("sqlite", func(t *testing.T) {
-		run(t, store.Config{SQLite: dbtest.SQLite(t)})
-	})
+}
+
+// eachKind names an empty, migrated database of either kind.
+func eachKind(t *testing.T, test func(t *testing.T, c store.Config)) {
+	t.Helper()
+	t.Run("postgres", func(t *testing.T) { test(t, store.Config{Postgres: dbtest.Postgres(t)}) })
+	t.Run("sqlite", func(t *testing.T) { test(t, store.Config{SQLite: dbtest.SQLite(t)}) })
 }
 
 func ring(t *testing.T, salt string) *seal.Ring {
@@ -62,42 +61,6 @@ func insert(t *testing.T, s *store.Store, o identity.Object) {
 	if err := s.Change(context.Background(), store.Actor{}, func(tx *store.Tx) error { return tx.Insert(o) }); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func TestSalt(t *testing.T) {
-	both(t, func(t *testing.T, s *store.Store) {
-		ctx := t.Context()
-		right, wrong := ring(t, "sk-right"), ring(t, "sk-wrong")
-		var workers sync.WaitGroup
-		for range 8 { // all find none at once
-			workers.Go(func() {
-				if err := checkSalt(ctx, s, right); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		workers.Wait()
-		text, err := s.Meta(ctx, canary)
-		if err != nil || !strings.HasPrefix(text, "sluice1:"+right.ID()) {
-			t.Fatalf("canary %q, %v", text, err)
-		}
-		if err := checkSalt(ctx, s, wrong); err != nil {
-			t.Errorf("nothing is sealed, but the key cannot be changed: %v", err)
-		}
-		if err := checkSalt(ctx, s, right); err != nil {
-			t.Errorf("back: %v", err)
-		}
-		insert(t, s, sealedModel(t, right, "m"))
-		if err := checkSalt(ctx, s, wrong); !errors.Is(err, errSalt) {
-			t.Errorf("another key: %v", err)
-		}
-		if again, _ := s.Meta(ctx, canary); !strings.HasPrefix(again, "sluice1:"+right.ID()) {
-			t.Errorf("the wrong key has written %q", again)
-		}
-		if err := checkSalt(ctx, s, right); err != nil {
-			t.Errorf("the right key: %v", err)
-		}
-	})
 }
 
 // TestStored reads what is stored, opens it, and leaves out what does not open.

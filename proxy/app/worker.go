@@ -246,6 +246,7 @@ func (w *worker) finish() error {
 	cut := g.Cut.Load()
 	w.observing.stop()
 	w.server.Close()
+	w.leave()
 	w.data.close()
 	w.pools.Close()
 	if err := w.leaveMetrics(); err != nil {

@@ -57,7 +57,7 @@ func start(t testing.TB, c store.Config, table *fleet.Table, snapshot string) *p
 	if p.store, err = store.Open(c); err != nil {
 		t.Fatal(err)
 	}
-	s, err := auth.OpenSnapshot(snapshot, [32]byte{7}, nil)
+	s, err := auth.OpenSnapshot(snapshot, [][32]byte{{7}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"hash/crc32"
 	"time"
 
@@ -60,16 +61,26 @@ func objectID(kind identity.Kind, id string) [32]byte {
 	return sha256.Sum256(append([]byte{byte(kind)}, id...))
 }
 
-// sealer seals and opens frames.
-type sealer struct{ aead cipher.AEAD }
+// sealer seals frames with its first key and opens them with any.
+type sealer []cipher.AEAD
 
-func newSealer(key [32]byte) (sealer, error) {
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		return sealer{}, err
+func newSealer(keys [][32]byte) (sealer, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("the key snapshot has no key to seal with")
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return sealer{aead}, err
+	var out sealer
+	for i := range keys {
+		block, err := aes.NewCipher(keys[i][:])
+		if err != nil {
+			return nil, err
+		}
+		aead, err := cipher.NewGCMWithRandomNonce(block)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, aead)
+	}
+	return out, nil
 }
 
 // append appends a frame to a batch.
@@ -92,7 +103,7 @@ func (s sealer) append(dst []byte, f *frame, now time.Time) ([]byte, error) {
 	dst = append(dst, f.id[:]...)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(at))
 	body := from + frameHead
-	dst = s.aead.Seal(dst, nil, plain, bytes.Clone(dst[body:body+frameFixed]))
+	dst = s[0].Seal(dst, nil, plain, bytes.Clone(dst[body:body+frameFixed]))
 	rest := dst[body:]
 	binary.LittleEndian.PutUint32(dst[from+4:], uint32(len(rest)))
 	binary.LittleEndian.PutUint32(dst[from+8:], crc32.ChecksumIEEE(rest))
@@ -146,4 +157,11 @@ func frameAt(b []byte, from int) (f scanned, ok bool) {
 }
 
 // open unseals a frame's value.
-func (s sealer) open(f *scanned) ([]byte, error) { return s.aead.Open(nil, nil, f.sealed, f.aad) }
+func (s sealer) open(f *scanned) (plain []byte, err error) {
+	for _, aead := range s {
+		if plain, err = aead.Open(nil, nil, f.sealed, f.aad); err == nil {
+			break
+		}
+	}
+	return plain, err
+}

@@ -79,23 +79,37 @@ func (s *Snapshot) read() (*index, error) {
 
 // more looks at what was appended since. A torn end is looked at again.
 func (x *index) more() error {
-	const window = 1 << 20
 	x.looked = time.Now()
-	buf, base := make([]byte, 0, window), x.read // base is where in the file buf begins
+	end, err := eachFrame(x.file, x.read, func(f *scanned, from int64) bool {
+		x.note(f, from)
+		return true
+	})
+	x.read = end
+	return err
+}
+
+// eachFrame calls each for the whole frames of a file behind a place, with where
+// they begin in it, until that returns false. It returns the end of the last one.
+func eachFrame(file io.ReaderAt, behind int64, each func(f *scanned, from int64) bool) (end int64, err error) {
+	const window = 1 << 20
+	end = behind
+	buf, base := make([]byte, 0, window), behind // base is where in the file buf begins
 	for {
-		n, err := x.file.ReadAt(buf[len(buf):cap(buf)], base+int64(len(buf)))
+		n, err := file.ReadAt(buf[len(buf):cap(buf)], base+int64(len(buf)))
 		buf = buf[:len(buf)+n]
 		at := 0
 		for f, ok := nextFrame(buf, at); ok; f, ok = nextFrame(buf, at) {
 			at = f.from + f.size
-			x.read = base + int64(at)
-			x.note(&f, base+int64(f.from))
+			end = base + int64(at)
+			if !each(&f, base+int64(f.from)) {
+				return end, nil
+			}
 		}
 		if errors.Is(err, io.EOF) {
-			return nil
+			return end, nil
 		}
 		if err != nil {
-			return fmt.Errorf("read the key snapshot: %w", err)
+			return end, fmt.Errorf("read the key snapshot: %w", err)
 		}
 		if at == 0 && len(buf) > maxFrame+frameHead { // no frame is that long
 			at = len(buf) - len(frameMagic)
@@ -269,7 +283,9 @@ func (s *Snapshot) compact() error {
 // rewrite writes what is worth keeping of the file.
 func (x *index) rewrite(w io.Writer) error {
 	now := time.Now()
-	if err := x.s.write(w, first(), now); err != nil {
+	head := first()
+	head.at = x.contact // a file that is written anew is no answer of the database
+	if err := x.s.write(w, head, now); err != nil {
 		return err
 	}
 	for id, c := range x.changes {
@@ -286,11 +302,29 @@ func (x *index) rewrite(w io.Writer) error {
 		if total += p.size; total > x.s.most/2 {
 			break
 		}
-		if _, err := io.Copy(w, io.NewSectionReader(x.file, p.from, p.size)); err != nil {
+		if err := x.copyFrame(w, p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// copyFrame writes a frame as it was, sealed with the key of now. One that does
+// not open is worth nothing to anybody.
+func (x *index) copyFrame(w io.Writer, p place) error {
+	raw := make([]byte, p.size)
+	if _, err := x.file.ReadAt(raw, p.from); err != nil {
+		return err
+	}
+	f, ok := frameAt(raw, 0)
+	if !ok {
+		return nil
+	}
+	plain, err := x.s.seal.open(&f)
+	if err != nil {
+		return nil //nolint:nilerr // the file goes on without it
+	}
+	return x.s.write(w, frame{kind: f.kind, id: f.id, at: f.at, value: plain}, time.Time{})
 }
 
 // newest lists the frames that are worth keeping: what others keep here first,

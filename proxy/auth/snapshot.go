@@ -24,17 +24,17 @@ import (
 // processes too.
 type Snapshot struct {
 	path string
-	seal sealer
 	most int64
 	log  *slog.Logger
 	held chan struct{} // nil, or closed once frames may be written
 
 	mu    sync.Mutex // guards what follows
-	file  *os.File   // open for appending; nil until the first write
-	lock  *os.File   // its flock: shared to append, exclusive to replace the file
-	index *index     // nil until something is looked up
-	told  bool       // that the file is not ours
-	after int64      // size at which the file is compacted next
+	seal  sealer
+	file  *os.File // open for appending; nil until the first write
+	lock  *os.File // its flock: shared to append, exclusive to replace the file
+	index *index   // nil until something is looked up
+	told  bool     // that the file is not ours
+	after int64    // size at which the file is compacted next
 }
 
 // SnapshotFile is the name of the file in the state directory.
@@ -46,13 +46,14 @@ const (
 	compactFrom  = 16 << 20       // smaller files are left alone
 )
 
-// OpenSnapshot uses the file at path, which need not exist. key seals it. The
-// error is about the folder; a file that is not ours is said once and replaced.
-func OpenSnapshot(path string, key [32]byte, log *slog.Logger) (*Snapshot, error) {
+// OpenSnapshot uses the file at path, which need not exist. The first key seals
+// it, all of them open it. The error is about the folder; a file that is not
+// ours is said once and replaced.
+func OpenSnapshot(path string, keys [][32]byte, log *slog.Logger) (*Snapshot, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	seal, err := newSealer(key)
+	seal, err := newSealer(keys)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ var sealKey = [32]byte{1, 2, 3}
 func openSnapshot(t testing.TB, path string, key [32]byte) (*Snapshot, *bytes.Buffer) {
 	t.Helper()
 	var said bytes.Buffer
-	s, err := OpenSnapshot(path, key, slog.New(slog.NewTextHandler(&said, nil)))
+	s, err := OpenSnapshot(path, [][32]byte{key}, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestSnapshotCompaction(t *testing.T) {
 }
 
 func FuzzSnapshotReader(f *testing.F) {
-	seal, err := newSealer(sealKey)
+	seal, err := newSealer([][32]byte{sealKey})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,0 +1,143 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+
+	"sluice/proxy/chain"
+	"sluice/proxy/config"
+	"sluice/proxy/llm"
+	"sluice/proxy/seal"
+)
+
+// snapshotKey is what the key of the host's snapshot is derived for.
+const snapshotKey = "identity snapshot"
+
+// keys are the keys that secrets are sealed with, as this worker has them. They
+// are immutable: a reload or a promotion makes new ones.
+type keys struct {
+	ring  *seal.Ring // seals with the promoted key once that is known
+	known bool       // that the database is sealed with keys of this ring, and with which
+	by    given
+}
+
+// keyring is the worker's hold on the keys in force.
+type keyring struct {
+	now atomic.Pointer[keys]
+	// first is the ring that the very first promotion is recorded under: until
+	// then no key is known to be the right one.
+	first atomic.Pointer[seal.Ring]
+}
+
+// ring opens whatever can be opened here.
+func (k *keyring) ring() *seal.Ring { return k.now.Load().ring }
+
+// sealing is the ring to seal with, or nil while nobody knows with which key.
+func (k *keyring) sealing() *seal.Ring {
+	if now := k.now.Load(); now.known {
+		return now.ring
+	}
+	return nil
+}
+
+// known reports whether the keys are those of the database.
+func (k *keyring) known() bool { return k.now.Load().known }
+
+// chainKey is the key that the record of changes is chained under.
+func (k *keyring) chainKey() (id string, key [32]byte, err error) {
+	r := k.sealing()
+	if r == nil {
+		r = k.first.Load()
+	}
+	if r == nil {
+		return "", key, errNoChain
+	}
+	key, _ = r.KeyOf(r.ID(), chain.Purpose)
+	return r.ID(), key, nil
+}
+
+// errNoChain refuses changes while the salt key is not known to be right.
+var errNoChain = &llm.Error{
+	Kind: llm.KindUnavailable, Status: 503, Type: "db_unavailable", Param: "LITELLM_SALT_KEY", RetryAfter: saltAgain,
+	Message: "The change cannot be recorded: it is not known yet whether this gateway has the key that the database is sealed with, or the key " +
+		"is another one. Nothing was changed. Send the request again shortly; if that does not help, the gateway's log says what is wrong.",
+}
+
+// digestOf is what processes of a host compare their rings by. It is never 0.
+func digestOf(r *seal.Ring) uint64 {
+	prints := r.Fingerprints()
+	h := fnv.New64a()
+	for _, id := range slices.Sorted(maps.Keys(prints)) {
+		_, _ = fmt.Fprintf(h, "%s=%s\n", id, prints[id])
+	}
+	return max(h.Sum64(), 1)
+}
+
+// sources says what a configuration's ring is made of.
+func (w *worker) sources(file *config.File) seal.Sources {
+	g := &file.General
+	return seal.Sources{KeyringFile: g.KeyringFile, Salt: g.SaltKey, Master: w.master(file), OldMaster: g.OldMasterKey}
+}
+
+// keptKeyring is what is said when a worker is born beside a bad keyring file.
+const keptKeyring = "the keyring file on disk is wrong, the last good one stays in use"
+
+// firstRing makes the ring for a start.
+func (w *worker) firstRing(file *config.File) (*seal.Ring, error) {
+	ring, notes, err := seal.FromEnviron(w.sources(file))
+	if err != nil {
+		if good := w.goodRing(file); good != nil {
+			w.log.Error(keptKeyring, errAttr(err))
+			return good, nil
+		}
+		return nil, err
+	}
+	if g := &file.General; g.StoreModels || g.KeyringFile != "" || g.OldMasterKey != "" {
+		for _, note := range notes {
+			w.once(note)
+		}
+	}
+	return ring, nil
+}
+
+// goodRing is what a worker uses that is born while the keyring file is wrong,
+// because its predecessor died or was recycled: the file that its neighbours
+// use. It is nil where there is none, and while no worker of this host has
+// started yet: then the file has to be mended.
+func (w *worker) goodRing(file *config.File) *seal.Ring {
+	s := w.sources(file)
+	if w.link == nil || s.KeyringFile == "" || w.table.Header().ConfigApplied.Load() == 0 {
+		return nil
+	}
+	s.KeyringFile = w.dir.GoodKeyring()
+	ring, _, err := seal.FromEnviron(s)
+	if err != nil {
+		return nil
+	}
+	return ring
+}
+
+// keepKeyring keeps the keyring file that is in force for workers to come.
+func (w *worker) keepKeyring(path string) {
+	if w.link == nil {
+		return
+	}
+	good := w.dir.GoodKeyring()
+	err := os.Remove(good)
+	if path != "" {
+		var text []byte
+		if text, err = os.ReadFile(filepath.Clean(path)); err == nil {
+			err = replaceFile(good, text)
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.log.Warn("the keyring in use could not be kept for later workers", errAttr(err))
+	}
+}
