@@ -92,10 +92,8 @@ func (a *auditing) verify(ctx context.Context, args *auditVerify) error {
 		return boot.Exit(fleet.ExitConfig, errors.New("--alone verifies archives: name one by --file"))
 	}
 	anchors := args.Anchor
-	if own := filepath.Join(string(a.dir), audit.HeadFile); len(anchors) == 0 && !args.Alone {
-		if _, err := os.Stat(own); err == nil {
-			anchors = []string{own}
-		}
+	if len(anchors) == 0 && !args.Alone {
+		anchors = a.heads()
 	}
 	v, err := audit.Verify(ctx, audit.Options{Store: a.store, Ring: a.ring, Anchors: anchors, Files: args.File, Log: a.log})
 	if err != nil {
@@ -121,6 +119,15 @@ func (a *auditing) verify(ctx context.Context, args *auditVerify) error {
 	return nil
 }
 
+// heads is the file of heads of this host, where there is one.
+func (a *auditing) heads() []string {
+	own := filepath.Join(string(a.dir), audit.HeadFile)
+	if _, err := os.Stat(own); err != nil {
+		return nil
+	}
+	return []string{own}
+}
+
 func (a *auditing) archive(ctx context.Context, args *auditArchive) error {
 	if (args.Before == "") == (args.Keep == "") {
 		return boot.Exit(fleet.ExitConfig, errors.New("say what is to be moved: either --before DATE or --keep DURATION"))
@@ -138,7 +145,7 @@ func (a *auditing) archive(ctx context.Context, args *auditArchive) error {
 			return err
 		}
 	}
-	done, err := audit.Archive(ctx, audit.Options{Store: a.store, Ring: a.ring, Log: a.log}, before, args.To)
+	done, err := audit.Archive(ctx, audit.Options{Store: a.store, Ring: a.ring, Anchors: a.heads(), Log: a.log}, before, args.To)
 	if err != nil {
 		return auditExit(err)
 	}

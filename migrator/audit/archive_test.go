@@ -109,7 +109,7 @@ func TestTamperedArchive(t *testing.T) {
 			"a code changed":     strings.Replace(string(good), `"chain_mac":"`, `"chain_mac":"00`, 1),
 			"a text changed":     strings.Replace(string(good), `"token-3"`, `"token-4"`, 1),
 		}
-		step := max(len(good)/200, 1)
+		step := max(len(good)/80, 1)
 		for i := len(lines[0]); i < len(good); i += step {
 			other := bytes.Clone(good)
 			other[i] ^= 1

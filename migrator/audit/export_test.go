@@ -1,10 +1,13 @@
 package audit
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -66,6 +69,39 @@ var errFull = errors.New("no space left")
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
+
+// FuzzArchive: reading anything ends, and what is taken for a whole archive is
+// one to the letter.
+func FuzzArchive(f *testing.F) {
+	first, _ := encoded(head{Format: format, First: 3, Previous: digest{1}})
+	row, _ := encoded(lineOf(&chain.Row{Number: 3, Actor: "a", After: []byte("{}"), Key: "k", MAC: []byte{7}}))
+	last, _ := encoded(foot{Rows: 1, Last: 3, MAC: digest{7}})
+	f.Add(bytes.Join([][]byte{first, row, last, nil}, []byte("\n")))
+	f.Add([]byte("\n\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		a := &archive{path: "fuzz", file: io.NopCloser(nil), in: bufio.NewReaderSize(bytes.NewReader(text), 16), sum: sha256.New()}
+		if a.begin() != nil {
+			return
+		}
+		h, _ := encoded(a.head)
+		again := append(h, '\n')
+		for {
+			r, err := a.next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return
+			}
+			b, _ := encoded(lineOf(r))
+			again = append(append(again, b...), '\n')
+		}
+		b, _ := encoded(a.foot)
+		if again = append(append(again, b...), '\n'); !bytes.Equal(again, text) {
+			t.Errorf("%q was taken for %q", text, again)
+		}
+	})
+}
 
 // FuzzLine: what can be read is written the same, and means the same.
 func FuzzLine(f *testing.F) {

@@ -172,7 +172,7 @@ func (d *damage) Error() string {
 // archive reads an archive from its beginning to its end.
 type archive struct {
 	path string
-	file *os.File
+	file io.Closer
 	in   *bufio.Reader
 	sum  hash.Hash
 	at   int64 // number of the line that was read last
@@ -196,19 +196,24 @@ func open(path string) (*archive, error) {
 		return nil, fmt.Errorf("open an archive: %w", err)
 	}
 	a := &archive{path: path, file: f, in: bufio.NewReaderSize(f, 1<<18), sum: sha256.New()}
-	text, err := a.readLine()
-	if err == nil && (exactly(text, &a.head) != nil || a.head.Format != format) {
-		err = fmt.Errorf("%s: %w", path, errNoArchive)
-	}
-	if err != nil {
-		_ = f.Close()
-		var d *damage
-		if errors.As(err, &d) {
-			err = fmt.Errorf("%s: %w", path, errNoArchive)
-		}
+	if err := a.begin(); err != nil {
+		a.close()
 		return nil, err
 	}
 	return a, nil
+}
+
+// begin reads the first line.
+func (a *archive) begin() error {
+	text, err := a.readLine()
+	if err == nil && (exactly(text, &a.head) != nil || a.head.Format != format || a.head.First < 1) {
+		err = a.damaged("it is no head")
+	}
+	var d *damage
+	if errors.As(err, &d) {
+		return fmt.Errorf("%s: %w", a.path, errNoArchive)
+	}
+	return err
 }
 
 func (a *archive) close() { _ = a.file.Close() }
