@@ -74,7 +74,7 @@ func TestPromotion(t *testing.T) {
 			return s.Change(t.Context(), store.Actor{}, func(tx *store.Tx) error { return tx.Retire(id) })
 		}
 		var used *store.InUseError
-		if err := retire("k1"); !errors.As(err, &used) || !strings.Contains(err.Error(), "1 model, 1 credential, 1 config") {
+		if err := retire("k1"); !errors.As(err, &used) || !strings.Contains(err.Error(), "1 model, 1 credential, 1 section of settings") {
 			t.Errorf("%v", err)
 		}
 		others, err := s.SealedByOthers(t.Context(), "k2", 10)

@@ -546,9 +546,15 @@ func (t *Tx) count(m *mapping, b *bulk) error {
 
 func countText(byKind map[string]int) string {
 	var parts []string
-	for _, k := range []string{"model", "credential", "config", "sealing_key"} {
-		if n := byKind[k]; n > 0 {
-			parts = append(parts, strconv.Itoa(n)+" "+k)
+	for _, k := range []struct{ kind, one, more string }{
+		{"model", "model", "models"}, {"credential", "credential", "credentials"}, {"config", "section of settings", "sections of settings"},
+		{"sealing_key", "key of the record", "keys of the record"},
+	} {
+		switch n := byKind[k.kind]; {
+		case n == 1:
+			parts = append(parts, "1 "+k.one)
+		case n > 1:
+			parts = append(parts, strconv.Itoa(n)+" "+k.more)
 		}
 	}
 	return strings.Join(parts, ", ")
