@@ -68,7 +68,9 @@ func check(p *boot.Process, flags config.Flags) error {
 // environment as the file and .env complete it, NUL-separated, for the plan and
 // the migrator.
 func preflight(p *boot.Process) error {
-	file, problems := read(source(config.Flags{}, p.Environ))
+	src := source(config.Flags{}, p.Environ)
+	src.Supervised = true
+	file, problems := read(src)
 	if _, err := fmt.Fprint(p.Stderr, problems); err != nil {
 		return err
 	}

@@ -44,6 +44,7 @@ func runSupervised(p *boot.Process, control string) error {
 		log:    newLog(logWriter(p), l.environ, slog.Int("slot", slot), slog.Int("generation", generation)),
 	}
 	defer w.log.Close()
+	w.source.Supervised = true
 	after, err := l.environ.Int(envRecycleAfter, 0)
 	if err != nil {
 		return boot.Exit(fleet.ExitConfig, err)

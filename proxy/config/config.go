@@ -30,6 +30,9 @@ type Source struct {
 	Providers []Provider // served under "prefix/*" when nothing is configured and a key is set
 	Overlay   *Overlay   // what the database says beside the file; nil for nothing
 
+	// Supervised: the supervisor tells the migrator what the file says.
+	Supervised bool
+
 	// ReadFile reads a file; nil is os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
 }
@@ -92,7 +95,9 @@ func Load(src Source) (*File, Problems) {
 		f.server(r, &src.Flags)
 		f.unconfigured(src)
 		f.checkAliases(r)
-		f.checkMigrator(r, src.Environ)
+		if !src.Supervised {
+			f.checkMigrator(r, src.Environ)
+		}
 	}
 	problems := r.sorted()
 	if problems.Failed() {
