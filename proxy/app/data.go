@@ -15,6 +15,7 @@ import (
 	"sluice/proxy/auth"
 	"sluice/proxy/config"
 	"sluice/proxy/feed"
+	"sluice/proxy/identity"
 	"sluice/proxy/observe"
 	"sluice/proxy/seal"
 	"sluice/proxy/store"
@@ -132,9 +133,13 @@ func (d *data) remembers() bool {
 }
 
 // remember notes changes in the key snapshot, so that a worker which is born in
-// an outage does not take an old record for the last word.
+// an outage does not take an old record for the last word. Keys that seal are no
+// records: the first one is promoted while the snapshot waits for it.
 func (d *data) remember(changes []store.Changed) {
 	for _, c := range changes {
+		if c.Kind == identity.KindSealingKey {
+			continue
+		}
 		if err := d.snapshot.Changed(c.Number, c.Kind, c.ID); err != nil {
 			d.log.Warn("key snapshot not written", errAttr(err))
 			return
