@@ -20,7 +20,7 @@ func configRoutes() []Route {
 		{Name: "general_settings", Type: Object},
 		{Name: "litellm_settings", Type: Object},
 		{Name: "router_settings", Type: Object},
-		{Name: "environment_variables", Type: Object, Summary: "Refused: the environment cannot be written over the API."},
+		{Name: "environment_variables", Type: Object, Summary: "Variables that models and credentials of the database may name as os.environ/NAME; kept sealed, never written into the environment of the process."},
 		{Name: "model_list", Type: Any, Summary: "Refused: add models with /model/new."},
 	}
 	return []Route{list, info, update, remove, whole, route("GET", "/config/yaml", "Show the configuration in force, secrets masked", SettingsRead)}

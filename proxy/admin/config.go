@@ -196,10 +196,6 @@ func secretSetting(field string) *llm.Error {
 
 // updateConfig changes several sections at once, or none of them.
 func (a *API) updateConfig(c *Call) (any, *llm.Error) {
-	if c.Body.Given("environment_variables") && len(c.Body.Fields("environment_variables")) > 0 {
-		return nil, badRequest("environment_variables cannot be set over the API: the environment belongs to whoever starts the gateway. "+
-			"Set the variables there, or in environment_variables of the configuration file.", "environment_variables")
-	}
 	if c.Body.Given("model_list") {
 		return nil, badRequest("model_list cannot be set over the API. Add models with POST /model/new.", "model_list")
 	}
@@ -228,6 +224,9 @@ func (a *API) updateConfig(c *Call) (any, *llm.Error) {
 			if e != nil {
 				return e
 			}
+		}
+		if vars := c.Body.Fields(variableSection); len(vars) > 0 {
+			return a.editVariables(c, tx, vars)
 		}
 		return nil
 	})

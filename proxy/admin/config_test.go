@@ -60,7 +60,9 @@ func TestConfigRefusals(t *testing.T) {
 			text, path string
 			body       any
 		}{
-			{400, "environment_variables", "/config/update", M{"environment_variables": M{"PATH": "/canary"}}},
+			{400, "no text", "/config/update", M{"environment_variables": M{"A": M{"b": "canary"}}}},
+			{400, "environment_variables.A", "/config/update", M{"environment_variables": M{"A": "os.environ/LITELLM_SALT_KEY"}}},
+			{400, "environment_variables", "/config/update", M{"environment_variables": M{"A B": "canary"}}},
 			{400, "model_list", "/config/update", M{"model_list": []any{}}},
 			{400, "general_settings.master_key", "/config/update", section("master_key", "sk-canary")},
 			{400, "general_settings.database_url", "/config/update", section("database_url", "canary")},

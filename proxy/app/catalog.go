@@ -109,6 +109,14 @@ func fieldError(p *config.Problem) error {
 
 // CheckConfig reads a section as it would be read from the database.
 func (c *catalog) CheckConfig(section string, settings identity.Fields) error {
+	if section == config.EnvironmentVariables {
+		for name := range settings {
+			if config.OwnVariable(name) {
+				return &admin.FieldError{Field: section + "." + name, Problem: "is a variable of the gateway itself or of its databases: set it where the gateway is started"}
+			}
+		}
+		return nil
+	}
 	for name, v := range settings {
 		if p := c.file.CheckSetting(section, name, v); p != nil {
 			return fieldError(p)

@@ -35,8 +35,7 @@ func readStored(ctx context.Context, s *store.Store) (*stored, error) {
 
 // overlay is what is laid over the file now.
 type overlay struct {
-	raw    []byte // stored, as JSON
-	sum    [sha256.Size]byte
+	sum    [sha256.Size]byte // of what it says: the same, sealed with another key, changes nothing
 	config *config.Overlay
 	broken []string // what could not be opened
 }
@@ -47,7 +46,7 @@ func newOverlay(raw []byte, ring *seal.Ring) (*overlay, error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return nil, fmt.Errorf("what the database holds beside the file: %w", err)
 	}
-	o := &overlay{raw: raw, sum: sha256.Sum256(raw), config: &config.Overlay{Sections: map[string]config.Objects{}}}
+	o := &overlay{config: &config.Overlay{Sections: map[string]config.Objects{}}}
 	for _, m := range s.Models {
 		params, err := openParams(ring, m)
 		if err != nil {
@@ -67,9 +66,35 @@ func newOverlay(raw []byte, ring *seal.Ring) (*overlay, error) {
 		o.config.Credentials = append(o.config.Credentials, config.OverlayCredential{Name: c.Name, Values: values})
 	}
 	for _, c := range s.Settings {
+		if c.Name == config.EnvironmentVariables {
+			o.variables(ring, c)
+			continue
+		}
 		o.config.Sections[c.Name] = config.Objects(c.Value)
 	}
+	said, err := json.Marshal(o.config)
+	if err != nil {
+		return nil, fmt.Errorf("what the database holds beside the file: %w", err)
+	}
+	o.sum = sha256.Sum256(said)
 	return o, nil
+}
+
+// variables opens the variables that the API stored.
+func (o *overlay) variables(ring *seal.Ring, c *identity.ConfigItem) {
+	o.config.Environment = make(map[string]string, len(c.Value))
+	for name, v := range c.Value {
+		opened, err := ring.OpenJSON(c.Kind().Table(), c.Name, name, v)
+		text := string(opened) // a number or a truth value
+		if err == nil && opened[0] == '"' {
+			err = json.Unmarshal(opened, &text)
+		}
+		if err != nil {
+			o.broken = append(o.broken, fmt.Sprintf("the variable %s of environment_variables cannot be opened and is left out: %v", name, err))
+			continue
+		}
+		o.config.Environment[name] = text
+	}
 }
 
 func openParams(ring *seal.Ring, m *identity.Model) (config.Objects, error) {
