@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -85,8 +86,9 @@ func (r *row) encrypted(v json.RawMessage) bool {
 	return open.open > 0 || open.broken != nil
 }
 
-// environment takes the variables, sealed. None of them is in force: the
-// environment belongs to whoever starts the gateway, and the report names them.
+// environment takes the variables, sealed. Models and credentials of the database
+// find them there where they name one; for all else they are set where the
+// gateway is started, so that the report names each.
 func (r *row) environment(value object) error {
 	out := &identity.ConfigItem{Name: environmentItem, Value: identity.Fields{}, SealedWith: r.c.Ring.ID()}
 	open := &unlocker{r: r}
@@ -96,20 +98,44 @@ func (r *row) environment(value object) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(plain)) {
 		at := &row{c: r.c, table: r.table, id: environmentItem + "." + name}
-		if upper := strings.ToUpper(name); strings.Contains(upper, "MASTER_KEY") || strings.Contains(upper, "SALT_KEY") || strings.Contains(upper, "DATABASE_URL") {
-			at.report("was left out: keys of the gateway and addresses of its database are never kept in the database")
+		v := plain[name]
+		switch {
+		case !variableName.MatchString(name):
+			r.report("has a name that no variable can have, which was left out")
 			continue
+		case ownVariable(name):
+			at.report("was left out: variables of the gateway itself and of its databases are set where it is started")
+			continue
+		case v[0] == '{' || v[0] == '[' || strings.Contains(string(v), "os.environ/"):
+			at.report("was left out: it is no text, or names another variable")
+			continue
+		case v[0] != '"':
+			v = quoted(string(v))
 		}
-		sealed, err := r.c.Ring.SealJSON(out.Kind().Table(), out.Name, name, plain[name])
+		sealed, err := r.c.Ring.SealJSON(out.Kind().Table(), out.Name, name, v)
 		if err != nil {
 			return fmt.Errorf("seal a variable: %w", err)
 		}
 		out.Value[name] = sealed
-		at.report("is kept, sealed, and not in force: set the variable where Sluice is started")
+		at.report("is kept, sealed, for models and credentials that name it: set it where Sluice is started if anything else needs it")
 	}
 	if len(out.Value) == 0 {
 		r.skip("has nothing that can come over")
 		return nil
 	}
 	return r.c.Sink.Object(out)
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+
+// ownVariable reports whether a variable is one of the gateway's or of its
+// databases'. None is ever kept in a database.
+func ownVariable(name string) bool {
+	upper := strings.ToUpper(name)
+	for _, begin := range []string{"LITELLM_", "SLUICE_", "DATABASE_", "DIRECT_URL", "REDIS_", "POSTGRES_", "PG"} {
+		if strings.HasPrefix(upper, begin) {
+			return true
+		}
+	}
+	return strings.Contains(upper, "MASTER_KEY") || strings.Contains(upper, "SALT_KEY")
 }

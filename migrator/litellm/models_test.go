@@ -154,7 +154,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	s = convert(t, tableConfig, `{"param_name":"environment_variables","param_value":{"LANGFUSE_SECRET_KEY":"`+boxed(t, oldSalt, canary)+
-		`","LITELLM_MASTER_KEY":"`+boxed(t, oldSalt, canary)+`","PLAIN":"x"}}`)
+		`","LITELLM_MASTER_KEY":"`+boxed(t, oldSalt, canary)+`","PLAIN":"x","PORT":8080,"LIST":[1],"A B":"x","pg_host":"x","REF":"os.environ/HOME"}}`)
 	item = only1[*identity.ConfigItem](t, s)
 	r := ring(t, newSalt)
 	got := map[string]string{}
@@ -165,7 +165,7 @@ func TestConfig(t *testing.T) {
 		}
 		got[name] = string(plain)
 	}
-	same(t, "environment", got, map[string]string{"LANGFUSE_SECRET_KEY": `"` + canary + `"`, "PLAIN": `"x"`})
+	same(t, "environment", got, map[string]string{"LANGFUSE_SECRET_KEY": `"` + canary + `"`, "PLAIN": `"x"`, "PORT": `"8080"`})
 	if item.SealedWith != r.ID() || !s.told("environment_variables.LANGFUSE_SECRET_KEY") || !s.told("environment_variables.LITELLM_MASTER_KEY: was left out") || s.told(canary) {
 		t.Errorf("%+v %q", item, s.reports)
 	}
