@@ -165,6 +165,9 @@ func (r *run) count(ctx context.Context) error {
 		if column := r.src.lacks(&t); column != "" && c.Left == "" {
 			c.Left = "the source lacks its column " + column
 		}
+		for _, column := range t.Absent(r.src.have) {
+			r.report.AbsentColumns = append(r.report.AbsentColumns, t.Name+"."+column)
+		}
 		var err error
 		if c.About, err = r.src.about(ctx, t.Reads()); err != nil {
 			return err

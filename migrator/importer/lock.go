@@ -76,7 +76,8 @@ func locker(ctx context.Context, target *postgres.Source, path string) (try func
 	release = func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = conn.Close(ctx) // which ends the transaction
+		_, _ = conn.Exec(ctx, "ROLLBACK") // which is over when it returns, other than the session
+		_ = conn.Close(ctx)
 	}
 	_, err = conn.Exec(ctx, "BEGIN READ WRITE")
 	if err == nil {

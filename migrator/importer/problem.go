@@ -62,12 +62,12 @@ func classify(what string, err error) error {
 	case kind.Temporary():
 		class = TryAgain
 	case kind == postgres.Permission:
-		return &problem{class: Config, err: fmt.Errorf("%s: %w: grant the role SELECT on LiteLLM's tables", what, err)}
+		return &problem{class: Config, err: fmt.Errorf("%s: %s: %w: grant the role SELECT on LiteLLM's tables", what, kind, err)}
 	case kind != postgres.Other:
 		class = Config
 	}
 	if advice := kind.Advice(); advice != "" {
-		return &problem{class: class, err: fmt.Errorf("%s: %w: %s", what, err, advice)}
+		return &problem{class: class, err: fmt.Errorf("%s: %s: %w: %s", what, kind, err, advice)}
 	}
 	return &problem{class: class, err: fmt.Errorf("%s: %w", what, err)}
 }

@@ -171,12 +171,6 @@ func (r *Report) absent(table string) {
 	}
 }
 
-func (r *Report) absentColumn(name string) {
-	if !slices.Contains(r.AbsentColumns, name) {
-		r.AbsentColumns = append(r.AbsentColumns, name)
-	}
-}
-
 func (r *Report) unknown(table string) {
 	r.UnknownTables = append(r.UnknownTables, table)
 	slices.Sort(r.UnknownTables)
