@@ -243,7 +243,7 @@ func (v *Verifier) explain(r *Row, fits func(number int64, before []byte) bool) 
 		}
 	}
 	v.settle(false)
-	at := -1
+	var at int
 	if n := len(v.report.Problems) - 1; n >= 0 && v.report.Problems[n].Kind == Changed && v.report.Problems[n].Last == r.Number-1 {
 		at = n
 		v.extend(n, r.Number)

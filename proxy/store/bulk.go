@@ -36,9 +36,8 @@ type bulk struct {
 
 func (b *bulk) add(values ...any) { b.rows = append(b.rows, values) }
 
-// source is the rows as a table of a statement, under an alias, and the
-// statement's arguments: those given, then the rows.
-func (b *bulk) source(d dialect, alias string, args []any) (string, []any, error) {
+// source is the rows as a table v of a statement, and the statement's arguments: those given, then the rows.
+func (b *bulk) source(d dialect, args []any) (string, []any, error) {
 	if d.sqlite {
 		text, err := b.json()
 		if err != nil {
@@ -53,7 +52,7 @@ func (b *bulk) source(d dialect, alias string, args []any) (string, []any, error
 			}
 			columns[i] = value + " AS " + name
 		}
-		return "(SELECT " + strings.Join(columns, ", ") + " FROM json_each($" + strconv.Itoa(len(args)) + ")) AS " + alias, args, nil
+		return "(SELECT " + strings.Join(columns, ", ") + " FROM json_each($" + strconv.Itoa(len(args)) + ")) AS v", args, nil
 	}
 	arrays := make([]string, len(b.names))
 	for i := range b.names {
@@ -66,14 +65,14 @@ func (b *bulk) source(d dialect, alias string, args []any) (string, []any, error
 			"text[]", "bigint[]", "boolean[]", "timestamptz[]", "text[]", "text[]", "bytea[]", "uuid[]", "text[]",
 		}[b.sorts[i]]
 	}
-	return "unnest(" + strings.Join(arrays, ", ") + ") AS " + alias + " (" + strings.Join(b.names, ", ") + ")", args, nil
+	return "unnest(" + strings.Join(arrays, ", ") + ") AS v (" + strings.Join(b.names, ", ") + ")", args, nil
 }
 
 // values are the columns of the source as the table takes them.
-func (b *bulk) values(d dialect, alias string) string {
+func (b *bulk) values(d dialect) string {
 	out := make([]string, len(b.names))
 	for i, name := range b.names {
-		out[i] = alias + "." + name
+		out[i] = "v." + name
 		if !d.sqlite {
 			switch b.sorts[i] {
 			case asJSON:
@@ -91,12 +90,12 @@ func (b *bulk) values(d dialect, alias string) string {
 // upsert is the statement that inserts the rows. Where a row with the same key
 // is there, it gets the other columns, or with skip stays as it is.
 func (b *bulk) upsert(d dialect, table string, skip bool, key ...string) (string, []any, error) {
-	source, args, err := b.source(d, "v", nil)
+	source, args, err := b.source(d, nil)
 	if err != nil {
 		return "", nil, err
 	}
 	var t strings.Builder
-	t.WriteString("INSERT INTO " + table + " (" + strings.Join(b.names, ", ") + ") SELECT " + b.values(d, "v") + " FROM " + source +
+	t.WriteString("INSERT INTO " + table + " (" + strings.Join(b.names, ", ") + ") SELECT " + b.values(d) + " FROM " + source +
 		" WHERE true ON CONFLICT (" + strings.Join(key, ", ") + ") DO ")
 	if skip {
 		t.WriteString("NOTHING")

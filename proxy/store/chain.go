@@ -43,8 +43,10 @@ func (t *Tx) link(r *chain.Row) error {
 		if err := t.chainKey(); err != nil {
 			return err
 		}
-		if _, err := t.chainRows(mostUnchained); err != nil {
-			return err
+		if c.number < r.Number-1 {
+			if _, err := t.chainRows(mostUnchained); err != nil {
+				return err
+			}
 		}
 		c.ready = true
 	}
@@ -86,7 +88,7 @@ func (t *Tx) chainRows(most int) (int, error) {
 		c.number, c.mac = r.Number, r.MAC
 		out.add(r.Number, r.MAC)
 	}
-	source, args, err := out.source(t.tx.dialect(), "v", []any{c.id})
+	source, args, err := out.source(t.tx.dialect(), []any{c.id})
 	if err != nil {
 		return 0, err
 	}

@@ -156,8 +156,13 @@ func (f *ChangeFilter) write(b *builder) error {
 		}
 	}
 	for _, c := range []struct{ column, value string }{
-		{"actor", f.Actor}, {"claimed_actor", f.Claimed}, {"actor_key", f.Key}, {"action", string(f.Action)}, {"object_id", f.ID},
-		{"source", f.Source}, {"request_id", f.Request},
+		{"actor", f.Actor},
+		{"claimed_actor", f.Claimed},
+		{"actor_key", f.Key},
+		{"action", string(f.Action)},
+		{"object_id", f.ID},
+		{"source", f.Source},
+		{"request_id", f.Request},
 	} {
 		if c.value == "" {
 			continue

@@ -124,7 +124,7 @@ func (t *Tx) lookUnique(m *mapping, all []*taking) error {
 
 // owners are the keys of the rows that have the wanted values.
 func (t *Tx) owners(m *mapping, wanted *bulk) (map[string]string, error) {
-	source, args, err := wanted.source(t.tx.dialect(), "v", nil)
+	source, args, err := wanted.source(t.tx.dialect(), nil)
 	if err != nil {
 		return nil, err
 	}

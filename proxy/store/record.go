@@ -66,8 +66,13 @@ func (t *Tx) record(a Action, kind identity.Kind, id string, before, after []byt
 		Source: t.by.Source, RequestID: t.by.RequestID, Host: t.s.c.Host, Reason: t.by.Reason,
 	}
 	for _, c := range [...]struct{ name, text string }{
-		{"actor", r.Actor}, {"actor_key", r.ActorKey}, {"claimed_actor", r.ClaimedActor}, {"source", r.Source},
-		{"request_id", r.RequestID}, {"host", r.Host}, {"reason", r.Reason},
+		{"actor", r.Actor},
+		{"actor_key", r.ActorKey},
+		{"claimed_actor", r.ClaimedActor},
+		{"source", r.Source},
+		{"request_id", r.RequestID},
+		{"host", r.Host},
+		{"reason", r.Reason},
 	} {
 		if err := checkText(c.name, c.text); err != nil {
 			return err

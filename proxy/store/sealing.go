@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
+	"strings"
 	"time"
 
 	"sluice/proxy/identity"
@@ -269,4 +271,20 @@ func (t *Tx) stillImported(m *mapping, o, before identity.Object) error {
 
 // Rows says how many rows there are of which kind, for people: "2 models,
 // 1 credential".
-func Rows(byKind map[string]int) string { return countText(byKind) }
+func Rows(byKind map[string]int) string {
+	var parts []string
+	for _, k := range []struct{ kind, one, more string }{
+		{"model", "model", "models"},
+		{"credential", "credential", "credentials"},
+		{"config", "section of settings", "sections of settings"},
+		{"sealing_key", "key of the record", "keys of the record"},
+	} {
+		switch n := byKind[k.kind]; {
+		case n == 1:
+			parts = append(parts, "1 "+k.one)
+		case n > 1:
+			parts = append(parts, strconv.Itoa(n)+" "+k.more)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
