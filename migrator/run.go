@@ -29,6 +29,8 @@ type cli struct {
 
 	Import importCommands `cmd:"" help:"Take over what another system holds."`
 	Audit  auditCmd       `cmd:"" help:"Verify, archive and export the record of changes."`
+
+	Secrets secretsCmd `cmd:"" help:"Look after the keys that secrets are sealed with."`
 }
 
 // run does one command. It stops at TERM and INT: what was not committed is
@@ -62,6 +64,8 @@ func run(p *boot.Process) error {
 		return args.Import.Litellm.run(ctx, p, &args, target, o)
 	case "audit verify", "audit archive", "audit export":
 		return runAudit(ctx, p, &args, command.Command(), target, o)
+	case "secrets status", "secrets retire <id>":
+		return runSecrets(ctx, p, &args, command.Command(), target, o)
 	default:
 		return up(ctx, p, stateDir(p.Environ, &args), target, o)
 	}

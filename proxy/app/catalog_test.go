@@ -115,7 +115,10 @@ func TestCatalogCheck(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := c.CheckConfig("environment_variables", fields("A", `"b"`)); err == nil {
-		t.Error("the environment can be changed")
+	if err := c.CheckConfig("environment_variables", fields("A", `"b"`)); err != nil {
+		t.Error(err)
+	}
+	if err := c.CheckConfig("environment_variables", fields("LITELLM_SALT_KEY", `"b"`)); err == nil {
+		t.Error("the gateway's own variables can be changed")
 	}
 }
