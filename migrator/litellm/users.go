@@ -93,7 +93,7 @@ func (r *row) password(s string) string {
 	return ""
 }
 
-const emailShared = "user_email is another user's too, in other letters or the same: whoever is named by it is one of them"
+const emailShared = "user_email is another user's too, capital letters aside: whoever is named by it may be either"
 
 // userTeamRow is a team that a user names and that does not name the user.
 type userTeamRow struct {
