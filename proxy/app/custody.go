@@ -263,7 +263,7 @@ func (c *custody) reseal(ctx context.Context) error {
 		if n == 0 {
 			break
 		}
-		if !pause(ctx, resealPause) {
+		if store.Pause(ctx, resealPause) != nil {
 			return ctx.Err()
 		}
 	}

@@ -170,15 +170,3 @@ func (d *data) checkRoom(ctx context.Context, workers int) {
 			slog.String("formula", room.String()))
 	}
 }
-
-// pause waits; it is false when ctx ended first.
-func pause(ctx context.Context, wait time.Duration) bool {
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}

@@ -100,7 +100,15 @@ func (s *sealed) judge(ring *seal.Ring, self string, by given) error {
 	var missing []string
 	for _, id := range slices.Sorted(maps.Keys(s.rows)) {
 		if !ring.Has(id) {
-			missing = append(missing, fmt.Sprintf("%s in the database sealed with key %s", store.Rows(s.rows[id]), id))
+			total := 0
+			for _, n := range s.rows[id] {
+				total += n
+			}
+			rows := fmt.Sprintf("%d rows of the database (%s) are", total, store.Rows(s.rows[id]))
+			if total == 1 {
+				rows = "1 row of the database (" + store.Rows(s.rows[id]) + ") is"
+			}
+			missing = append(missing, rows+" sealed with key "+id)
 		}
 	}
 	if len(missing) > 0 {
@@ -131,7 +139,7 @@ func (g given) name() string {
 func (g given) whatToDo() string {
 	switch {
 	case g.file != "":
-		return "it is not in the keyring file " + g.file + "; put its line id:secret back until nothing names it any more"
+		return "it is not in the keyring file " + g.file + " (SLUICE_KEYRING_FILE); put its line id:secret back until nothing names it any more"
 	case g.salt:
 		return "LITELLM_SALT_KEY is another key, or a part of it; set it to the one that was in use, or to the master key of then where there was none"
 	case g.old:
