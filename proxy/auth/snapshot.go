@@ -258,7 +258,14 @@ func (s *Snapshot) Number() (newest int64) {
 	return newest
 }
 
+// importID stands for all objects: a batch of an import changes a thousand of
+// them, of which the record of changes has but a digest.
+var importID = objectID(identity.KindImport, "")
+
 func changedFrame(number int64, kind identity.Kind, id string) frame {
+	if kind == identity.KindImport {
+		id = ""
+	}
 	return frame{kind: frameChanged, id: objectID(kind, id), value: binary.LittleEndian.AppendUint64(nil, uint64(number))}
 }
 
@@ -301,6 +308,9 @@ func (s *Snapshot) lookup(digest *[32]byte) (out stored, ok bool) {
 	out.changes = func(kind identity.Kind, id string) int64 { return x.changes[objectID(kind, id)].number }
 	place, ok := x.places[frameID{frameKey, *digest}]
 	if !ok || time.Since(time.Unix(0, place.at)) > snapshotAge {
+		return out, false
+	}
+	if place.at <= x.changes[importID].at { // it may be another key since
 		return out, false
 	}
 	out.at = time.Unix(0, place.at)

@@ -106,6 +106,31 @@ func TestStartDuringAnOutage(t *testing.T) {
 	})
 }
 
+// A key that was saved before a batch of an import was taken over may be another
+// one since; one that was read after it is served.
+func TestSnapshotAfterAnImport(t *testing.T) {
+	path := filepath.Join(t.TempDir(), SnapshotFile)
+	src := newSource()
+	src.key("sk-before", nil)
+	src.key("sk-after", nil)
+	first := withSnapshot(t, src, path)
+	first.good("sk-before")
+	eventually(t, "it is saved", func() bool {
+		d := sum("sk-before")
+		_, ok := first.dir.c.Snapshot.lookup(&d)
+		return ok
+	})
+	if err := first.dir.c.Snapshot.Changed(7, identity.KindImport, "litellm/LiteLLM_VerificationToken/1"); err != nil {
+		t.Fatal(err)
+	}
+	first.good("sk-after")
+	first.dir.Close()
+	src.fails(errAway)
+	second := withSnapshot(t, src, path)
+	second.good("sk-after")
+	second.refused("sk-before", 503, "db_unavailable")
+}
+
 // A team that was blocked after a key was saved counts for the key.
 func TestSnapshotKeepsObjectsApart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), SnapshotFile)
