@@ -165,3 +165,16 @@ func Exec(tb testing.TB, databaseURL, statements string) {
 		tb.Fatalf("%s: %v", statements, err)
 	}
 }
+
+// Copied makes a copy of a database on its own server for one test. Nobody
+// may be connected to the one that is copied.
+func Copied(tb testing.TB, databaseURL string) string {
+	tb.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	original := u.Path[1:]
+	u.Path = "/postgres"
+	return copied(tb, u.String(), original)
+}
