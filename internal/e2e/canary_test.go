@@ -29,7 +29,7 @@ func TestCanaries(t *testing.T) {
 		t.Run(database, func(t *testing.T) {
 			env := map[string]string{
 				"LITELLM_LOG": "DEBUG", "LITELLM_MASTER_KEY": "sk-canary-master-0123456789", "LITELLM_SALT_KEY": "sk-canary-salt-0123456789",
-				"FILE_CREDENTIAL": "sk-canary-file-credential",
+				"FILE_CREDENTIAL": "sk-canary-file-credential", "SLUICE_OLD_MASTER_KEY": "sk-canary-old-master-0123456789",
 			}
 			dump := func() string { return "" } // SQLite is a file of the state directory
 			if database == "postgres" {
@@ -41,12 +41,18 @@ func TestCanaries(t *testing.T) {
 				u.User = url.UserPassword(u.User.Username(), "canary-database-password") // nobody asks for it here
 				env["DATABASE_URL"] = u.String()
 				dump = func() string { return dumped(t, plain) }
+			} else {
+				inFiles(t, env)
 			}
+			ring := canaryRing(t, env)
 			a := boot(t, Options{Config: canaryConfig, Env: env})
 			c := &canaries{t: t, a: a, said: map[string]string{}}
 			c.story()
 			c.secrets()
+			c.rings(ring)
 			c.faults()
+			c.programs(env["DATABASE_URL"])
+			c.crashes()
 			c.reads()
 			c.processes()
 			time.Sleep(1500 * time.Millisecond) // the snapshot is written behind
@@ -160,6 +166,7 @@ func (c *canaries) secrets() {
 		}
 	}
 	want(200, c.ask(false, "GET", "/key/info?key=sk-canary-chosen-key-9876543210", ""))
+	c.ask(true, "POST", "/config/update", `{"environment_variables":{"OPENAI_API_KEY":"sk-canary-environment","SOME_NAME":"canary-environment"}}`)
 }
 
 // faults are calls that are refused, and processes and connections that die.
@@ -188,7 +195,7 @@ func (c *canaries) faults() {
 		{"POST", "/key/sk-canary-unknown-in-path/regenerate", `{}`},
 		{"GET", "/key/info?key=sk-canary-unknown-in-query", ""},
 		{"POST", "/config/update", `{"general_settings":{"master_key":"sk-canary-config","database_url":"postgres://u:canary@h/d"}}`},
-		{"POST", "/config/update", `{"environment_variables":{"OPENAI_API_KEY":"sk-canary-environment"}}`},
+		{"POST", "/config/update", `{"environment_variables":{"PATH":["sk-canary-environment"]}}`},
 		{"POST", "/config/field/update", `{"config_type":"general_settings","field_name":"alert_to_webhook_url","field_value":{"x":"https://hooks.example/canary-webhook"}}`},
 		{"GET", "/config/field/info?field_name=master_key", ""},
 	} {
