@@ -91,6 +91,12 @@ func admits(o observation, v *verdict) bool {
 	if o.state == fleet.StateDraining || o.state == fleet.StateStopping {
 		return refuse(statusDraining, "the appliance is stopping")
 	}
+	switch { // also with workers, which were started while the database was away: they know no key yet
+	case o.importing && o.of > 0:
+		return refuse(statusStarting, fmt.Sprintf("importing: %d of about %d rows", o.imported, o.of))
+	case o.importing:
+		return refuse(statusStarting, "importing: looking at what there is")
+	}
 	ready := 0
 	for _, s := range o.slots {
 		if s.ready {
@@ -98,9 +104,6 @@ func admits(o observation, v *verdict) bool {
 		}
 	}
 	if ready == 0 {
-		if o.importing {
-			return refuse(statusStarting, fmt.Sprintf("importing: %d of about %d rows", o.imported, o.of))
-		}
 		if o.state == fleet.StateStarting || o.state == fleet.StateNone {
 			return refuse(statusStarting, "no worker is ready yet")
 		}

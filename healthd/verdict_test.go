@@ -49,6 +49,11 @@ func TestJudge(t *testing.T) {
 		{"starting", func(o *observation) {
 			o.state, o.slots[0].ready, o.slots[1].ready = fleet.StateStarting, false, false
 		}, true, false, statusStarting, []string{"no worker is ready yet"}},
+		{"importing", func(o *observation) {
+			o.state, o.slots[0].ready, o.slots[1].ready = fleet.StateStarting, false, false
+			o.importing, o.imported, o.of = true, 1200, 5000
+		}, true, false, statusStarting, []string{"importing: 1200 of about 5000 rows"}},
+		{"importing after an outage", func(o *observation) { o.importing = true }, true, false, statusStarting, []string{"importing: looking at what there is"}},
 		{"first of two slots is ready", func(o *observation) {
 			o.state, o.slots[1] = fleet.StateStarting, slotView{Slot: 1, State: "starting"}
 		}, true, true, statusDegraded, []string{"slot 1: starting"}},

@@ -231,7 +231,10 @@ func (a *appliance) tellSystemd(now int64, state fleet.State, ready int) {
 		status = fmt.Sprintf("STATUS=%s, %d requests in flight", state, inFlight)
 	case a.migration.state == fleet.MigratorImports:
 		h := a.table.Header()
-		status = fmt.Sprintf("STATUS=importing, %d of about %d rows", h.ImportRows.Load(), h.ImportOf.Load())
+		status = "STATUS=importing"
+		if of := h.ImportOf.Load(); of > 0 {
+			status = fmt.Sprintf("STATUS=importing, %d of about %d rows", h.ImportRows.Load(), of)
+		}
 	}
 	if status != n.status {
 		n.status = status

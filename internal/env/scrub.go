@@ -14,6 +14,7 @@ var harmless = map[string]bool{
 // are among them: those of databases hold passwords.
 var telling = []string{
 	"KEY", "SECRET", "TOKEN", "PASS", "PWD", "CREDENTIAL", "SALT", "AUTH", "URL", "URI", "DSN", "COOKIE", "WEBHOOK", "PRIVATE",
+	"IMPORT_FROM",
 }
 
 // SecretName reports whether the value of a variable or key of this name is to

@@ -199,24 +199,25 @@ func (b *batch) Report(table, id, problem string) { b.r.report.table(table).note
 // one change.
 func (r *run) flush(ctx context.Context, last bool) error {
 	b := r.batch
-	if b.rows == 0 && !last {
-		return nil
-	}
 	if err := lost(ctx); err != nil {
 		return err
 	}
 	was := r.cursors[b.t.Name]
-	at := cursor{After: was.After, Done: last}
-	if b.rows > 0 {
-		at.After = b.last
+	if b.rows == 0 { // the next change writes that the table is done
+		r.cursors[b.t.Name] = cursor{After: was.After, Done: last}
+		return nil
 	}
 	before := *b.c
-	r.cursors[b.t.Name] = at
+	r.cursors[b.t.Name] = cursor{After: b.last, Done: last}
 	var err error
 	if r.o.Store != nil {
 		err = r.write(ctx, func(tx *store.Tx) error {
 			*b.c = before // it may be run again
-			return r.writeBatch(tx, b)
+			err := r.writeBatch(tx, b)
+			if err == nil && r.o.stop != nil {
+				err = r.o.stop(false)
+			}
+			return err
 		})
 	} else {
 		b.c.New += int64(b.size() - b.others() - len(b.logs))
@@ -231,8 +232,8 @@ func (r *run) flush(ctx context.Context, last bool) error {
 	}
 	b.clear()
 	r.written = r.done
-	if r.o.between != nil {
-		return r.o.between()
+	if r.o.stop != nil {
+		return r.o.stop(true)
 	}
 	return nil
 }
@@ -247,6 +248,8 @@ func (r *run) write(ctx context.Context, fn func(tx *store.Tx) error) error {
 		}
 		return r.save(ctx, fn)
 	}
+	ctx, cancel := context.WithTimeout(ctx, batchTime)
+	defer cancel()
 	err := r.o.Store.Change(ctx, store.Actor{User: Actor}, func(tx *store.Tx) error {
 		if err := fn(tx); err != nil {
 			return err
@@ -264,9 +267,6 @@ func (r *run) write(ctx context.Context, fn func(tx *store.Tx) error) error {
 // from, and the SHA-256 of these rows as row_to_json gives them, the length of
 // each before it as eight bytes, big endian.
 func (r *run) writeBatch(tx *store.Tx, b *batch) error {
-	if b.rows == 0 {
-		return nil
-	}
 	written := 0
 	for _, k := range b.kinds {
 		for objects := range slices.Chunk(k.objects, batchObjects) {

@@ -63,8 +63,9 @@ type Options struct {
 	Progress io.Writer            // a terminal, nil for none
 	Told     func(rows, of int64) // of all tables together, now and then; nil for nobody
 
-	// between is called after each batch that was written. Tests stop there.
-	between func() error
+	// stop is called inside each change, after the rows of a batch were written,
+	// and again when it is committed. Tests stop there.
+	stop func(committed bool) error
 }
 
 // Run imports. The report is there, as far as the import came, also with an

@@ -300,8 +300,9 @@ func dump[T any, P interface {
 	}
 }
 
-// TestStopped stops after every batch, until a run comes to its end: what is
-// there then is what an uninterrupted import brings.
+// TestStopped stops in every batch before its commit and again after it, until a
+// run comes to its end: what is there then is what an uninterrupted import
+// brings.
 func TestStopped(t *testing.T) {
 	url := filled(t)
 	pgtest.Exec(t, url, `INSERT INTO "LiteLLM_VerificationToken" (token, key_alias, spend, user_id, models)
@@ -312,8 +313,13 @@ func TestStopped(t *testing.T) {
 		clean.Source = o.Source
 		good(t, clean)
 		want := content(t, clean.Store)
-		stop := errors.New("stopped")
-		o.between = func() error { return stop }
+		stop, inside := errors.New("stopped"), false
+		o.stop = func(committed bool) error {
+			if inside = !inside && !committed; committed || inside {
+				return stop // in the change the first time, the second time after it
+			}
+			return nil
+		}
 		for goes := 1; ; goes++ {
 			report, err := Run(t.Context(), o)
 			if err == nil {
@@ -338,12 +344,12 @@ func TestToldToStop(t *testing.T) {
 	o.Source = parse(t, filled(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	o.between = func() error { cancel(); return nil }
+	o.stop = func(bool) error { cancel(); return nil }
 	_, err := Run(ctx, o)
 	if ClassOf(err) != TryAgain || !strings.Contains(err.Error(), "goes on from there") {
 		t.Errorf("%v", err)
 	}
-	o.between = nil
+	o.stop = nil
 	if report := good(t, o); report.Goes != 2 {
 		t.Errorf("%+v", report)
 	}

@@ -83,10 +83,7 @@ func (r *run) fitRing(ctx context.Context) error {
 	}
 	ring, ok := r.o.Ring.Writing(promoted)
 	if !ok {
-		if len(rows) > 0 {
-			return refuse("the database is sealed with key %s, which is not among those given: set LITELLM_SALT_KEY or SLUICE_KEYRING_FILE as the proxy has it", promoted)
-		}
-		return nil // nothing was sealed with it: the first worker promotes ours
+		return refuse("the database is sealed with key %s, which is not among those given: set LITELLM_SALT_KEY or SLUICE_KEYRING_FILE as the proxy has it", promoted)
 	}
 	r.o.Ring, r.c.Ring = ring, ring
 	return nil
