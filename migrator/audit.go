@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -121,7 +120,7 @@ func (a *auditing) verify(ctx context.Context, args *auditVerify) error {
 
 // heads is the file of heads of this host, where there is one.
 func (a *auditing) heads() []string {
-	own := filepath.Join(string(a.dir), audit.HeadFile)
+	own := a.dir.AuditHead()
 	if _, err := os.Stat(own); err != nil {
 		return nil
 	}

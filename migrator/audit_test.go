@@ -16,7 +16,6 @@ import (
 	"sluice/internal/env"
 	"sluice/internal/postgres"
 	"sluice/internal/postgres/pgtest"
-	"sluice/migrator/audit"
 	"sluice/migrator/migrate"
 	"sluice/proxy/identity"
 	"sluice/proxy/seal"
@@ -39,7 +38,7 @@ func TestAuditCommands(t *testing.T) {
 		return out
 	}
 	fillRecord(t, url, vars["LITELLM_SALT_KEY"], 20)
-	file, heads := filepath.Join(dir, "moved.jsonl"), filepath.Join(dir, audit.HeadFile)
+	file, heads := filepath.Join(dir, "moved.jsonl"), fleet.Dir(dir).AuditHead()
 	beyond := filepath.Join(dir, "beyond")
 	for path, text := range map[string]string{beyond: `{"number":99,"mac":"00"}` + "\n", heads + ".bad": "x\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -112,7 +111,7 @@ func TestAuditVerifyTakesTheHostsHeads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{path: string(content), filepath.Join(dir, audit.HeadFile): `{"number":2,"mac":"00"}` + "\n"} {
+	for name, text := range map[string]string{path: string(content), fleet.Dir(dir).AuditHead(): `{"number":2,"mac":"00"}` + "\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

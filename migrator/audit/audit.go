@@ -17,9 +17,6 @@ import (
 	"sluice/proxy/store"
 )
 
-// HeadFile is where a host keeps the heads of the chain, in its state directory.
-const HeadFile = "audit-head.jsonl"
-
 // Errors that an operator acts on.
 var (
 	ErrInput = errors.New("the command cannot be done so")         // what was given is wrong

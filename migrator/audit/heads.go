@@ -13,8 +13,9 @@ import (
 	"sluice/proxy/chain"
 )
 
-// headLine is a head of the chain that was kept outside of the database, one
-// line of a HeadFile. Fields that are not known do not matter.
+// headLine is a head of the chain that was kept outside of the database: a line
+// of a host's audit-head.jsonl, or of a log in JSON. Fields that are not known
+// do not matter.
 type headLine struct {
 	Number int64     `json:"number"`
 	MAC    digest    `json:"mac"`

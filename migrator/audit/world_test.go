@@ -162,7 +162,7 @@ func (w *world) head() string {
 	if err != nil {
 		w.Fatal(err)
 	}
-	path := filepath.Join(w.TempDir(), HeadFile)
+	path := filepath.Join(w.TempDir(), "heads.jsonl")
 	write(w.T, path, fmt.Sprintf(`{"number":%d,"mac":"%x","key":%q,"time":"2026-01-01T00:00:00.000001Z"}`+"\n", h.Chained, h.MAC, h.Key))
 	return path
 }

@@ -36,7 +36,7 @@ func auditFilters() []Field {
 		text("object_id", "Id of the object."),
 		text("object_team_id", "Team of the object, before or after. Bound the time too: no index helps."),
 		text("object_key_hash", "Digest of the key that is the object. Bound the time too: no index helps."),
-		text("request_id", "Id of the request that changed it: x-litellm-call-id of its answer."),
+		text("request_id", "Id of the request that changed it: x-request-id of its answer."),
 		text("source", "Address of the client that changed it."),
 		text("search", "Id of the change or of the object, or who changed it: user id or digest of the key."),
 		{Name: "start_date", Type: Time, Summary: "Changes from this moment on."},
