@@ -147,8 +147,10 @@ type keyBudget[T any] struct {
 func newKeyFields[T any](k *identity.Key, budget *identity.Budget, at func(*time.Time) T) keyFields[T] {
 	s := k.Settings
 	return keyFields[T]{
-		Name: null(k.Name), Alias: null(k.Alias), Spend: k.Spend, TotalSpend: k.Spend,
-		Expires: at(k.Expires), Models: list(k.Models), Aliases: object(k.Aliases), Config: setting(s, "config", "{}"),
+		Name: null(k.Name), Alias: null(k.Alias), Spend: k.Spend,
+		TotalSpend:         max(k.Spend, settingOf[money.Nano](s, "total_spend")), // an imported key has spent before its window
+		SoftBudgetCooldown: settingOf[bool](s, "soft_budget_cooldown"),
+		Expires:            at(k.Expires), Models: list(k.Models), Aliases: object(k.Aliases), Config: setting(s, "config", "{}"),
 		UserID: null(k.UserID), TeamID: null(k.TeamID), AgentID: null(k.AgentID), ProjectID: null(k.ProjectID),
 		Permissions: object(k.Permissions), Metadata: object(k.Metadata), Blocked: saidBlocked(k),
 		MaxParallelRequests: k.MaxParallelRequests, TPMLimit: k.TPMLimit, RPMLimit: k.RPMLimit,

@@ -115,7 +115,8 @@ type userBrief struct {
 func newUserFields(u *identity.User, teams []string) userFields {
 	s := u.Settings
 	return userFields{
-		ID: u.ID, Alias: null(u.Alias), SSOUserID: null(u.SSOUserID), OrganizationID: null(u.OrganizationID),
+		ID: u.ID, Alias: null(u.Alias), TeamID: null(text(s["team_id"])), SSOUserID: null(u.SSOUserID), OrganizationID: null(u.OrganizationID),
+		PasswordResetRequired: settingOf[*bool](s, "password_reset_required"), LastBreachCheckAt: zulu(settingTime(s, "last_breach_check_at")),
 		ObjectPermissionID: setting(s, "object_permission_id", "null"), Teams: list(teams), Role: null(u.Role),
 		MaxBudget: u.MaxBudget, Spend: u.Spend, Email: null(u.Email), Models: list(u.Models), Metadata: fields(u.Metadata),
 		MaxParallelRequests: u.MaxParallelRequests, TPMLimit: u.TPMLimit, RPMLimit: u.RPMLimit,
