@@ -1,10 +1,10 @@
 package app
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -83,28 +83,32 @@ func digestOf(r *seal.Ring) uint64 {
 // sources says what a configuration's ring is made of.
 func (w *worker) sources(file *config.File) seal.Sources {
 	g := &file.General
-	return seal.Sources{KeyringFile: g.KeyringFile, Salt: g.SaltKey, Master: w.master(file), OldMaster: g.OldMasterKey}
+	return seal.Sources{
+		KeyringFile: g.KeyringFile, Salt: g.SaltKey, Master: w.master(file), OldMaster: g.OldMasterKey,
+		Strict: w.source.Flags.Strict,
+	}
 }
 
 // keptKeyring is what is said when a worker is born beside a bad keyring file.
 const keptKeyring = "the keyring file on disk is wrong, the last good one stays in use"
 
-// firstRing makes the ring for a start.
-func (w *worker) firstRing(file *config.File) (*seal.Ring, error) {
+// firstRing makes the ring for a start; good where it is that of the last good
+// file.
+func (w *worker) firstRing(file *config.File) (ring *seal.Ring, good bool, err error) {
 	ring, notes, err := seal.FromEnviron(w.sources(file))
 	if err != nil {
-		if good := w.goodRing(file); good != nil {
+		if ring = w.goodRing(file); ring != nil {
 			w.log.Error(keptKeyring, errAttr(err))
-			return good, nil
+			return ring, true, nil
 		}
-		return nil, err
+		return nil, false, err
 	}
 	if g := &file.General; g.StoreModels || g.KeyringFile != "" || g.OldMasterKey != "" {
 		for _, note := range notes {
 			w.once(note)
 		}
 	}
-	return ring, nil
+	return ring, false, nil
 }
 
 // goodRing is what a worker uses that is born while the keyring file is wrong,
@@ -124,20 +128,30 @@ func (w *worker) goodRing(file *config.File) *seal.Ring {
 	return ring
 }
 
-// keepKeyring keeps the keyring file that is in force for workers to come.
-func (w *worker) keepKeyring(path string) {
+// keepKeyring keeps the keyring file that is in force for workers to come. It is
+// not kept where it has become another one than the ring that was made of it.
+func (w *worker) keepKeyring(file *config.File, ring *seal.Ring) {
 	if w.link == nil {
 		return
 	}
-	good := w.dir.GoodKeyring()
-	err := os.Remove(good)
-	if path != "" {
-		var text []byte
-		if text, err = os.ReadFile(filepath.Clean(path)); err == nil {
-			err = replaceFile(good, text)
+	good, s := w.dir.GoodKeyring(), w.sources(file)
+	if s.KeyringFile == "" {
+		_ = os.Remove(good) // where there was one
+		return
+	}
+	text, err := os.ReadFile(filepath.Clean(s.KeyringFile))
+	if old, readErr := os.ReadFile(good); err == nil && (readErr != nil || !bytes.Equal(old, text)) {
+		err = replaceFile(good, text)
+	}
+	s.KeyringFile = good
+	if err == nil {
+		var kept *seal.Ring
+		if kept, _, err = seal.FromEnviron(s); err == nil && !slices.Equal(kept.IDs(), ring.IDs()) {
+			err = errors.New("the file has changed meanwhile")
 		}
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
+		_ = os.Remove(good)
 		w.log.Warn("the keyring in use could not be kept for later workers", errAttr(err))
 	}
 }
