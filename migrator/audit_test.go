@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,8 +28,8 @@ import (
 // TestAuditCommands goes through the commands about the record as an operator
 // meets them: what they say, and how they end.
 func TestAuditCommands(t *testing.T) {
-	url, dir := dbtest.PostgresURL(t), t.TempDir()
-	vars := map[string]string{"DATABASE_URL": url, "LITELLM_SALT_KEY": "a salt key of these tests, long enough", fleet.EnvStateDir: dir}
+	database, dir := dbtest.PostgresURL(t), t.TempDir()
+	vars := map[string]string{"DATABASE_URL": database, "LITELLM_SALT_KEY": "a salt key of these tests, long enough", fleet.EnvStateDir: dir}
 	with := func(name, value string) map[string]string {
 		out := map[string]string{name: value}
 		for n, v := range vars {
@@ -37,7 +39,7 @@ func TestAuditCommands(t *testing.T) {
 		}
 		return out
 	}
-	fillRecord(t, url, vars["LITELLM_SALT_KEY"], 20)
+	fillRecord(t, database, vars["LITELLM_SALT_KEY"], 20)
 	file, heads := filepath.Join(dir, "moved.jsonl"), fleet.Dir(dir).AuditHead()
 	beyond := filepath.Join(dir, "beyond")
 	for path, text := range map[string]string{beyond: `{"number":99,"mac":"00"}` + "\n", heads + ".bad": "x\n"} {
@@ -92,7 +94,7 @@ func TestAuditCommands(t *testing.T) {
 			}
 		}
 	}
-	pgtest.Exec(t, url, "BEGIN; SET LOCAL session_replication_role = replica; UPDATE sluice.changes SET actor = 'x' WHERE number = 20; COMMIT")
+	pgtest.Exec(t, database, "BEGIN; SET LOCAL session_replication_role = replica; UPDATE sluice.changes SET actor = 'x' WHERE number = 20; COMMIT")
 	for args, say := range map[string]string{
 		"audit verify": "row 20: changed", "audit verify --json": `"kind":"changed","first":20`,
 		"audit archive --keep 0s --to " + file + "2": "does not verify",
@@ -101,6 +103,52 @@ func TestAuditCommands(t *testing.T) {
 			t.Errorf("%s after a change: exit %d: %s", args, code, out)
 		}
 	}
+}
+
+// With roles of their own, workers write the record and read it, and moving
+// rows away from it is the owner's.
+func TestAuditWithTwoRoles(t *testing.T) {
+	database := pgtest.Database(t)
+	suffix := strings.ToLower(rand.Text())
+	owner, worker := "o_"+suffix, "w_"+suffix
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, database, fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD 'x'; CREATE ROLE %s LOGIN PASSWORD 'x'; GRANT CREATE ON DATABASE "%s" TO %s`,
+		owner, worker, strings.TrimPrefix(u.Path, "/"), owner))
+	t.Cleanup(func() {
+		pgtest.Exec(t, database, fmt.Sprintf("DROP OWNED BY %s, %s; DROP ROLE %s, %s", owner, worker, owner, worker))
+	})
+	as := func(role string) string {
+		u.User = url.UserPassword(role, "x")
+		return u.String()
+	}
+	vars := map[string]string{
+		"DATABASE_URL": as(worker), "DIRECT_URL": as(owner), "LITELLM_SALT_KEY": "a salt key of these tests, long enough",
+		fleet.EnvStateDir: t.TempDir(), "SLUICE_IMPORT": "off",
+	}
+	run := func(args string, code int, say string) {
+		t.Helper()
+		if got, out := migrator(args, vars); got != code || !strings.Contains(out, say) {
+			t.Errorf("%s: exit %d, want %d, output without %q:\n%s", args, got, code, say, out)
+		}
+	}
+	run("up", fleet.ExitOK, "given its rights")
+	fillRecord(t, as(worker), vars["LITELLM_SALT_KEY"], 10)
+	file := filepath.Join(t.TempDir(), "moved.jsonl")
+	direct := vars["DIRECT_URL"]
+	vars["DIRECT_URL"] = ""
+	run("audit verify", fleet.ExitOK, "10 rows of 1 to 10")
+	run("audit archive --keep 0s --to "+file, fleet.ExitConfig, "DIRECT_URL")
+	for _, s := range []string{"DELETE FROM sluice.changes", "UPDATE sluice.changes SET actor = 'x'", "TRUNCATE sluice.changes", "ALTER TABLE sluice.changes DISABLE TRIGGER ALL"} {
+		if err := pgtest.Run(t.Context(), as(worker), s); err == nil {
+			t.Errorf("a worker may %s", s)
+		}
+	}
+	vars["DIRECT_URL"] = direct
+	run("audit archive --keep 0s --to "+file, fleet.ExitOK, "moved 9 rows, 1 to 9")
+	run("audit verify --file "+file, fleet.ExitOK, "11 rows of 1 to 11")
 }
 
 // The heads that a host has kept are compared without being asked for.
@@ -133,9 +181,9 @@ func migrator(args string, vars map[string]string) (int, string) {
 }
 
 // fillRecord makes changes as a gateway with this salt key does.
-func fillRecord(t *testing.T, url, salt string, changes int) {
+func fillRecord(t *testing.T, database, salt string, changes int) {
 	t.Helper()
-	source, err := postgres.ParseURL(url)
+	source, err := postgres.ParseURL(database)
 	if err != nil {
 		t.Fatal(err)
 	}

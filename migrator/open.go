@@ -88,9 +88,13 @@ func migrated(ctx context.Context, t migrate.Target, o migrate.Options) error {
 // storeExit gives an error of the store its exit code.
 func storeExit(err error) error {
 	var known *boot.ExitError
-	switch {
+	switch kind := postgres.Classify(err); {
 	case err == nil || errors.As(err, &known):
 		return err
+	case kind == postgres.Permission:
+		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%w: this needs the role that owns the tables, which is the migrator's (DIRECT_URL)", err))
+	case kind != postgres.Other && kind != postgres.None && !kind.Temporary():
+		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%w: %s", err, kind.Advice()))
 	case store.Away(err), errors.Is(err, context.Canceled):
 		return boot.Exit(fleet.ExitTryAgain, err)
 	default:
