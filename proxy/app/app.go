@@ -11,6 +11,7 @@ import (
 	"sluice/internal/env"
 	"sluice/proxy/config"
 	"sluice/proxy/provider"
+	"sluice/proxy/seal"
 	"sluice/supervisor/fleet"
 )
 
@@ -55,12 +56,26 @@ func check(p *boot.Process, flags config.Flags) error {
 	if file == nil {
 		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%d errors in the configuration", len(problems.Of(config.Error))))
 	}
+	if err := checkKeyring(file); err != nil {
+		return err
+	}
 	where := file.Path
 	if where == "" {
 		where = "nothing is configured: the built-in defaults"
 	}
 	_, err := fmt.Fprintf(p.Stdout, "%s: good, %d deployments, %d warnings\n", where, len(file.Models), len(problems.Of(config.Warning)))
 	return err
+}
+
+// checkKeyring says what is wrong with the keyring file by itself.
+func checkKeyring(file *config.File) error {
+	if file.General.KeyringFile == "" {
+		return nil
+	}
+	if _, err := seal.ReadFile(file.General.KeyringFile); err != nil {
+		return boot.Exit(fleet.ExitConfig, err)
+	}
+	return nil
 }
 
 // preflight is what the supervisor runs before it binds anything: it says what
@@ -76,6 +91,9 @@ func preflight(p *boot.Process) error {
 	}
 	if file == nil {
 		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%d errors in the configuration; nothing was started", len(problems.Of(config.Error))))
+	}
+	if err := checkKeyring(file); err != nil {
+		return err
 	}
 	if said := exposed(file); said != "" {
 		if _, err := fmt.Fprintf(p.Stderr, "warning: %s\n", said); err != nil {

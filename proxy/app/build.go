@@ -81,7 +81,14 @@ func (w *worker) connect(file *config.File) error {
 	if w.data == nil {
 		return nil
 	}
-	return w.data.start(w.observing.away, func() *seal.Ring { return w.goodRing(file) })
+	before := w.data.ring()
+	if err := w.data.start(w.observing.away, func() *seal.Ring { return w.goodRing(file) }); err != nil {
+		return err
+	}
+	if !w.data.fromGood {
+		w.keepKeyring(file, before)
+	}
+	return nil
 }
 
 // generation makes what serves a configuration: both parts of it, or none.

@@ -21,7 +21,7 @@ const (
 	tidyKeys    = time.Minute // between two looks for rows under other keys, and for keys that can be retired
 	turnMost    = 5 * time.Second
 	leaveMost   = 2 * time.Second // at the end of a worker
-	countEvery  = 10 // batches
+	countEvery  = 10              // batches
 )
 
 // custody is what one process of a host does for all of it: it tells the other

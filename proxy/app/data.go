@@ -42,6 +42,7 @@ type data struct {
 
 	away       bool // the database was, at the start
 	remembered bool // there was a key snapshot when the worker was born
+	fromGood   bool // the ring is that of the last good keyring file
 
 	changes     *fleet.ChangeReader // of followKeys
 	ringChanged chan struct{}       // wakes who looks after the keys
@@ -71,8 +72,9 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 	if d.store, err = store.Open(c); err != nil {
 		return nil, err
 	}
-	ring, err := w.firstRing(file)
+	ring, good, err := w.firstRing(file)
 	if err == nil {
+		d.fromGood = good
 		d.hold(nil, &keys{ring: ring, by: givenBy(file)})
 		err = d.openCaches(w, file)
 	}
@@ -112,6 +114,7 @@ func (d *data) start(away bool, good func() *seal.Ring) error {
 			if err = d.checkOther(good()); err != nil {
 				return boot.Exit(fleet.ExitConfig, wrong)
 			}
+			d.fromGood = true
 			d.log.Error(keptKeyring, errAttr(wrong))
 		}
 		d.away = err != nil && !errors.Is(err, errWaits)

@@ -69,7 +69,7 @@ func (w *worker) readRing(file *config.File) (use func(), err error) {
 	}
 	return func() {
 		w.data.replaceRing(ring, by)
-		w.keepKeyring(by.file)
+		w.keepKeyring(file, ring)
 	}, nil
 }
 

@@ -228,7 +228,7 @@ func (s *Store) SealedByOthers(ctx context.Context, id string, limit int) (o Sea
 // anew in the background.
 func (t *Tx) checkSeal(o, before identity.Object) error {
 	with, content := sealOf(o)
-	if with == "" {
+	if with == "" || unguarded() {
 		return nil
 	}
 	promoted, err := t.SealingKey()

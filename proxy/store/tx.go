@@ -255,7 +255,10 @@ func (t *Tx) UpdateAs(a Action, o identity.Object) error {
 	}
 	t.number++
 	s := m.stampOf(o)
-	s.ChangeNumber, s.UpdatedAt, s.UpdatedBy = t.number, t.now, t.by.User
+	s.ChangeNumber = t.number
+	if a != Resealed { // what people know of the object is what it was
+		s.UpdatedAt, s.UpdatedBy = t.now, t.by.User
+	}
 	b := &builder{m: m, d: t.tx.dialect()}
 	b.add("UPDATE ", table(m.kind), " SET ")
 	first, untouched := true, t.untouched(m, o, before)
