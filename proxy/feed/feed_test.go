@@ -359,3 +359,29 @@ func TestRecall(t *testing.T) {
 		t.Errorf("told of %s", got)
 	}
 }
+
+// TestTell: a batch of an import may have changed anything, the promotion of a
+// key is a change of its own kind.
+func TestTell(t *testing.T) {
+	tags := []store.Changed{{Number: 1, Kind: identity.KindTag, ID: "a"}, {Number: 2, Kind: identity.KindTag, ID: "b"}}
+	for name, tt := range map[string]struct {
+		changes []store.Changed
+		kinds   string
+		all     bool
+	}{
+		"objects":  {tags, fmt.Sprint([]identity.Kind{identity.KindTag, identity.KindTag}), false},
+		"import":   {append(tags[:2:2], store.Changed{Number: 3, Kind: identity.KindImport, ID: "litellm/x/1"}), "[]", true},
+		"key":      {[]store.Changed{{Number: 3, Kind: identity.KindSealingKey, ID: "k"}}, fmt.Sprint([]identity.Kind{identity.KindSealingKey}), false},
+		"unknown":  {[]store.Changed{{Number: 3, ID: "x"}}, "[]", true},
+		"too many": {make([]store.Changed, most+1), "[]", true},
+	} {
+		table := newTable(t)
+		reader := fleet.NewChangeReader(table)
+		Committed(table, tt.changes)
+		kinds := []identity.Kind{}
+		all := reader.Next(func(kind uint8, _ uint64) { kinds = append(kinds, identity.Kind(kind)) })
+		if fmt.Sprint(kinds) != tt.kinds || all != tt.all {
+			t.Errorf("%s: %v, all %v", name, kinds, all)
+		}
+	}
+}
