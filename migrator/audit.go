@@ -37,7 +37,13 @@ type auditArchive struct {
 	Before string `name:"before" placeholder:"DATE" help:"Move what is older than this date (UTC) or time (RFC 3339)."`
 	Keep   string `name:"keep" placeholder:"DURATION" help:"Move what is older than this, as in 365d."`
 	To     string `name:"to" required:"" placeholder:"FILE" help:"The file. Run again with the same one after a run that was killed."`
+	Recent bool   `name:"recent" help:"Move rows of the last 25 hours too. Hosts that are away meanwhile never learn what was changed in them: stop those first."`
 }
+
+// youngest is the age of rows that stay in any case. A host that was away takes
+// up what it knew where that is less than a day old, and needs to be told what
+// was changed since.
+const youngest = 25 * time.Hour
 
 type auditExport struct {
 	From   string `name:"from" placeholder:"DATE" help:"Rows from this date (UTC) or time (RFC 3339) on."`
@@ -143,6 +149,10 @@ func (a *auditing) archive(ctx context.Context, args *auditArchive) error {
 		if before, _, err = moment("before", args.Before); err != nil {
 			return err
 		}
+	}
+	if limit := time.Now().Add(-youngest); before.After(limit) && !args.Recent {
+		return boot.Exit(fleet.ExitConfig, fmt.Errorf("rows of the last 25 hours stay, hosts that were away still follow them: "+
+			"name a time before %s, or --recent once every host is up to date or stopped", limit.UTC().Format(time.RFC3339)))
 	}
 	done, err := audit.Archive(ctx, audit.Options{Store: a.store, Ring: a.ring, Anchors: a.heads(), Log: a.log}, before, args.To)
 	if err != nil {

@@ -71,8 +71,9 @@ func TestAuditCommands(t *testing.T) {
 		{"bad duration", "audit archive --keep long --to " + file, vars, fleet.ExitConfig, "365d"},
 		{"no archive", "audit archive --keep 1d", vars, fleet.ExitUsage, "--to"},
 		{"nothing so old", "audit archive --keep 365d --to " + file, vars, fleet.ExitOK, "nothing was moved"},
-		{"all but the newest", "audit archive --keep 0s --to " + file, vars, fleet.ExitOK, "moved 19 rows, 1 to 19"},
-		{"again", "audit archive --keep 0s --to " + file, vars, fleet.ExitOK, "moved to " + file + " before"},
+		{"too young", "audit archive --keep 0s --to " + file, vars, fleet.ExitConfig, "--recent"},
+		{"all but the newest", "audit archive --recent --keep 0s --to " + file, vars, fleet.ExitOK, "moved 19 rows, 1 to 19"},
+		{"again", "audit archive --recent --keep 0s --to " + file, vars, fleet.ExitOK, "moved to " + file + " before"},
 		{"the rest", "audit verify", vars, fleet.ExitOK, "19 rows not read: give --file moved.jsonl"},
 		{"joined", "audit verify --file " + file, vars, fleet.ExitOK, "21 rows of 1 to 21"},
 		{"alone", "audit verify --alone --file " + file, with("DATABASE_URL", ""), fleet.ExitOK, "19 rows of 1 to 19"},
@@ -97,7 +98,7 @@ func TestAuditCommands(t *testing.T) {
 	pgtest.Exec(t, database, "BEGIN; SET LOCAL session_replication_role = replica; UPDATE sluice.changes SET actor = 'x' WHERE number = 20; COMMIT")
 	for args, say := range map[string]string{
 		"audit verify": "row 20: changed", "audit verify --json": `"kind":"changed","first":20`,
-		"audit archive --keep 0s --to " + file + "2": "does not verify",
+		"audit archive --recent --keep 0s --to " + file + "2": "does not verify",
 	} {
 		if code, out := migrator(args, vars); code != fleet.ExitFailed || !strings.Contains(out, say) {
 			t.Errorf("%s after a change: exit %d: %s", args, code, out)
@@ -140,14 +141,14 @@ func TestAuditWithTwoRoles(t *testing.T) {
 	direct := vars["DIRECT_URL"]
 	vars["DIRECT_URL"] = ""
 	run("audit verify", fleet.ExitOK, "10 rows of 1 to 10")
-	run("audit archive --keep 0s --to "+file, fleet.ExitConfig, "DIRECT_URL")
+	run("audit archive --recent --keep 0s --to "+file, fleet.ExitConfig, "DIRECT_URL")
 	for _, s := range []string{"DELETE FROM sluice.changes", "UPDATE sluice.changes SET actor = 'x'", "TRUNCATE sluice.changes", "ALTER TABLE sluice.changes DISABLE TRIGGER ALL"} {
 		if err := pgtest.Run(t.Context(), as(worker), s); err == nil {
 			t.Errorf("a worker may %s", s)
 		}
 	}
 	vars["DIRECT_URL"] = direct
-	run("audit archive --keep 0s --to "+file, fleet.ExitOK, "moved 9 rows, 1 to 9")
+	run("audit archive --recent --keep 0s --to "+file, fleet.ExitOK, "moved 9 rows, 1 to 9")
 	run("audit verify --file "+file, fleet.ExitOK, "11 rows of 1 to 11")
 }
 

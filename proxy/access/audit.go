@@ -31,7 +31,7 @@ func auditFilters() []Field {
 		text("changed_by", "User id of who changed it."),
 		text("claimed_by", "What the caller said about itself in litellm-changed-by."),
 		text("changed_by_api_key", "Digest of the key that it was changed with."),
-		text("action", "created, updated, deleted, blocked, unblocked, rotated, resealed, promoted, imported or archived."),
+		text("action", "created, updated, deleted, blocked, unblocked, rotated, resealed, promoted, retired, imported or archived."),
 		text("table_name", "Sort of object: LiteLLM's name of the table, or Sluice's of the sort."),
 		text("object_id", "Id of the object."),
 		text("object_team_id", "Team of the object, before or after. Bound the time too: no index helps."),

@@ -172,6 +172,9 @@ func (f *Feed) catchUp(ctx context.Context) error {
 	if f.Changed != nil {
 		f.Changed(changes)
 	}
+	if changes[0].Number > known+1 { // what lies between was moved to a file
+		f.table.PublishChange(fleet.AnyChange, "")
+	}
 	tell(f.table, changes)
 	h.FeedNumber.CompareAndSwap(known, changes[len(changes)-1].Number)
 	return nil

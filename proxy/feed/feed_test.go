@@ -310,6 +310,43 @@ func TestCommitted(t *testing.T) {
 	}
 }
 
+// archiving is a store whose rows before number 8 were moved to a file.
+type archiving struct {
+	deaf
+	head int64
+}
+
+func (a *archiving) Head(context.Context) (int64, error) { return a.head, nil }
+
+func (a *archiving) Since(_ context.Context, n int64, _ int) (out []store.Changed, err error) {
+	for n = max(n+1, 8); n <= a.head; n++ {
+		out = append(out, store.Changed{Number: n, Kind: identity.KindTag, ID: "t"})
+	}
+	return out, nil
+}
+
+// TestArchived: changes that were moved to a file before this host has followed
+// them are not passed over.
+func TestArchived(t *testing.T) {
+	source := &archiving{head: 5}
+	table := newTable(t)
+	f := New(table, source, slog.New(slog.DiscardHandler))
+	f.poll(t.Context())
+	reader := fleet.NewChangeReader(table)
+	for reader.Next(func(uint8, uint64) {}) { // what the first look tells
+	}
+	source.head = 10
+	f.poll(t.Context())
+	if !reader.Next(func(uint8, uint64) {}) {
+		t.Error("nobody was told that changes are missing")
+	}
+	source.head = 12
+	f.poll(t.Context())
+	if reader.Next(func(uint8, uint64) {}) {
+		t.Error("changes that are all there are not told one by one")
+	}
+}
+
 type failing struct{ deaf }
 
 func (*failing) Head(context.Context) (int64, error) { return 0, errors.New("no such table") }
