@@ -12,6 +12,7 @@ import (
 	"sluice/internal/postgres/pgtest"
 	"sluice/migrator/migrate"
 	"sluice/proxy/identity"
+	"sluice/proxy/money"
 	"sluice/proxy/store"
 )
 
@@ -84,5 +85,42 @@ func TestBouncer(t *testing.T) {
 	s := openAt(t, direct, store.Config{})
 	if n, err := s.Head(t.Context()); err != nil || n != 240 {
 		t.Errorf("%d changes, %v", n, err)
+	}
+	for i, told := range []string{"", "&pgbouncer=true"} {
+		inBulk(t, openAt(t, url+told, store.Config{Chain: withKey}), int64(i))
+	}
+	mustVerify(t, s, 240+2*3)
+}
+
+// inBulk runs the statements that take arrays: a pooler's server is not asked
+// for the types of their parameters.
+func inBulk(t *testing.T, s *store.Store, run int64) {
+	t.Helper()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for range 2 {
+		change(t, s, func(tx *store.Tx) error {
+			k := &identity.Key{Token: "bulk", Alias: strconv.FormatInt(run, 10), LastActive: &at, Spend: money.Nano(run)}
+			taken, err := tx.Take(identity.KindKey, []identity.Object{k, &identity.Key{Token: "again"}})
+			if err == nil && taken.Inserted+taken.Replaced > 0 {
+				err = tx.Note(store.Imported, identity.KindImport, "x", nil, map[string]int{"count": 2})
+			}
+			_, logs := tx.TakeSpendLogs([]store.SpendLog{{RequestID: [16]byte{1, byte(run)}, StartedAt: at, EndedAt: at, FirstByteAt: &at}})
+			return errors.Join(err, logs,
+				tx.TakeDocuments("T", []store.Document{{ID: "x", JSON: []byte("{}")}}),
+				tx.TakeDaily([]store.DailySpend{{EntityType: "user", RowID: "x", Day: "2026-01-02"}}),
+				tx.TakeWindows([]store.BudgetWindow{{EntityType: "user", EntityID: "x", Duration: "1d", Start: at}}),
+				tx.SaveImport(store.Import{System: "litellm", State: store.ImportDone, StartedAt: at, FinishedAt: &at}))
+		})
+	}
+	promote(t, s, "k"+strconv.FormatInt(run, 10))
+	change(t, s, func(tx *store.Tx) error {
+		_, err := tx.Take(identity.KindCredential, []identity.Object{&identity.Credential{ID: "c", Name: "c"}})
+		return errors.Join(err, tx.Note(store.Imported, identity.KindImport, "x", nil, nil))
+	})
+	if err := s.SawHost(t.Context(), store.Host{ID: "h"}); err != nil {
+		t.Error(err)
+	}
+	if hosts, err := s.Hosts(t.Context(), time.Minute); err != nil || len(hosts) != 1 {
+		t.Errorf("%+v %v", hosts, err)
 	}
 }

@@ -62,7 +62,7 @@ func (b *bulk) source(d dialect, args []any) (string, []any, error) {
 		}
 		args = append(args, a)
 		arrays[i] = "$" + strconv.Itoa(len(args)) + "::" + [...]string{
-			"text[]", "bigint[]", "boolean[]", "timestamptz[]", "text[]", "text[]", "bytea[]", "uuid[]", "text[]",
+			"text[]", "bigint[]", "boolean[]", "timestamptz[]", "text[]", "text[]", "bytea[]", "text[]", "text[]",
 		}[b.sorts[i]]
 	}
 	return "unnest(" + strings.Join(arrays, ", ") + ") AS v (" + strings.Join(b.names, ", ") + ")", args, nil
@@ -79,6 +79,8 @@ func (b *bulk) values(d dialect) string {
 				out[i] += "::jsonb"
 			case asLetters:
 				out[i] += "::json"
+			case asUUID:
+				out[i] += "::uuid"
 			case asDate:
 				out[i] += "::date"
 			}
@@ -167,10 +169,11 @@ func (b *bulk) array(i int) (any, error) {
 			out[n], _ = row[i].([]byte)
 		}
 		return out, nil
-	case asUUID:
-		out := make([][16]byte, len(b.rows))
+	case asUUID: // as text: a pooler's server is not asked for types, and the driver knows no array of these
+		out := make([]string, len(b.rows))
 		for n, row := range b.rows {
-			copy(out[n][:], row[i].([]byte))
+			raw, _ := row[i].([]byte)
+			out[n] = hex.EncodeToString(raw)
 		}
 		return out, nil
 	default:

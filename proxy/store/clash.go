@@ -53,7 +53,7 @@ func (t *Tx) lookParents(m *mapping, all []*taking) error {
 		return err
 	})
 	for i, x := range all {
-		if !here[ids[i]] && x.formerly == nil {
+		if !here[ids[i]] && x.written() {
 			x.refused = "its " + parent.String() + " is not here"
 		}
 	}
@@ -91,7 +91,7 @@ func (t *Tx) lookUnique(m *mapping, all []*taking) error {
 		return string(b)
 	}
 	for _, x := range all {
-		if value(x) != "" {
+		if x.written() && value(x) != "" {
 			row := make([]any, len(columns))
 			for i, c := range columns {
 				row[i] = x.values[m.indexOf(c)]
@@ -109,7 +109,7 @@ func (t *Tx) lookUnique(m *mapping, all []*taking) error {
 	key := m.indexOf(m.keys[0].name)
 	for _, x := range all {
 		v := value(x)
-		if v == "" || x.refused != "" {
+		if v == "" || !x.written() {
 			continue
 		}
 		id := x.values[key].(string)

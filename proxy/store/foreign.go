@@ -15,6 +15,18 @@ type formerly struct {
 	digest                    []byte
 }
 
+// written says that the row of an object may be written: it was neither changed
+// nor deleted here.
+func (x *taking) written() bool {
+	if x.refused != "" {
+		return false
+	}
+	if x.formerly == nil {
+		return !x.here
+	}
+	return x.here && x.number == x.formerly.number
+}
+
 // importID is the key of an object as sluice.imported has it: other than in a
 // record, no two keys are the same text, and it fits into an index.
 func (m *mapping) importID(o identity.Object) string {

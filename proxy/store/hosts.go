@@ -16,7 +16,7 @@ type Host struct {
 	Name       string
 	Version    string            // of the release
 	Keys       map[string]string // the sealing keys that it can open: id, fingerprint
-	WritesWith string            // id of the one that it seals with
+	WritesWith string            // id of the one that is first in its ring; "": it was stopped
 	StartedAt  time.Time
 	SeenAt     time.Time // by the database's clock
 }
@@ -43,14 +43,6 @@ func (s *Store) SawHost(ctx context.Context, h Host) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write host %s: %w", h.ID, err)
-	}
-	return nil
-}
-
-// HostLeft removes a host that has ended: nobody waits for it any more.
-func (s *Store) HostLeft(ctx context.Context, id string) error {
-	if _, err := s.db.exec(ctx, "DELETE FROM sluice.hosts WHERE host_id = $1", []any{id}); err != nil {
-		return fmt.Errorf("remove host %s: %w", id, err)
 	}
 	return nil
 }
