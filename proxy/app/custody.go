@@ -325,8 +325,8 @@ func hostHas(hosts []store.Host, id string) bool {
 }
 
 // leave is what a worker that ends does for its host: it keeps the head of the
-// record, and where the whole host ends, takes it from the list of those alive.
-// Every worker may be the last one.
+// record, and where the whole host ends, it says so to the others. Every worker
+// may be the last one.
 func (w *worker) leave() {
 	d := w.data
 	if d == nil || !d.known() {
@@ -339,7 +339,9 @@ func (w *worker) leave() {
 	}
 	switch fleet.State(w.table.Header().State.Load()) {
 	case fleet.StateDraining, fleet.StateStopping:
-		_ = d.store.HostLeft(ctx, d.host) // else the others wait until it has been silent for a minute
+		h := d.hostRow(d.ring())
+		h.WritesWith = "" // it seals nothing any more, and comes back with the keys that it has
+		_ = d.store.SawHost(ctx, h)
 	default:
 	}
 }

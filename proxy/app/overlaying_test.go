@@ -2,9 +2,13 @@ package app
 
 import (
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"sluice/internal/dbtest"
+	"sluice/proxy/config"
+	"sluice/proxy/store"
 	"sluice/supervisor/fleet"
 )
 
@@ -46,6 +50,29 @@ func TestEverywhere(t *testing.T) {
 		}
 		if got := w.everywhere(7); got != c.inForce {
 			t.Errorf("%v at %d: change 7 is in force everywhere: %v", c.state, c.at, got)
+		}
+	}
+}
+
+// TestOverlayIsWoken: a worker that keeps nothing in the database looks at
+// nothing, and at once when that changes.
+func TestOverlayIsWoken(t *testing.T) {
+	h := newHost(t, store.Config{SQLite: dbtest.SQLite(t)}, "a", "sk-right-secret")
+	w := h.w
+	w.overlaying = newOverlaying()
+	w.followed = fleet.NewChangeReader(w.table)
+	h.d.done.Go(func() { w.followOverlay(h.d.ctx) })
+	time.Sleep(5 * overlayLook) // its first look, and some that it should not take
+	at := &w.table.Generation(w.area).Overlay
+	if at.Load() != 0 {
+		t.Fatal("it follows an overlay that there is not")
+	}
+	file := &config.File{}
+	file.General.StoreModels = true
+	w.setStoring(file)
+	for end := time.Now().Add(20 * time.Second); at.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it was not woken")
 		}
 	}
 }

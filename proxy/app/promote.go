@@ -27,9 +27,10 @@ func waits(ring *seal.Ring, self string, keys []store.SealingKey, hosts []store.
 	for i := range hosts {
 		h := &hosts[i]
 		switch {
+		case lost && left(h):
 		case !accepts(h, first, print):
 			without = append(without, h.Name)
-		case replaced && h.ID != self && h.WritesWith != first:
+		case replaced && h.ID != self && !left(h) && h.WritesWith != first:
 			otherwise = append(otherwise, h.Name)
 		}
 	}

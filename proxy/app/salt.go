@@ -118,7 +118,7 @@ func (s *sealed) judge(ring *seal.Ring, self string, by given) error {
 		return nil
 	}
 	for _, h := range s.hosts {
-		if h.ID != self && accepts(&h, s.promoted, "") {
+		if h.ID != self && !left(&h) && accepts(&h, s.promoted, "") {
 			return wrongf("the host %s seals with key %s, which this host does not have: %s", h.Name, s.promoted, by.whatToDo())
 		}
 	}
@@ -148,6 +148,10 @@ func (g given) whatToDo() string {
 		return "the master key is another one; set SLUICE_OLD_MASTER_KEY to the master key of then, or LITELLM_SALT_KEY where one was in use"
 	}
 }
+
+// left reports whether a host was stopped, as far as it could tell. For a minute
+// it counts among those that need to have a key: it may be started again.
+func left(h *store.Host) bool { return h.WritesWith == "" }
 
 // accepts reports whether a host opens what a key seals. Without a fingerprint
 // any key of that name will do.
