@@ -190,7 +190,7 @@ func importAtStart(ctx context.Context, e *env.Environ, dir fleet.Dir, t migrate
 	}
 	err = importExit(err)
 	var code *boot.ExitError
-	if errors.As(err, &code) && code.Code == fleet.ExitConfig {
+	if errors.As(err, &code) && code.Code != fleet.ExitTryAgain && code.Err != nil {
 		return boot.Exit(code.Code, fmt.Errorf("import from LiteLLM: %w; %s=off starts without it", code.Err, envImport))
 	}
 	return err

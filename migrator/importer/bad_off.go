@@ -2,4 +2,4 @@
 
 package importer
 
-func cursorFirst() bool { return false }
+func cursorFirst(func() error) error { return nil }

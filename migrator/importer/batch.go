@@ -241,10 +241,8 @@ func (r *run) flush(ctx context.Context, last bool) error {
 // write is save, or in a dry run a change that is taken back.
 func (r *run) write(ctx context.Context, fn func(tx *store.Tx) error) error {
 	if !r.o.DryRun {
-		if cursorFirst() {
-			if err := r.save(ctx, nil); err != nil {
-				return err
-			}
+		if err := cursorFirst(func() error { return r.save(ctx, nil) }); err != nil {
+			return err
 		}
 		return r.save(ctx, fn)
 	}

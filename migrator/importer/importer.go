@@ -159,8 +159,10 @@ func (r *run) count(ctx context.Context) error {
 		c := r.report.table(t.Name)
 		c.Left, c.Opaque = r.left(&t), t.Opaque
 		if r.src.have[t.Reads()] == nil {
+			if t.Left == "" {
+				r.report.absent(t.Reads())
+			}
 			c.Left = "the source does not have it"
-			r.report.absent(t.Reads())
 			continue
 		}
 		if column := r.src.lacks(&t); column != "" && c.Left == "" {

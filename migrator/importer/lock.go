@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/internal/postgres"
+	"sluice/proxy/store"
 )
 
 // lockID is the advisory lock of imports: "import" as a number. It is not that
@@ -42,7 +43,7 @@ func lock(ctx context.Context, target *postgres.Source, path string, wait time.D
 			log.Info("another import into this database is at work, waiting")
 		}
 		if err == nil {
-			err = pause(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond))
+			err = store.Pause(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond))
 		}
 		if err != nil {
 			release()
@@ -93,17 +94,6 @@ func locker(ctx context.Context, target *postgres.Source, path string) (try func
 		return locked, classify("take the lock of imports", err)
 	}
 	return try, release, nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return tryAgain("stopped while it waited: %w", ctx.Err())
-	case <-t.C:
-		return nil
-	}
 }
 
 // lost is the error of a caller who was told to stop.

@@ -173,8 +173,8 @@ func (s *source) migrated(ctx context.Context) error {
 	return nil
 }
 
-// countUpTo is the estimate up to which a table is counted: a scan of so many
-// rows is not noticed, and a small table's estimate may be far off.
+// countUpTo is how far a table is counted: a scan of so many rows is not noticed,
+// and a small table's estimate may be far off, or was never made.
 const countUpTo = 200_000
 
 // about is how many rows a table holds; exact where counting costs little.
@@ -183,7 +183,7 @@ func (s *source) about(ctx context.Context, table string) (int64, error) {
 	if n > countUpTo {
 		return n, nil
 	}
-	err := s.tx.QueryRow(ctx, "SELECT count(*) FROM "+pgx.Identifier{table}.Sanitize()).Scan(&n)
+	err := s.tx.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM "+pgx.Identifier{table}.Sanitize()+" LIMIT $1) t", countUpTo).Scan(&n)
 	if err != nil {
 		return 0, classify("count "+table, err)
 	}
