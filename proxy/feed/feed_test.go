@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -403,21 +404,21 @@ func TestTell(t *testing.T) {
 	tags := []store.Changed{{Number: 1, Kind: identity.KindTag, ID: "a"}, {Number: 2, Kind: identity.KindTag, ID: "b"}}
 	for name, tt := range map[string]struct {
 		changes []store.Changed
-		kinds   string
+		kinds   []identity.Kind
 		all     bool
 	}{
-		"objects":  {tags, fmt.Sprint([]identity.Kind{identity.KindTag, identity.KindTag}), false},
-		"import":   {append(tags[:2:2], store.Changed{Number: 3, Kind: identity.KindImport, ID: "litellm/x/1"}), "[]", true},
-		"key":      {[]store.Changed{{Number: 3, Kind: identity.KindSealingKey, ID: "k"}}, fmt.Sprint([]identity.Kind{identity.KindSealingKey}), false},
-		"unknown":  {[]store.Changed{{Number: 3, ID: "x"}}, "[]", true},
-		"too many": {make([]store.Changed, most+1), "[]", true},
+		"objects":  {tags, []identity.Kind{identity.KindTag, identity.KindTag}, false},
+		"import":   {append(tags[:2:2], store.Changed{Number: 3, Kind: identity.KindImport, ID: "litellm/x/1"}), nil, true},
+		"key":      {[]store.Changed{{Number: 3, Kind: identity.KindSealingKey, ID: "k"}}, []identity.Kind{identity.KindSealingKey}, false},
+		"unknown":  {[]store.Changed{{Number: 3, ID: "x"}}, nil, true},
+		"too many": {make([]store.Changed, most+1), nil, true},
 	} {
 		table := newTable(t)
 		reader := fleet.NewChangeReader(table)
 		Committed(table, tt.changes)
-		kinds := []identity.Kind{}
+		var kinds []identity.Kind
 		all := reader.Next(func(kind uint8, _ uint64) { kinds = append(kinds, identity.Kind(kind)) })
-		if fmt.Sprint(kinds) != tt.kinds || all != tt.all {
+		if !slices.Equal(kinds, tt.kinds) || all != tt.all {
 			t.Errorf("%s: %v, all %v", name, kinds, all)
 		}
 	}
