@@ -226,7 +226,7 @@ func (c *canaries) faults() {
 func (c *canaries) reads() {
 	for _, target := range []string{
 		"/model/info", "/v1/model/info", "/v2/model/info", "/model_group/info", "/credentials", "/credentials/by_name/cc", "/credentials/by_name/filed",
-		"/credentials/by_model/m-canary", "/config/yaml", "/config/list?config_type=general_settings", "/audit?page_size=100", "/audit?page_size=100&page=2", "/audit?page_size=100&page=3",
+		"/credentials/by_model/m-canary", "/config/yaml", "/config/list?config_type=general_settings", "/audit?page_size=100", "/audit?page_size=100&page=2", "/audit?page_size=100&page=3", "/audit/export", "/audit/export?format=csv",
 		"/key/list?size=100&return_full_object=true&expand=user", "/key/aliases", "/user/list?page_size=100", "/user/info?user_id=u-canary", "/team/list",
 		"/spend/keys", "/spend/users", "/openapi.json", "/docs", "/metrics", "/health/readiness", "/v1/models",
 	} {
