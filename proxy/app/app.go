@@ -49,14 +49,15 @@ func Run(p *boot.Process) error {
 
 // check validates a configuration and prints what is wrong with it.
 func check(p *boot.Process, flags config.Flags) error {
-	file, problems := read(source(flags, p.Environ))
+	src := source(flags, p.Environ)
+	file, problems := read(src)
 	if _, err := fmt.Fprint(p.Stdout, problems); err != nil {
 		return err
 	}
 	if file == nil {
 		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%d errors in the configuration", len(problems.Of(config.Error))))
 	}
-	if err := checkKeyring(file); err != nil {
+	if err := checkKeyring(file, src.Flags.Strict); err != nil {
 		return err
 	}
 	where := file.Path
@@ -67,12 +68,17 @@ func check(p *boot.Process, flags config.Flags) error {
 	return err
 }
 
-// checkKeyring says what is wrong with the keyring file by itself.
-func checkKeyring(file *config.File) error {
-	if file.General.KeyringFile == "" {
+// checkKeyring says what is wrong with the keyring file, by itself and beside the
+// other keys.
+func checkKeyring(file *config.File, strict bool) error {
+	g := &file.General
+	if g.KeyringFile == "" {
 		return nil
 	}
-	if _, err := seal.ReadFile(file.General.KeyringFile); err != nil {
+	_, _, err := seal.FromEnviron(seal.Sources{
+		KeyringFile: g.KeyringFile, Salt: g.SaltKey, Master: g.MasterKey, OldMaster: g.OldMasterKey, Strict: strict,
+	})
+	if err != nil {
 		return boot.Exit(fleet.ExitConfig, err)
 	}
 	return nil
@@ -92,7 +98,7 @@ func preflight(p *boot.Process) error {
 	if file == nil {
 		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%d errors in the configuration; nothing was started", len(problems.Of(config.Error))))
 	}
-	if err := checkKeyring(file); err != nil {
+	if err := checkKeyring(file, src.Flags.Strict); err != nil {
 		return err
 	}
 	if said := exposed(file); said != "" {
