@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"sluice/proxy/chain"
@@ -100,6 +101,8 @@ func (t *Tx) chainRows(most int) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("chain the record of changes: %w", err)
 	}
+	t.s.c.Log.Warn("rows of the record had no code and have one now; unless an earlier release wrote them, somebody else did",
+		slog.Int64("first", rows[0].Number), slog.Int64("last", c.number))
 	return len(rows), nil
 }
 

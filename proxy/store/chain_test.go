@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -222,7 +223,8 @@ func old(t *testing.T, s *store.Store, from, to int) {
 // TestChainUp takes over the record of the release before.
 func TestChainUp(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, open func(store.Config) *store.Store) {
-		s := open(store.Config{Chain: withKey})
+		var said bytes.Buffer
+		s := open(store.Config{Chain: withKey, Log: slog.New(slog.NewTextHandler(&said, nil))})
 		insertTag := func() error {
 			return s.Change(t.Context(), store.Actor{}, func(tx *store.Tx) error {
 				return tx.Note(store.Imported, identity.KindImport, "x", nil, nil)
@@ -233,7 +235,13 @@ func TestChainUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustVerify(t, s, 1001)
-		old(t, s, 1002, 3501)
+		if err := insertTag(); err != nil {
+			t.Fatal(err)
+		}
+		if text := said.String(); strings.Count(text, "had no code") != 1 || !strings.Contains(text, "first=1 last=1000") {
+			t.Errorf("said: %s", text)
+		}
+		old(t, s, 1003, 3502)
 		if r := chained(t, s); !r.OK() || r.Unchained != 2500 {
 			t.Errorf("%+v", r)
 		}
@@ -245,14 +253,14 @@ func TestChainUp(t *testing.T) {
 			t.Errorf("%d %v", n, err)
 		}
 		t.Logf("2500 rows in %s", time.Since(started))
-		mustVerify(t, s, 3501)
+		mustVerify(t, s, 3502)
 		if err := insertTag(); err != nil {
 			t.Error(err)
 		}
 		if n, err := s.ChainUp(t.Context()); err != nil || n != 0 {
 			t.Errorf("again: %d %v", n, err)
 		}
-		mustVerify(t, s, 3502)
+		mustVerify(t, s, 3503)
 	})
 }
 
