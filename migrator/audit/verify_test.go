@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"sluice/internal/env"
@@ -205,6 +206,44 @@ func TestHeadsThatAreNone(t *testing.T) {
 		o.Anchors = []string{"/nowhere/heads"}
 		if _, err := Verify(context.Background(), o); !errors.Is(err, ErrInput) || !strings.Contains(fmt.Sprint(err), "/nowhere/heads") {
 			w.Error(err)
+		}
+	})
+}
+
+// A record that is written to and archived meanwhile has no finding.
+func TestVerifyBesideWork(t *testing.T) {
+	each(t, func(w *world) {
+		w.changes(20)
+		dir, stop := w.TempDir(), make(chan struct{})
+		until := func(step func(n int)) func() {
+			return func() {
+				for n := 1; ; n++ {
+					select {
+					case <-stop:
+						return
+					default:
+						step(n)
+					}
+				}
+			}
+		}
+		writer, mover := newWorld(w.T, w.url, w.path), newWorld(w.T, w.url, w.path)
+		writer.now, mover.now = w.now, w.hour(100_000)
+		var work sync.WaitGroup
+		defer work.Wait()
+		defer close(stop)
+		work.Go(until(func(int) { writer.changes(1) }))
+		work.Go(until(func(n int) {
+			if _, err := Archive(context.Background(), mover.options(), w.hour(10*n), filepath.Join(dir, fmt.Sprint(n))); err != nil {
+				t.Error(err)
+			}
+		}))
+		for range 10 {
+			o := w.options()
+			o.Anchors = []string{w.head()}
+			if v, err := Verify(context.Background(), o); !errors.Is(err, ErrBusy) && (err != nil || !v.Whole) {
+				w.Fatalf("%v %v", v, err)
+			}
 		}
 	})
 }
