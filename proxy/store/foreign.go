@@ -123,6 +123,30 @@ func (t *Tx) lookHere(m *mapping, all []*taking) error {
 	})
 }
 
+// formerlyOf is the statement for what was taken of objects. On PostgreSQL each
+// is looked up by the whole key, whatever the planner thinks: while the first
+// import fills the table nothing is known of its size, and a plan that was made
+// when it was small would read all of it for each batch.
+func formerlyOf(d dialect, kind identity.Kind, keys []string) (statement string, args []any, err error) {
+	const columns = "object_id, change_number, spend, total_spend, digest FROM sluice.imported WHERE object_type = "
+	b := &builder{d: d}
+	if d.sqlite {
+		b.add("SELECT " + columns)
+		if err := b.bind(kind.String()); err != nil {
+			return "", nil, err
+		}
+		b.add(" AND object_id")
+		err := b.among(keys)
+		return b.text.String(), b.args, err
+	}
+	rows := &bulk{names: []string{"id"}, sorts: []sort{asText}}
+	for _, key := range keys {
+		rows.add(key)
+	}
+	source, args, err := rows.source(d, []any{kind.String()})
+	return "SELECT i.* FROM " + source + " CROSS JOIN LATERAL (SELECT " + columns + "$1 AND object_id = v.id LIMIT 1) i", args, err
+}
+
 // lookFormerly reads what was taken before.
 func (t *Tx) lookFormerly(m *mapping, all []*taking) error {
 	byKey := make(map[string]*taking, len(all))
@@ -130,16 +154,11 @@ func (t *Tx) lookFormerly(m *mapping, all []*taking) error {
 	for i, x := range all {
 		keys[i], byKey[x.key] = x.key, x
 	}
-	b := &builder{d: t.tx.dialect()}
-	b.add("SELECT object_id, change_number, spend, total_spend, digest FROM sluice.imported WHERE object_type = ")
-	if err := b.bind(m.kind.String()); err != nil {
+	statement, args, err := formerlyOf(t.tx.dialect(), m.kind, keys)
+	if err != nil {
 		return err
 	}
-	b.add(" AND object_id")
-	if err := b.among(keys); err != nil {
-		return err
-	}
-	return t.tx.query(t.ctx, b.text.String(), b.args, func(scan func(...any) error) error {
+	return t.tx.query(t.ctx, statement, args, func(scan func(...any) error) error {
 		var key string
 		f := &formerly{}
 		err := scan(&key, &f.number, &f.spend, &f.totalSpend, &f.digest)
