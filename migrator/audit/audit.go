@@ -52,7 +52,13 @@ func (o *Options) keys(ctx context.Context) (func(id string) ([32]byte, bool), e
 			return nil, err
 		}
 		for _, k := range all {
-			if k.AuditKey == "" || o.Ring.Has(k.ID) {
+			if o.Ring.Has(k.ID) {
+				if err := o.Ring.IsOf(k.ID, k.Check); err != nil && k.Check != "" {
+					return nil, wrong("key %s of the ring is not the one that this database knows by this id: %s; give the keyring of the gateway", k.ID, err)
+				}
+				continue
+			}
+			if k.AuditKey == "" {
 				continue
 			}
 			key, err := o.Ring.KeptAudit(k.ID, k.AuditKey)

@@ -141,11 +141,18 @@ func TestKeysThatAreGone(t *testing.T) {
 		if err != nil {
 			w.Fatal(err)
 		}
+		check := func(r *seal.Ring) string {
+			text, err := r.Check()
+			if err != nil {
+				w.Fatal(err)
+			}
+			return text
+		}
 		err = w.store.Change(ctx, store.Actor{}, func(tx *store.Tx) error {
-			if err := tx.Promote(store.SealingKey{ID: old.ID(), Check: "x"}, nil); err != nil {
+			if err := tx.Promote(store.SealingKey{ID: old.ID(), Check: check(old)}, nil); err != nil {
 				return err
 			}
-			return tx.Promote(store.SealingKey{ID: "2026", Check: "x"}, []store.SealingKey{{ID: old.ID(), AuditKey: kept, SealedWith: "2026"}})
+			return tx.Promote(store.SealingKey{ID: "2026", Check: check(both)}, []store.SealingKey{{ID: old.ID(), AuditKey: kept, SealedWith: "2026"}})
 		})
 		if err != nil {
 			w.Fatal(err)
@@ -154,6 +161,14 @@ func TestKeysThatAreGone(t *testing.T) {
 		if v = w.verify(o); !v.Whole || v.Keys["2026"] != 7 || v.Keys[old.ID()] != 5 {
 			w.Errorf("%+v", v)
 		}
+		// The right name with another secret is no tampering.
+		if o.Ring, err = seal.NewRing(seal.Entry{ID: "2026", Secret: env.Secret("a third secret of these tests")}); err != nil {
+			w.Fatal(err)
+		}
+		if _, err := Verify(ctx, o); !errors.Is(err, ErrInput) || !strings.Contains(err.Error(), "key 2026 of the ring is not the one") {
+			w.Error(err)
+		}
+		o.Ring = newer
 		// A row that names a key which nobody has is not whole either.
 		w.exec(`UPDATE sluice.changes SET chain_key = 'nobody' WHERE number = 3`)
 		if v = w.verify(o); v.Whole {
