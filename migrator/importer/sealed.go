@@ -66,8 +66,8 @@ func (o *opener) open(text string) (plain string, sealed bool, err error) {
 func (r *run) tryKeys(ctx context.Context) error {
 	var first *litellm.SealedError
 	failed := 0
-	sink := r.c.Sink
-	r.c.Sink = nowhere{}
+	c := *r.c // which remembers what it has put out; this goes nowhere
+	c.Sink = nowhere{}
 	for i := range r.tables {
 		t := &r.tables[i]
 		if !t.Sealed || r.report.table(t.Name).Left != "" {
@@ -76,7 +76,7 @@ func (r *run) tryKeys(ctx context.Context) error {
 		r.progress.start("trying the salt key: "+t.Name, 0, 0)
 		err := r.read(ctx, t, nil, func(rows []row) error {
 			for _, one := range rows {
-				err := t.Convert(r.c, one.doc)
+				err := t.Convert(&c, one.doc)
 				var sealed *litellm.SealedError
 				switch {
 				case errors.As(err, &sealed):
@@ -94,14 +94,12 @@ func (r *run) tryKeys(ctx context.Context) error {
 			return err
 		}
 	}
-	opened, plain := r.c.Opened, r.c.Plain
-	r.c.Sink, r.c.Opened, r.c.Plain, r.c.Broken = sink, 0, 0, 0
 	if failed == 0 || r.o.LeaveUnreadable {
 		return nil
 	}
 	return refuse("%d rows of %s hold values that no key opens (%d values do open, %d are not encrypted), the first is %s, row %s, field %s: "+
 		"set LITELLM_SALT_KEY to the one that LiteLLM ran with (its master key where it had none), or SLUICE_IMPORT_SALT_KEY where it differs from the one of here; --leave-unreadable leaves such rows out",
-		failed, r.src.name, opened, plain, first.Table, first.ID, first.Field)
+		failed, r.src.name, c.Opened, c.Plain, first.Table, first.ID, first.Field)
 }
 
 // countSealed brings the report's count up to date. sealed is what the goes

@@ -15,12 +15,12 @@ func (t *Table) Absent(have Columns) (columns []string) {
 		return nil
 	}
 	for _, name := range fields(row) {
-		if !have.Has(t.Name, name) && !slices.Contains(elsewhere(), name) {
+		if !have.Has(t.Name, name) && !strings.Contains(name, " ") && !slices.Contains(elsewhere(), name) {
 			columns = append(columns, name)
 		}
 	}
 	slices.Sort(columns)
-	return columns
+	return slices.Compact(columns)
 }
 
 // rowOf is what the rows of a table are decoded into, nil where nothing of them
@@ -36,8 +36,8 @@ func rowOf(table string) reflect.Type {
 	}[table]
 }
 
-// elsewhere are fields that come from other tables, or that all rows share here
-// and only some tables have in any release.
+// elsewhere are fields that come from other tables, as those whose names have a
+// space do, or that all rows share here and only some tables have in any release.
 func elsewhere() []string {
 	return []string{
 		"object_permission", "memberships", "model_aliases", "model_aliases_by",
