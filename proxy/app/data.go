@@ -117,7 +117,7 @@ func (d *data) start(away bool, good func() *seal.Ring) error {
 			d.fromGood = true
 			d.log.Error(keptKeyring, errAttr(wrong))
 		}
-		d.away = err != nil && !errors.Is(err, errWaits)
+		d.away = err != nil && !errors.Is(err, errWaits) && !errors.Is(err, store.ErrUnchained)
 	}
 	d.snapshot.Release()
 	if unpolled() {

@@ -17,6 +17,10 @@ import (
 // seals with the old one meanwhile is refused by the store and sealed again.
 const keysLook = time.Second
 
+// chainPatience is how long a start waits for the record of an earlier release
+// to be chained. What is left then is chained while the worker serves.
+const chainPatience = 20 * time.Second
+
 // errWaits is that no key is in use yet, because the hosts do not agree on one.
 var errWaits = errors.New("no key is in use yet")
 
@@ -37,8 +41,8 @@ func (d *data) hold(before, k *keys) bool {
 // checkKeys finds out with which key the database is sealed, and whether this
 // host has what it needs: a *wrongKeyError says that it has not. The first host
 // of a database promotes its own first key.
-func (d *data) checkKeys(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+func (d *data) checkKeys(parent context.Context) error {
+	ctx, cancel := context.WithTimeout(parent, startPatience)
 	defer cancel()
 	now := d.now.Load()
 	st, err := readSealed(ctx, d.store)
@@ -50,7 +54,7 @@ func (d *data) checkKeys(ctx context.Context) error {
 	}
 	promoted := st.promoted
 	if promoted == "" || !now.ring.Has(promoted) {
-		if promoted, err = d.promoteFirst(ctx, now.ring); err != nil {
+		if promoted, err = d.promoteFirst(parent, now.ring); err != nil {
 			return err
 		}
 	}
@@ -58,7 +62,9 @@ func (d *data) checkKeys(ctx context.Context) error {
 	if !ok {
 		return errWaits // somebody was faster, with another key: the next look judges it
 	}
-	if err := markCanary(ctx, d.store, ring, st.canary); err != nil {
+	mark, cancel := context.WithTimeout(parent, startPatience)
+	defer cancel()
+	if err := markCanary(mark, d.store, ring, st.canary); err != nil {
 		return err
 	}
 	d.use(now, &keys{ring: ring, known: true, by: now.by})
@@ -67,17 +73,22 @@ func (d *data) checkKeys(ctx context.Context) error {
 
 // promoteFirst promotes the first key of a ring where no key is in use: there
 // never was one, or nobody has it any more and nothing needs it.
-func (d *data) promoteFirst(ctx context.Context, ring *seal.Ring) (promoted string, err error) {
-	writing, ok := ring.Writing(ring.First())
-	if !ok {
-		panic("BUG: a ring does not have its first entry")
-	}
+func (d *data) promoteFirst(parent context.Context, ring *seal.Ring) (promoted string, err error) {
+	ctx, cancel := context.WithTimeout(parent, startPatience)
+	defer cancel()
 	if err := d.store.SawHost(ctx, d.hostRow(ring)); err != nil {
 		return "", err
 	}
-	d.first.Store(writing)
 	defer d.first.Store(nil)
-	p, err := promote(ctx, d.store, ring, d.host)
+	p, err := d.tryFirst(ctx, ring)
+	if errors.Is(err, store.ErrUnchained) {
+		if err = d.chainFirst(parent); err != nil {
+			return "", err
+		}
+		again, cancel := context.WithTimeout(parent, startPatience)
+		defer cancel()
+		p, err = d.tryFirst(again, ring)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -86,6 +97,31 @@ func (d *data) promoteFirst(ctx context.Context, ring *seal.Ring) (promoted stri
 	}
 	p.say(d.log)
 	return p.id, nil
+}
+
+// tryFirst promotes the first key of a ring, which chains the record meanwhile.
+func (d *data) tryFirst(ctx context.Context, ring *seal.Ring) (promotion, error) {
+	writing, ok := ring.Writing(ring.First())
+	if !ok {
+		panic("BUG: a ring does not have its first entry")
+	}
+	d.first.Store(writing)
+	return promote(ctx, d.store, ring, d.host)
+}
+
+// chainFirst chains what the release before this one has recorded, where that is
+// more than one change does in passing. It is called behind tryFirst, which has
+// found that every host would accept the key.
+func (d *data) chainFirst(parent context.Context) error {
+	ctx, cancel := context.WithTimeout(parent, chainPatience)
+	defer cancel()
+	began := time.Now()
+	n, err := d.store.ChainUp(ctx)
+	d.log.Info("the record of changes was chained", slog.Int("rows", n), slog.Duration("took", time.Since(began)))
+	if err != nil && ctx.Err() != nil {
+		return store.ErrUnchained
+	}
+	return err
 }
 
 // checkOther takes another ring where that is the right one.

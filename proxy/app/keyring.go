@@ -70,10 +70,12 @@ var errNoChain = &llm.Error{
 		"is another one. Nothing was changed. Send the request again shortly; if that does not help, the gateway's log says what is wrong.",
 }
 
-// digestOf is what processes of a host compare their rings by. It is never 0.
+// digestOf is what processes of a host compare their rings by: the keys, and
+// which is first. It is never 0.
 func digestOf(r *seal.Ring) uint64 {
 	prints := r.Fingerprints()
 	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%s\n", r.First())
 	for _, id := range slices.Sorted(maps.Keys(prints)) {
 		_, _ = fmt.Fprintf(h, "%s=%s\n", id, prints[id])
 	}

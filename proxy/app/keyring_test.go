@@ -282,6 +282,39 @@ func TestFirstStart(t *testing.T) {
 	})
 }
 
+// TestRecordOfBefore: what the release before has recorded is chained by the first
+// start, however much it is.
+func TestRecordOfBefore(t *testing.T) {
+	eachKind(t, func(t *testing.T, c store.Config) {
+		before, err := store.Open(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer before.Close()
+		const rows = 1200
+		for i := range rows / 100 {
+			err := before.Change(t.Context(), store.Actor{}, func(tx *store.Tx) error {
+				for n := range 100 {
+					if err := tx.Insert(&identity.User{ID: fmt.Sprint("u", 100*i+n)}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		h := newHost(t, c, "a", "sk-right-secret")
+		h.mustCheck()
+		h.mustAdd("m")
+		h.verifies()
+		if head, err := h.d.store.ChainHead(t.Context()); err != nil || head.Chained != head.Number || head.Number != rows+2 {
+			t.Errorf("%+v %v", head, err)
+		}
+	})
+}
+
 // TestWrongKeys: each wrong key ends a start with a line that says which and
 // what to do, and nothing is written.
 func TestWrongKeys(t *testing.T) {
@@ -392,6 +425,7 @@ func TestRotation(t *testing.T) {
 		}
 		a.opens(all + 1)
 		a.verifies()
+		wrong(t, a.reload(newKey, "old:sk-another-secret"), "key old", "secret")
 		b.turn()
 		a.d.resealDue.Store(true)
 		a.turn()
