@@ -155,9 +155,12 @@ func (s *source) lacks(t *litellm.Table) string {
 	return ""
 }
 
+// history is where Prisma keeps which of LiteLLM's migrations were applied.
+const history = "_prisma_migrations"
+
 // migrated refuses a database in the middle of a migration of LiteLLM's.
 func (s *source) migrated(ctx context.Context) error {
-	columns := s.have["_prisma_migrations"]
+	columns := s.have[history]
 	if !columns["migration_name"] || !columns["finished_at"] || !columns["rolled_back_at"] {
 		return nil // made by `prisma db push`, which keeps no history
 	}

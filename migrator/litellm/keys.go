@@ -47,6 +47,7 @@ type keyRow struct {
 	SettingsUpdatedAt    moment `json:"settings_updated_at"`
 	SoftBudgetCooldown   bool   `json:"soft_budget_cooldown"`
 	ModelSpend           raw    `json:"model_spend"`
+	missing
 	permission
 	trail
 }
@@ -110,6 +111,9 @@ func convertKey(r *row, k *keyRow) error {
 	}
 	r.keySettings(&out.Settings, k)
 	out.Settings = r.fits(out.Settings)
+	if err := r.owners(&k.missing, out); err != nil {
+		return err
+	}
 	return r.c.Sink.Object(out)
 }
 
@@ -174,64 +178,10 @@ func convertRetired(r *row, k *retiredRow) error {
 	return r.c.Sink.Object(&identity.RetiredKey{Token: string(k.Token), Active: string(k.Active), RevokeAt: k.RevokeAt.at, Stamp: r.stamp(&k.trail)})
 }
 
-// owner is an owner that keys name and that has no row of its own.
-type owner struct {
-	ID text `json:"owner"`
-}
-
-// ownersNamed reads the owners of keys that do not exist. LiteLLM serves keys
-// whatever they name; here a key whose owner was deleted is refused.
-func ownersNamed(column, table string) func(Columns) string {
-	return func(have Columns) string {
-		if !have.Has(tableKeys, column) {
-			return nothing("owner")
-		}
-		list := `SELECT DISTINCT k."` + column + `" AS owner FROM "` + tableKeys + `" k WHERE k."` + column + `" <> '' AND k."` + column +
-			`" NOT IN ('` + dashboardTeam + `', '` + identity.DefaultUserID + `')`
-		if have.Has(tableKeys, "team_id") {
-			list += ` AND k.team_id IS DISTINCT FROM '` + dashboardTeam + `'`
-		}
-		if have.Has(table, column) {
-			list += ` AND NOT EXISTS (SELECT 1 FROM "` + table + `" o WHERE o."` + column + `" = k."` + column + `")`
-		}
-		return `SELECT row_to_json(t)::text FROM (` + list + `) t`
-	}
-}
-
-const madeForKeys = "was made, because keys name it: LiteLLM serves such keys"
-
-func convertOwner(make func(id string) identity.Object) func(r *row, o *owner) error {
-	return func(r *row, o *owner) error {
-		if !r.ids(o.ID) {
-			return nil
-		}
-		r.report(madeForKeys)
-		return r.c.Sink.Object(make(string(o.ID)))
-	}
-}
-
-func ownerTable(name, column, table string, make func(id string) identity.Object) Table {
-	return Table{
-		Name: tableKeys + ": " + name, Source: tableKeys, Key: []string{"owner"},
-		From:    ownersNamed(column, table),
-		Convert: converting(tableKeys, func(o *owner) string { return name + " " + string(o.ID) }, convertOwner(make)),
-	}
-}
-
-// ownerTables are the owners that keys name and that do not exist.
-func ownerTables() []Table {
-	return []Table{
-		ownerTable("organization", "organization_id", tableOrgs, func(id string) identity.Object { return &identity.Organization{ID: id, Alias: id} }),
-		ownerTable("user", "user_id", tableUsers, func(id string) identity.Object { return &identity.User{ID: id} }),
-		ownerTable("team", "team_id", tableTeams, func(id string) identity.Object { return &identity.Team{ID: id} }),
-		ownerTable("project", "project_id", tableProjects, func(id string) identity.Object { return &identity.Project{ID: id} }),
-	}
-}
-
 func keyTables() []Table {
 	return []Table{
 		{
-			Name: tableKeys, Key: []string{"token"}, Needs: []string{"token", "models", "spend"}, From: permitted(tableKeys),
+			Name: tableKeys, Key: []string{"token"}, Needs: []string{"token", "models", "spend"}, From: permitted(tableKeys, ownerJoins()...),
 			Convert: converting(tableKeys, func(k *keyRow) string { return shownToken(k.Token) }, convertKey),
 		},
 		{

@@ -2,6 +2,7 @@ package litellm
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -142,19 +143,39 @@ func TestRetiredKey(t *testing.T) {
 	}
 }
 
-// TestOwners: an owner that keys name and that does not exist is made.
+// TestOwners: an owner that keys name and that does not exist is made, once.
 func TestOwners(t *testing.T) {
-	if u := only1[*identity.User](t, convert(t, tableKeys+": user", `{"owner":"u"}`)); u.ID != "u" || u.Role != "" {
-		t.Errorf("%+v", u)
+	c, s := converter(t)
+	for i, doc := range []string{
+		`"user_id":"u","missing user":true,"team_id":"t","missing team":true,"organization_id":"o","missing organization":true,"project_id":"p","missing project":true`,
+		`"user_id":"u","missing user":true,"team_id":"t","missing team":true`,
+		`"user_id":"u2","missing user":false,"team_id":null,"missing team":null`,
+		`"user_id":"default_user_id","missing user":true`,
+		`"user_id":"","missing user":true`,
+	} {
+		doc = `{"token":"` + strings.Repeat("a", 63) + string(rune('0'+i)) + `","models":[],"spend":0,` + doc + `}`
+		if err := tableNamed(t, tableKeys).Convert(c, []byte(doc)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if o := only1[*identity.Organization](t, convert(t, tableKeys+": organization", `{"owner":"o"}`)); o.ID != "o" || o.Alias != "o" {
-		t.Errorf("%+v", o)
+	same(t, "objects", s.kinds(), map[string]int{"key": 5, "user": 1, "team": 1, "organization": 1, "project": 1})
+	for i, want := range []identity.Object{
+		&identity.Organization{ID: "o", Alias: "o"}, &identity.User{ID: "u"}, &identity.Team{ID: "t"}, &identity.Project{ID: "p"},
+	} {
+		same(t, "owner", s.objects[i], want)
 	}
-	if x := only1[*identity.Team](t, convert(t, tableKeys+": team", `{"owner":"t"}`)); x.ID != "t" || x.Blocked {
-		t.Errorf("%+v", x)
+	if len(s.reports) != 4 || !s.told("user u: "+madeForKeys) {
+		t.Errorf("%q", s.reports)
 	}
-	s := convert(t, tableKeys+": project", `{"owner":"p"}`)
-	if p := only1[*identity.Project](t, s); p.ID != "p" || !s.told(madeForKeys) {
-		t.Errorf("%+v %q", p, s.reports)
+	var l lately
+	for i := range 3 * mostMade {
+		name := strconv.Itoa(i)
+		if l.has(name) {
+			t.Fatalf("%s was not made", name)
+		}
+		l.add(name)
+		if back := max(0, i-mostMade+1); !l.has(strconv.Itoa(back)) || len(l.now)+len(l.before) > 2*mostMade {
+			t.Fatalf("%d is forgotten at %d", back, i)
+		}
 	}
 }

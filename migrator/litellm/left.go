@@ -77,14 +77,13 @@ func leftTables() []Table {
 // others refer to before them.
 func Tables() []Table {
 	var out []Table
-	owners := ownerTables() // organization, user, team, project
 	for _, some := range [][]Table{
 		budgetTables(),
-		organizationTables(), owners[:1],
-		userTables(), owners[1:2],
-		teamTables(), owners[2:3], disagreements(),
+		organizationTables(),
+		userTables(),
+		teamTables(), disagreements(),
 		organizationMemberTables(),
-		projectTables(), owners[3:],
+		projectTables(),
 		groupTables(), customerTables(),
 		keyTables(), linkTables(), modelTables(),
 		opaqueTables(), dailyTables(), windowTables(), spendLogTables(), leftTables(),

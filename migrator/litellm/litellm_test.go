@@ -218,8 +218,8 @@ func TestOrder(t *testing.T) {
 		place[table.Name] = i
 	}
 	for _, order := range [][]string{
-		{tableBudgets, tableOrgs, tableKeys + ": organization", tableUsers, tableKeys + ": user", tableTeams, tableKeys + ": team", tableOrgMembers, tableKeys},
-		{tableTeams, tableProjects, tableKeys + ": project", tableKeys, tableRetired, tableMappings},
+		{tableBudgets, tableOrgs, tableUsers, tableTeams, tableOrgMembers, tableKeys},
+		{tableTeams, tableProjects, tableKeys, tableRetired, tableMappings},
 	} {
 		for i := 1; i < len(order); i++ {
 			if place[order[i-1]] >= place[order[i]] {
@@ -327,7 +327,6 @@ func TestSinkFails(t *testing.T) {
 		"LiteLLM_DailyUserSpend":   `{"id":"d","date":"2026-01-01"}`,
 		tableWindows:               `{"entity_type":"key","entity_id":"k","window_duration":"1d","window_start":"2026-01-01T00:00:00"}`,
 		tableSpendLogs:             `{"request_id":"r","startTime":"2026-01-01T00:00:00"}`,
-		tableKeys + ": user":       `{"owner":"u"}`,
 		"LiteLLM_CredentialsTable": `{"credential_id":"c","credential_name":"n","credential_values":{}}`,
 	}
 	for name, doc := range docs {

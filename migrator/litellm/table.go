@@ -72,8 +72,9 @@ func (t *Table) Reads() string {
 
 // Sink takes what rows mean. One row may put out several objects, of several
 // kinds, and several thousands of them (the members of a team): an object that
-// others refer to comes before them. Within a pass over all tables an object comes
-// out once.
+// others refer to comes before them. An object comes out once, but for an owner
+// that keys name and that does not exist: after some thousand others it may come
+// again.
 type Sink interface {
 	// Object takes an object. Its stamp has the times and names of the source;
 	// CreatedAt and UpdatedAt are zero where the source does not tell.
@@ -110,6 +111,8 @@ type Converter struct {
 	// Opened, Plain and Broken count the texts in places where LiteLLM encrypts:
 	// opened, not encrypted, and encrypted with another key.
 	Opened, Plain, Broken int
+
+	made lately // owners that did not exist
 }
 
 // SealedError is the error about a text that looks encrypted and opens with none

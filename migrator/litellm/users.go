@@ -2,6 +2,8 @@ package litellm
 
 import (
 	"regexp"
+	"strconv"
+	"strings"
 
 	"sluice/proxy/identity"
 )
@@ -95,15 +97,55 @@ func (r *row) password(s string) string {
 
 const emailShared = "user_email is another user's too, capital letters aside: whoever is named by it may be either"
 
-// userTeamRow is a team that a user names and that does not name the user.
-type userTeamRow struct {
-	UserID text `json:"user_id"`
-	TeamID text `json:"team_id"`
+// oddRow is a row of a question about all rows of a table. Of its answers the
+// first mostOdd are read: such a question is answered whole for each page.
+type oddRow struct {
+	UserID text  `json:"user_id"`
+	TeamID text  `json:"team_id"`
+	Place  count `json:"place"` // from 1
+	Of     count `json:"of"`
+}
+
+const mostOdd = 1000
+
+func (o *oddRow) id() string {
+	if o.TeamID == "" {
+		return string(o.UserID)
+	}
+	return string(o.TeamID) + "/" + string(o.UserID)
+}
+
+// odd is a table that is asked a question; query has the columns of the key.
+func odd(name, source, problem, query string, asked func(have Columns) bool, key ...string) Table {
+	list := strings.Join(key, ", ")
+	return Table{
+		Name: name, Source: source, Key: key,
+		From: func(have Columns) string {
+			if !asked(have) {
+				return nothing(key...)
+			}
+			return `SELECT row_to_json(t)::text FROM (SELECT o.*, row_number() OVER (ORDER BY ` + list + `) AS place, count(*) OVER () AS of FROM (` +
+				query + `) o ORDER BY ` + list + ` LIMIT ` + strconv.Itoa(mostOdd) + `) t`
+		},
+		Convert: converting(source, (*oddRow).id, func(r *row, o *oddRow) error {
+			r.report(problem)
+			if o.Place.value == mostOdd && o.Of.value > mostOdd {
+				r.report("there are more that have it like this one, which are not told one by one: " + problem)
+			}
+			return nil
+		}),
+	}
 }
 
 // membersOf is a query for the members of all teams by members_with_roles.
 const membersOf = `SELECT tt.team_id, e->>'user_id' AS user_id FROM "` + tableTeams + `" tt, jsonb_array_elements(` +
 	`CASE WHEN jsonb_typeof(tt.members_with_roles) = 'array' THEN tt.members_with_roles ELSE '[]'::jsonb END) e`
+
+// without are the pairs of team and user of a query that are no members.
+func without(query string) string {
+	return `SELECT DISTINCT x.team_id, x.user_id FROM (` + query + `) x LEFT JOIN (` + membersOf +
+		`) w ON w.team_id = x.team_id AND w.user_id = x.user_id WHERE w.user_id IS NULL`
+}
 
 func userTables() []Table {
 	return []Table{
@@ -111,55 +153,25 @@ func userTables() []Table {
 			Name: tableUsers, Key: []string{"user_id"}, Needs: []string{"user_id"}, From: permitted(tableUsers),
 			Convert: converting(tableUsers, func(u *userRow) string { return string(u.ID) }, convertUser),
 		},
-		{
-			Name: tableUsers + ": shared addresses", Source: tableUsers, Key: []string{"user_id"},
-			From: func(have Columns) string {
-				if !have.Has(tableUsers, "user_id", "user_email") {
-					return nothing("user_id")
-				}
-				return `SELECT row_to_json(t)::text FROM (SELECT u.user_id FROM (SELECT x.user_id, count(*) OVER (PARTITION BY lower(x.user_email)) AS n FROM "` +
-					tableUsers + `" x WHERE x.user_email <> '') u WHERE u.n > 1) t`
-			},
-			Convert: converting(tableUsers, func(u *userTeamRow) string { return string(u.UserID) }, func(r *row, _ *userTeamRow) error {
-				r.report(emailShared)
-				return nil
-			}),
-		},
+		odd(tableUsers+": shared addresses", tableUsers, emailShared,
+			`SELECT u.user_id FROM (SELECT x.user_id, count(*) OVER (PARTITION BY lower(x.user_email)) AS n FROM "`+tableUsers+`" x WHERE x.user_email <> '') u WHERE u.n > 1`,
+			func(have Columns) bool { return have.Has(tableUsers, "user_id", "user_email") }, "user_id"),
 	}
 }
 
 // disagreements are what tables say about members that members_with_roles does
 // not.
 func disagreements() []Table {
-	const without = ` x LEFT JOIN (` + membersOf + `) w ON w.team_id = x.team_id AND w.user_id = x.user_id WHERE w.user_id IS NULL) t`
-	id := func(u *userTeamRow) string { return string(u.TeamID) + "/" + string(u.UserID) }
-	tell := func(problem string) func(r *row, _ *userTeamRow) error {
-		return func(r *row, _ *userTeamRow) error {
-			r.report(problem)
-			return nil
+	asked := func(table string, columns ...string) func(have Columns) bool {
+		return func(have Columns) bool {
+			return have.Has(table, columns...) && have.Has(tableTeams, "team_id", "members_with_roles")
 		}
 	}
 	return []Table{
-		{
-			Name: tableMembers, Key: []string{"team_id", "user_id"},
-			From: func(have Columns) string {
-				if !have.Has(tableTeams, "team_id", "members_with_roles") || !have.Has(tableMembers, "team_id", "user_id") {
-					return nothing("team_id", "user_id")
-				}
-				return `SELECT row_to_json(t)::text FROM (SELECT x.team_id, x.user_id FROM "` + tableMembers + `"` + without
-			},
-			Convert: converting(tableMembers, id, tell("spend and budget of a user who is not in the team's members_with_roles, and so is no member")),
-		},
-		{
-			Name: tableUsers + ": teams", Source: tableUsers, Key: []string{"team_id", "user_id"},
-			From: func(have Columns) string {
-				if !have.Has(tableUsers, "user_id", "teams") || !have.Has(tableTeams, "team_id", "members_with_roles") {
-					return nothing("team_id", "user_id")
-				}
-				return `SELECT row_to_json(t)::text FROM (SELECT DISTINCT x.user_id, x.team_id FROM (SELECT u.user_id, n.team_id FROM "` + tableUsers +
-					`" u, unnest(u.teams) n(team_id) WHERE n.team_id IS NOT NULL)` + without
-			},
-			Convert: converting(tableUsers, id, tell("the user's teams name a team that does not name the user in members_with_roles, and so has no such member")),
-		},
+		odd(tableMembers, tableMembers, "spend and budget of a user who is not in the team's members_with_roles, and so is no member",
+			without(`SELECT m.team_id, m.user_id FROM "`+tableMembers+`" m`), asked(tableMembers, "team_id", "user_id"), "team_id", "user_id"),
+		odd(tableUsers+": teams", tableUsers, "the user's teams name a team that does not name the user in members_with_roles, and so has no such member",
+			without(`SELECT u.user_id, n.team_id FROM "`+tableUsers+`" u, unnest(u.teams) n(team_id) WHERE n.team_id IS NOT NULL`),
+			asked(tableUsers, "user_id", "teams"), "team_id", "user_id"),
 	}
 }
