@@ -153,13 +153,13 @@ func newRun(ctx context.Context, src *source, o Options) (*run, error) {
 
 // count writes into the report what there is and what there is not.
 func (r *run) count(ctx context.Context) error {
-	known := map[string]bool{"_prisma_migrations": true}
+	known := map[string]bool{history: true}
 	for _, t := range r.tables {
 		known[t.Reads()] = true
 		c := r.report.table(t.Name)
 		c.Left, c.Opaque = r.left(&t), t.Opaque
 		if r.src.have[t.Reads()] == nil {
-			if t.Left == "" {
+			if t.Reads() != history {
 				r.report.absent(t.Reads())
 			}
 			c.Left = "the source does not have it"
