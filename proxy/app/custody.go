@@ -224,7 +224,14 @@ func (c *custody) promote(ctx context.Context, ring *seal.Ring) error {
 			}
 		}
 		p.say(c.d.log)
-		return c.d.takePromoted(ctx)
+		if err := c.d.takePromoted(ctx); err != nil || !p.done {
+			return err
+		}
+		stands, err := c.d.store.Meta(ctx, canary)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		return markCanary(ctx, c.d.store, c.d.ring(), stands)
 	})
 }
 
