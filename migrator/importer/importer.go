@@ -87,7 +87,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	defer src.close(ctx)
 	if o.Automatic {
-		if due, err := due(ctx, src, o); err != nil || !due {
+		if wanted, err := due(ctx, src, o); err != nil || !wanted {
 			return nil, err
 		}
 	}

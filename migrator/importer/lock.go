@@ -3,7 +3,6 @@ package importer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -55,6 +54,8 @@ func lock(ctx context.Context, target *postgres.Source, path string, wait time.D
 // locker opens what is locked. On PostgreSQL the lock belongs to a transaction
 // that does nothing else: a pooler would take a session's lock away. Its
 // snapshot ends with each statement, so it keeps nothing from being cleaned up.
+// The server looks whether we still live: the lock of a host that lost its power
+// is free within half a minute.
 func locker(ctx context.Context, target *postgres.Source, path string) (try func() (bool, error), release func(), err error) {
 	if target == nil {
 		f, err := os.OpenFile(path+".import.lock", os.O_CREATE|os.O_RDWR, 0o600)
@@ -83,6 +84,7 @@ func locker(ctx context.Context, target *postgres.Source, path string) (try func
 	_, err = conn.Exec(ctx, "BEGIN READ WRITE")
 	if err == nil {
 		_, err = conn.Exec(ctx, `SELECT set_config('idle_in_transaction_session_timeout', '0', true),
+			set_config('tcp_keepalives_idle', '10', true), set_config('tcp_keepalives_interval', '5', true), set_config('tcp_keepalives_count', '3', true),
 			CASE WHEN current_setting('transaction_timeout', true) IS NULL THEN '' ELSE set_config('transaction_timeout', '0', true) END`)
 	}
 	if err != nil {
@@ -94,12 +96,4 @@ func locker(ctx context.Context, target *postgres.Source, path string) (try func
 		return locked, classify("take the lock of imports", err)
 	}
 	return try, release, nil
-}
-
-// lost is the error of a caller who was told to stop.
-func lost(ctx context.Context) error {
-	if ctx.Err() == nil {
-		return nil
-	}
-	return fmt.Errorf("stopped: %w", ctx.Err())
 }

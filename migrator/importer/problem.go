@@ -71,3 +71,11 @@ func classify(what string, err error) error {
 	}
 	return &problem{class: class, err: fmt.Errorf("%s: %w", what, err)}
 }
+
+// lost is the error of a caller who was told to stop.
+func lost(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return fmt.Errorf("stopped: %w", ctx.Err())
+}

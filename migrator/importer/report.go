@@ -184,7 +184,7 @@ func (r *Report) writeTable(w *lines) {
 	}
 	sum := r.Total()
 	line("all", &sum)
-	w.note(t.Flush())
+	_ = t.Flush() // w remembers the error
 	w.printf("\nRows of the source and what they became here: objects that are new, replaced or the same as before;\n" +
 		"kept because they were changed or made here; left out because they were deleted here, or because\n" +
 		"they cannot be here; other: documents kept to the letter, daily sums, windows, log rows. Skipped\n" +
@@ -272,12 +272,4 @@ func (w *lines) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func (w *lines) printf(format string, args ...any) { w.note2(fmt.Fprintf(w, format, args...)) }
-
-func (w *lines) note(err error) {
-	if w.err == nil {
-		w.err = err
-	}
-}
-
-func (w *lines) note2(_ int, err error) { w.note(err) }
+func (w *lines) printf(format string, args ...any) { fmt.Fprintf(w, format, args...) }
