@@ -95,24 +95,25 @@ func readSealing(ctx context.Context, s *store.Store) (*sealingStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids := map[string]store.SealingKey{}
-	for _, k := range kept {
-		ids[k.ID] = k
+	ids := map[string]*store.SealingKey{} // all that anybody names; nil: it was never in use
+	for i := range kept {
+		ids[kept[i].ID] = &kept[i]
 	}
-	for id := range rows {
-		ids[id] = ids[id]
-	}
+	named := slices.Collect(maps.Keys(rows))
 	out.Hosts = []string{}
 	for i := range hosts {
 		out.Hosts = append(out.Hosts, hosts[i].Name)
-		for id := range hosts[i].Keys {
-			ids[id] = ids[id]
+		named = slices.AppendSeq(named, maps.Keys(hosts[i].Keys))
+	}
+	for _, id := range named {
+		if _, known := ids[id]; !known {
+			ids[id] = nil
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(ids)) {
-		k := keyStatus{ID: id, Writes: id == out.Writes, Rows: rows[id], Hosts: holders(hosts, id), RetiredAt: ids[id].RetiredAt}
-		if at := ids[id].PromotedAt; !at.IsZero() {
-			k.PromotedAt = &at
+		k := keyStatus{ID: id, Writes: id == out.Writes, Rows: rows[id], Hosts: holders(hosts, id)}
+		if used := ids[id]; used != nil {
+			k.PromotedAt, k.RetiredAt = &used.PromotedAt, used.RetiredAt
 		}
 		if k.Rows == nil {
 			k.Rows = map[string]int{}

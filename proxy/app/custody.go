@@ -182,7 +182,7 @@ func (c *custody) sawHost(ctx context.Context, ring *seal.Ring, agreed bool) err
 					told = other.Keys
 				}
 			}
-			maps.DeleteFunc(h.Keys, func(id, print string) bool { return told[id] != print })
+			maps.DeleteFunc(h.Keys, func(id, mark string) bool { return told[id] != mark })
 		}
 		err := c.d.store.SawHost(ctx, h)
 		if c.told = 0; err == nil && agreed {

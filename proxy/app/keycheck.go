@@ -223,8 +223,8 @@ func (d *data) mayUse(ctx context.Context, ring *seal.Ring, by given) error {
 		return st.judge(ring, d.host, by)
 	}
 	has := store.Host{Keys: ring.Fingerprints()}
-	for id, print := range d.ring().Fingerprints() {
-		if !accepts(&has, id, print) {
+	for id, mark := range d.ring().Fingerprints() {
+		if !accepts(&has, id, mark) {
 			return fmt.Errorf("key %s is not in the ring any more, and whether it is still needed cannot be told: %w; reload again when the database is back", id, err)
 		}
 	}

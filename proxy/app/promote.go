@@ -21,14 +21,14 @@ func waits(ring *seal.Ring, self string, keys []store.SealingKey, hosts []store.
 		return ""
 	}
 	first := ring.First()
-	print := ring.Fingerprints()[first]
+	mark := ring.Fingerprints()[first]
 	replaced := slices.ContainsFunc(keys, func(k store.SealingKey) bool { return k.ID == first }) && !lost
 	var without, otherwise []string
 	for i := range hosts {
 		h := &hosts[i]
 		switch {
 		case lost && left(h):
-		case !accepts(h, first, print):
+		case !accepts(h, first, mark):
 			without = append(without, h.Name)
 		case replaced && h.ID != self && !left(h) && h.WritesWith != first:
 			otherwise = append(otherwise, h.Name)

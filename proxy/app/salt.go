@@ -155,12 +155,12 @@ func left(h *store.Host) bool { return h.WritesWith == "" }
 
 // accepts reports whether a host opens what a key seals. Without a fingerprint
 // any key of that name will do.
-func accepts(h *store.Host, id, print string) bool {
+func accepts(h *store.Host, id, mark string) bool {
 	has, ok := h.Keys[id]
 	switch {
 	case ok:
-		return print == "" || has == print
-	case print != "" && id != print:
+		return mark == "" || has == mark
+	case mark != "" && id != mark:
 		return false
 	}
 	for _, derived := range h.Keys { // an entry answers to its derived id too
