@@ -37,6 +37,7 @@ func (s *Source) Config(o Options) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, &configError{err: err}
 	}
+	s.login.use(c)
 	c.ConnectTimeout = s.connectTimeout
 	if o.ConnectTimeout > 0 {
 		c.ConnectTimeout = o.ConnectTimeout

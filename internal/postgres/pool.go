@@ -68,7 +68,10 @@ func NewPool(s *Source, c PoolConfig) (*Pool, error) {
 	p := &Pool{source: s, config: c, gate: newGate()}
 	conn.Tracer = p.gate
 	pc.ConnConfig = conn
-	pc.BeforeConnect = p.gate.enter
+	pc.BeforeConnect = func(ctx context.Context, c *pgx.ConnConfig) error {
+		s.login.use(c)
+		return p.gate.enter(ctx, c)
+	}
 	pc.MaxConns = int32(min(c.Limit, 10_000)) //nolint:gosec // bounded
 	pc.MinConns, pc.MinIdleConns = 0, 0
 	pc.MaxConnLifetime, pc.MaxConnLifetimeJitter, pc.MaxConnIdleTime = lifetime, jitter, c.Idle

@@ -35,6 +35,7 @@ type Source struct {
 	statementCache int               // -1 when not given
 	connectTimeout time.Duration
 	socketTimeout  time.Duration
+	login          *login
 }
 
 // String names user, hosts and database, as an operator would.
@@ -72,7 +73,7 @@ func ParseURL(raw string) (*Source, error) {
 	if !strings.Contains(authority, "@") && strings.Contains(database+query, "@") {
 		return nil, fmt.Errorf("database URL: an unescaped / or ? in the user name or password: write %%2F for / and %%3F for ?")
 	}
-	s := &Source{Schema: "public", settings: map[string]string{}, statementCache: -1}
+	s := &Source{Schema: "public", settings: map[string]string{}, statementCache: -1, login: &login{}}
 	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
 		if err := s.setUser(authority[:at]); err != nil {
 			return nil, err
@@ -171,7 +172,7 @@ func FromParts(get func(name string) string) (*Source, bool, error) {
 	if host == "" {
 		return nil, false, nil
 	}
-	s := &Source{Schema: "public", settings: map[string]string{}, statementCache: -1}
+	s := &Source{Schema: "public", settings: map[string]string{}, statementCache: -1, login: &login{}}
 	if port := get("DATABASE_PORT"); port != "" && !strings.Contains(host, ":") && !strings.Contains(host, ",") {
 		host = net.JoinHostPort(host, port)
 	}

@@ -71,6 +71,7 @@ func (w *worker) connect(file *config.File) error {
 	if err != nil {
 		return boot.Exit(fleet.ExitConfig, err)
 	}
+	w.postgres = deps.Postgres
 	if w.data, err = w.openData(file, deps); err != nil {
 		return boot.Exit(fleet.ExitConfig, err)
 	}

@@ -50,7 +50,18 @@ func (w *worker) tryReload() error {
 	}
 	useTLS()
 	useRing()
+	w.renewLogin(file)
 	return nil
+}
+
+// renewLogin takes a password of the database that has changed, for the
+// connections to come.
+func (w *worker) renewLogin(file *config.File) {
+	deps, err := w.dependencies(file)
+	if err != nil || deps.Postgres == nil || w.postgres == nil || w.postgres.Renew(deps.Postgres) {
+		return
+	}
+	w.log.Warn("another database is configured: workers that start from now on use it, this one goes on with its own", slog.String("database", deps.Postgres.String()))
 }
 
 // readRing reads the keys that seal again, and says what keeps them from being

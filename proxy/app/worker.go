@@ -14,6 +14,7 @@ import (
 
 	"sluice/internal/boot"
 	"sluice/internal/env"
+	"sluice/internal/postgres"
 	"sluice/proxy/config"
 	"sluice/proxy/gateway"
 	"sluice/proxy/server"
@@ -44,7 +45,8 @@ type worker struct {
 	server    *server.Server
 	metrics   *gateway.Metrics
 	observing *observing
-	data      *data // nil where there is no database
+	data      *data            // nil where there is no database
+	postgres  *postgres.Source // of data and observing; nil for SQLite
 	overlaying
 
 	recycleAfter uint64
