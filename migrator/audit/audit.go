@@ -51,23 +51,10 @@ func (o *Options) keys(ctx context.Context) (func(id string) ([32]byte, bool), e
 		if err != nil {
 			return nil, err
 		}
-		for _, k := range all {
-			if o.Ring.Has(k.ID) {
-				if err := o.Ring.IsOf(k.ID, k.Check); err != nil && k.Check != "" {
-					return nil, wrong("key %s of the ring is not the one that this database knows by this id: %s; give the keyring of the gateway", k.ID, err)
-				}
-				continue
+		for i := range all {
+			if err := o.keep(&all[i], kept); err != nil {
+				return nil, err
 			}
-			if k.AuditKey == "" {
-				continue
-			}
-			key, err := o.Ring.KeptAudit(k.ID, k.AuditKey)
-			if err != nil {
-				o.Log.Warn("the kept chain key of a sealing key cannot be opened", slog.String("key_id", k.ID),
-					slog.String("sealed_with", k.SealedWith), slog.Any("error", err))
-				continue
-			}
-			kept[k.ID] = key
 		}
 	}
 	return func(id string) ([32]byte, bool) {
@@ -77,6 +64,28 @@ func (o *Options) keys(ctx context.Context) (func(id string) ([32]byte, bool), e
 		key, ok := kept[id]
 		return key, ok
 	}, nil
+}
+
+// keep adds what the database keeps of a key that the ring does not have. A key
+// of the ring has to be the one that the database knows by its id.
+func (o *Options) keep(k *store.SealingKey, kept map[string][32]byte) error {
+	if o.Ring.Has(k.ID) {
+		if err := o.Ring.IsOf(k.ID, k.Check); err != nil && k.Check != "" {
+			return wrong("key %s of the ring is not the one that this database knows by this id: %s; give the keyring of the gateway", k.ID, err)
+		}
+		return nil
+	}
+	if k.AuditKey == "" {
+		return nil
+	}
+	key, err := o.Ring.KeptAudit(k.ID, k.AuditKey)
+	if err != nil { // its rows, if there are any, are told as not verified
+		o.Log.Warn("the kept chain key of a sealing key cannot be opened", slog.String("key_id", k.ID),
+			slog.String("sealed_with", k.SealedWith), slog.Any("error", err))
+		return nil
+	}
+	kept[k.ID] = key
+	return nil
 }
 
 // Keys lists ids of keys with their rows: "2025a (14 rows), 2026a (3 rows)".
