@@ -46,6 +46,7 @@ type data struct {
 
 	changes     *fleet.ChangeReader // of followKeys
 	ringChanged chan struct{}       // wakes who looks after the keys
+	otherKeys   func()              // is told of other keys than before
 	resealDue   atomic.Bool         // another key was promoted
 	rowsLeft    atomic.Int64        // that wait to be sealed anew, as far as this process looks after them
 
@@ -59,7 +60,10 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 	if deps.Postgres == nil && deps.SQLite == "" {
 		return nil, nil
 	}
-	d := &data{table: w.table, area: w.area, log: w.log.Logger, ringChanged: make(chan struct{}, 1), changes: fleet.NewChangeReader(w.table)}
+	d := &data{
+		table: w.table, area: w.area, log: w.log.Logger, changes: fleet.NewChangeReader(w.table),
+		ringChanged: make(chan struct{}, 1), otherKeys: w.otherKeys,
+	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
 	if d.host, err = hostID(w.dir); err != nil {

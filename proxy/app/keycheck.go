@@ -148,6 +148,9 @@ func (d *data) use(before, k *keys) bool {
 	if before.known && before.ring.ID() != k.ring.ID() {
 		d.resealDue.Store(true)
 	}
+	if !before.known || digestOf(before.ring) != digestOf(k.ring) {
+		d.otherKeys()
+	}
 	if len(k.ring.IDs()) == 1 && len(before.ring.IDs()) == 1 && k.ring.ID() == before.ring.ID() {
 		return true // as it always was
 	}

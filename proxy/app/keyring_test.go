@@ -33,6 +33,9 @@ type host struct {
 	c *custody
 	w *worker
 
+	path string // of its SQLite file
+	told int    // that there are other keys
+
 	mu   sync.Mutex
 	said bytes.Buffer
 }
@@ -53,7 +56,7 @@ func (h *host) log() string {
 // id is derived.
 func newHost(t *testing.T, c store.Config, name string, entries ...string) *host {
 	t.Helper()
-	h := &host{T: t}
+	h := &host{T: t, path: c.SQLite}
 	fd, err := unix.MemfdCreate("table", unix.MFD_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +77,7 @@ func newHost(t *testing.T, c store.Config, name string, entries ...string) *host
 	}
 	h.d.ctx, h.d.cancel = context.WithCancel(context.Background())
 	dir := t.TempDir()
+	h.d.otherKeys = func() { h.told++ }
 	h.w = &worker{table: table, area: area, data: h.d, dir: fleet.Dir(dir), log: &boot.Log{Logger: log}}
 	c.Chain, c.Log = h.d.chainKey, log
 	if h.d.store, err = store.Open(c); err != nil {
@@ -599,4 +603,34 @@ func TestBrokenRow(t *testing.T) {
 func sqlitePath(t *testing.T) string {
 	t.Helper()
 	return dbtest.SQLite(t)
+}
+
+// TestKeyThatComesLater: a host that lacks the key in use says so and stores
+// nothing; when it gets the key, it opens again what it could not.
+func TestKeyThatComesLater(t *testing.T) {
+	h := newHost(t, store.Config{SQLite: dbtest.SQLite(t)}, "a", "one:sk-one-secret")
+	h.mustCheck()
+	other := newHost(t, store.Config{SQLite: h.path}, "b", "two:sk-two-secret", "one:sk-one-secret")
+	other.mustCheck()
+	two, _ := other.d.ring().Writing("two")
+	check, err := two.Check()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = other.d.store.Change(t.Context(), store.Actor{}, func(tx *store.Tx) error { return tx.Promote(store.SealingKey{ID: "two", Check: check}, nil) })
+	if err = errors.Join(err, other.d.store.SawHost(t.Context(), other.d.hostRow(two))); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.d.takePromoted(t.Context()); err == nil || h.d.sealing() != nil {
+		t.Fatalf("it seals with a key that is not in use: %v", err)
+	}
+	wrong(t, h.check(), "host b", "two")
+	before := h.told
+	if err := h.reload("two:sk-two-secret", "one:sk-one-secret"); err != nil {
+		t.Fatal(err)
+	}
+	h.mustCheck()
+	if h.d.sealing().ID() != "two" || h.told == before {
+		t.Errorf("it seals with %s, told %d times", h.d.sealing().ID(), h.told-before)
+	}
 }

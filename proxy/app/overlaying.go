@@ -28,6 +28,7 @@ type overlaying struct {
 	asks    chan func()   // to be done by the goroutine that owns the configuration
 	changed chan struct{} // this worker has changed something itself
 	storing atomic.Bool   // store_model_in_db, in the configuration in force
+	again   atomic.Bool   // what the database holds is to be opened with other keys
 
 	// Owned by the goroutine that owns the configuration.
 	overlay *overlay // in force
@@ -56,6 +57,7 @@ func (w *worker) firstOverlay(ctx context.Context, file *config.File) *overlay {
 	if !w.data.away {
 		ctx, cancel := context.WithTimeout(ctx, startPatience)
 		defer cancel()
+		w.again.Store(false)
 		w.overlayAt(position) // what is changed from here on is waited for
 		o, err := w.data.readOverlay(ctx)
 		if err == nil {
@@ -117,6 +119,13 @@ func (w *worker) setStoring(file *config.File) {
 	if w.storing.Swap(on) != on {
 		w.wakeOverlay()
 	}
+}
+
+// otherKeys has what the database holds opened again: what did not open before
+// may open now.
+func (w *worker) otherKeys() {
+	w.again.Store(true)
+	w.wakeOverlay()
 }
 
 // wakeOverlay has followOverlay look at once.
@@ -208,7 +217,7 @@ func (w *worker) followOverlay(ctx context.Context) {
 		}
 		t.Reset(overlayLook)
 		position := w.table.Header().AuthEpoch.Load()
-		if w.followed.Pending() && w.isOverlaid() {
+		if w.followed.Pending() && w.isOverlaid() || w.again.Swap(false) {
 			w.stale = true
 		}
 		if w.stale && time.Now().After(retry) {
