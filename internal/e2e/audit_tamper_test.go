@@ -35,9 +35,19 @@ func (d *recordDB) verify(a *Appliance, anchor bool, args ...string) (code int, 
 
 // recordColumns are the columns of a row, with what gives each another value.
 var recordColumns = [][2]string{
-	{"actor", "actor || 'x'"}, {"actor_key", "actor_key || 'x'"}, {"claimed_actor", "'somebody'"}, {"action", "'blocked' || action"},
-	{"object_type", "'team' || object_type"}, {"object_id", "object_id || 'x'"}, {"before_value", "'{}'"}, {"after_value", "NULL"}, {"source", "'192.0.2.1'"},
-	{"request_id", "request_id || '1'"}, {"host", "host || 'x'"}, {"reason", "reason || '.'"}, {"chain_key", "'another'"}, {"chain_mac", "NULL"},
+	{"actor", "actor || 'x'"},
+	{"actor_key", "actor_key || 'x'"},
+	{"claimed_actor", "'somebody'"},
+	{"action", "'blocked' || action"},
+	{"object_type", "'team' || object_type"},
+	{"object_id", "object_id || 'x'"},
+	{"before_value", "'{}'"},
+	{"after_value", "NULL"},
+	{"source", "'192.0.2.1'"},
+	{"request_id", "request_id || '1'"},
+	{"host", "host || 'x'"},
+	{"reason", "reason || '.'"},
+	{"chain_mac", "NULL"},
 }
 
 // tampering is one way to falsify a record.
@@ -93,6 +103,7 @@ func tamperings(last int, sqlite bool) []tampering {
 			fmt.Sprintf("DELETE FROM sluice.changes WHERE number > %d", last-10), fmt.Sprintf(headAt, last-10),
 		}},
 		{name: "everything deleted", anchor: true, does: []string{"DELETE FROM sluice.changes", "UPDATE sluice.change_head SET number = 0, chained = 0, chain_mac = NULL"}},
+		{name: "another key named", does: []string{fmt.Sprintf("UPDATE sluice.changes SET reason = 'another', chain_key = 'another' WHERE number = %d", mid)}},
 		// What is then chained anew has other codes.
 		{name: "the codes of the end taken off and a row edited", anchor: true, does: []string{
 			fmt.Sprintf("UPDATE sluice.changes SET chain_key = '', chain_mac = NULL WHERE number > %d", last-10),
@@ -110,9 +121,13 @@ func tampered(t *testing.T, d *recordDB, a *Appliance) {
 		t.Fatalf("a copy does not verify: exit %d\n%s", code, said)
 	}
 	found := 0
+	forged := d.copy()
+	forged.forge("CREATE TABLE sluice.kept_changes AS SELECT * FROM sluice.changes", "CREATE TABLE sluice.kept_head AS SELECT * FROM sluice.change_head")
 	for _, how := range tamperings(last, d.url == "") {
-		forged := d.copy()
-		forged.forge(how.does...)
+		forged.forge(append([]string{
+			"DELETE FROM sluice.changes", "INSERT INTO sluice.changes SELECT * FROM sluice.kept_changes",
+			"DELETE FROM sluice.change_head", "INSERT INTO sluice.change_head SELECT * FROM sluice.kept_head",
+		}, how.does...)...)
 		if how.anchor {
 			// It shows that the anchor is needed, which the documentation says.
 			if code, said := forged.verify(a, false); code != 0 {

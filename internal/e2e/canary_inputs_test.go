@@ -69,7 +69,11 @@ func (c *canaries) rings(file string) {
 func (c *canaries) programs(url string) {
 	c.t.Helper()
 	for _, args := range [][]string{
-		{"secrets", "status"}, {"secrets", "retire", "first"}, {"secrets", "retire", "canary no id"}, {"audit", "verify"}, {"audit", "export"},
+		{"secrets", "status"},
+		{"secrets", "retire", "first"},
+		{"secrets", "retire", "canary no id"},
+		{"audit", "verify"},
+		{"audit", "export"},
 		{"import", "litellm", "--dry-run", "--from", "postgres://u:canary-import@127.0.0.1:1/none"},
 		{"import", "litellm", "--dry-run", "--from", "postgres://u:canary-import@[::1/none"},
 		{"import", "litellm", "--from", "canary-import"},

@@ -26,13 +26,13 @@ func coreFolders(t *testing.T, a *Appliance) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch {
-	case pattern[0] == '|':
+	switch pattern[0] {
+	case '|':
 		if err := os.WriteFile(file, []byte("core"), 0o644); err != nil {
 			return nil
 		}
 		t.Cleanup(func() { _ = os.WriteFile(file, pattern, 0o644) })
-	case pattern[0] == '/':
+	case '/':
 		return []string{filepath.Dir(strings.TrimSpace(string(pattern)))}
 	}
 	return []string{a.Dir, filepath.Dir(a.Dir)}

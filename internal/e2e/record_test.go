@@ -139,8 +139,12 @@ func (d *recordDB) copy() *recordDB {
 // recordKinds are the kinds of objects that clients of these tests change: the
 // name in the record, the table and its key.
 var recordKinds = [][3]string{
-	{"key", "keys", "token"}, {"user", "users", "user_id"}, {"team", "teams", "team_id"}, {"budget", "budgets", "budget_id"},
-	{"model", "models", "model_id"}, {"credential", "credentials", "credential_id"},
+	{"key", "keys", "token"},
+	{"user", "users", "user_id"},
+	{"team", "teams", "team_id"},
+	{"budget", "budgets", "budget_id"},
+	{"model", "models", "model_id"},
+	{"credential", "credentials", "credential_id"},
 }
 
 // whole compares the record with the objects: every object has the change that
