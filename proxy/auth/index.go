@@ -23,7 +23,7 @@ type index struct {
 	looked  time.Time
 	places  map[frameID]place
 	changes map[[32]byte]noted // an object's newest change
-	contact int64              // unix nanoseconds of the newest frame
+	contact int64              // when the database has answered last, unix nanoseconds
 }
 
 type frameID struct {
@@ -129,7 +129,9 @@ func eachFrame(file io.ReaderAt, behind int64, each func(f *scanned, from int64)
 // note takes over one frame, which begins at from in the file. Only what is short
 // is opened now.
 func (x *index) note(f *scanned, from int64) {
-	x.contact = max(x.contact, f.at)
+	if f.kind != frameChanged {
+		x.contact = max(x.contact, f.at)
+	}
 	switch f.kind {
 	case frameChanged:
 		plain, err := x.s.seal.open(f)

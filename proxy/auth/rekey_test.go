@@ -16,7 +16,7 @@ func TestSnapshotIsKeptOverARotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), SnapshotFile)
 	old, fresh := [32]byte{1}, [32]byte{2}
 	first, _ := openSnapshot(t, path, old)
-	late, _ := openSnapshot(t, path, old)
+	late, _ := openSnapshot(t, path, old, fresh) // a key is used once everybody has it
 	put := func(s *Snapshot, name string) {
 		t.Helper()
 		if err := s.Put(name, []byte("value of "+name)); err != nil {

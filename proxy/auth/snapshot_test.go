@@ -16,10 +16,10 @@ import (
 
 var sealKey = [32]byte{1, 2, 3}
 
-func openSnapshot(t testing.TB, path string, key [32]byte) (*Snapshot, *bytes.Buffer) {
+func openSnapshot(t testing.TB, path string, keys ...[32]byte) (*Snapshot, *bytes.Buffer) {
 	t.Helper()
 	var said bytes.Buffer
-	s, err := OpenSnapshot(path, [][32]byte{key}, slog.New(slog.NewTextHandler(&said, nil)))
+	s, err := OpenSnapshot(path, keys, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
