@@ -17,8 +17,8 @@ import (
 const (
 	custodyLook = 2 * time.Second
 	custodyHeld = 10 * time.Second // how long a claim holds: whoever dies with it delays the next one by this
-	hostEvery   = 10 * time.Second
-	tidyKeys    = time.Minute // between two looks for rows under other keys, and for keys that can be retired
+	hostEvery   = 20 * time.Second // a host counts as alive for three times that
+	tidyKeys    = 5 * time.Minute  // between two looks for rows under other keys, and for keys that can be retired
 	turnMost    = 5 * time.Second
 	leaveMost   = 2 * time.Second // at the end of a worker
 	countEvery  = 10              // batches

@@ -10,6 +10,10 @@ import (
 // forgotten is when a host that was not seen any more leaves the list.
 const forgotten = 7 * 24 * time.Hour
 
+// forgetEvery is how many times a process sees its host until it looks for those
+// that are to leave the list again.
+const forgetEvery = 100
+
 // Host is a machine whose workers use this database.
 type Host struct {
 	ID         string
@@ -38,7 +42,7 @@ func (s *Store) SawHost(ctx context.Context, h Host) error {
 		VALUES ($1, $2, $3, $4, $5, $6, `+now+`) ON CONFLICT (host_id) DO UPDATE SET name = excluded.name, version = excluded.version,
 		sealing_keys = excluded.sealing_keys, writes_with = excluded.writes_with, started_at = excluded.started_at, seen_at = excluded.seen_at`,
 		[]any{h.ID, h.Name, h.Version, string(text), h.WritesWith, d.time(h.StartedAt)})
-	if err == nil {
+	if err == nil && (s.saw.Add(1)-1)%forgetEvery == 0 {
 		_, err = s.db.exec(ctx, "DELETE FROM sluice.hosts WHERE seen_at < "+past("$1"), []any{forgotten.Microseconds()})
 	}
 	if err != nil {

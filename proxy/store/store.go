@@ -58,7 +58,8 @@ type Store struct {
 	c  Config
 	db database
 
-	vain atomic.Bool // the last lookup found no key
+	vain atomic.Bool   // the last lookup found no key
+	saw  atomic.Uint64 // times that SawHost has written
 
 	// unlocked takes numbers without the lock, as a sequence would. Only a test
 	// sets it, to see that it finds what goes wrong then.
