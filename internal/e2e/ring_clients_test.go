@@ -64,7 +64,6 @@ type traffic struct {
 	models []string
 	hosts  []*Appliance
 	p      *keyedProvider
-	idle   time.Duration // between two calls of a client
 
 	client *http.Client
 	calm   []sync.RWMutex // of each host: held to write while it is started anew
@@ -87,8 +86,8 @@ func newTraffic(t *testing.T, hosts []*Appliance, p *keyedProvider) *traffic {
 // start sends model calls as fast as they are answered by way of the balancer,
 // and management calls to each host.
 func (f *traffic) start() {
-	for range 8 {
-		f.loop(f.idle, func(int) {
+	for range length(4, 8) {
+		f.loop(0, func(int) {
 			f.chat(f.keys[rand.IntN(len(f.keys))], f.models[rand.IntN(len(f.models))])
 		})
 	}

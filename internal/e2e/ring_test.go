@@ -31,7 +31,7 @@ general_settings: {store_model_in_db: true}
 `
 
 // promotedWithin is how long it may take from the last host that knows a key
-// until it seals: hosts tell what they know every 10 s.
+// until it seals: hosts tell what they know at once, and every 20 s.
 const promotedWithin = 30 * time.Second
 
 // ringSecret is the secret of a key, by its id.
@@ -379,7 +379,7 @@ func TestRingRotation(t *testing.T) {
 	for _, file := range files {
 		ringFile(t, file, "one")
 	}
-	r := newRotation(t, Options{}, length(600, 6000), func(h int) map[string]string {
+	r := newRotation(t, Options{}, length(400, 6000), func(h int) map[string]string {
 		return map[string]string{"SLUICE_KEYRING_FILE": files[h]}
 	})
 	if got := r.sealing(); got != "one" {
@@ -392,7 +392,7 @@ func TestRingRotation(t *testing.T) {
 	r.together("two", "one")
 	within(t, 10*time.Second, "something is sealed anew", r.hosts, func() bool {
 		rows := sealedRows(t, r.sql)
-		return rows["two"] > length(60, 600) && rows["one"] > 0
+		return rows["two"] > length(40, 600) && rows["one"] > 0
 	})
 	middle := r.copied()
 	r.resealed("one")
