@@ -38,6 +38,7 @@ func TestMoveIn(t *testing.T) {
 			began := time.Now()
 			a.Start()
 			a.WaitReady(60 * time.Second)
+			a.allReady()
 			t.Logf("show: ready %.1f s after the one command", time.Since(began).Seconds())
 			m := &movedIn{t: t, a: a, l: l, p: p}
 			m.keysWork()
@@ -55,7 +56,7 @@ func TestMoveIn(t *testing.T) {
 			m.nothingPlain()
 			changes := pgtest.Number(t, l.url, "SELECT count(*) FROM sluice.changes WHERE object_type = 'import'")
 			a.Start()
-			a.WaitReady(30 * time.Second)
+			a.allReady()
 			if n := pgtest.Number(t, l.url, "SELECT count(*) FROM sluice.changes WHERE object_type = 'import'"); n != changes {
 				t.Errorf("a second start has imported: %d changes, %d before", n, changes)
 			}
@@ -218,7 +219,7 @@ func shown() map[string]values {
 		"GET /team/info?team_id=t-null":    {"team_info.max_budget": nil, "team_info.models": []any{}},
 		"GET /team/info?team_id=t-blocked": {"team_info.blocked": true},
 		"GET /organization/info?organization_id=o-1": {
-			"organization_alias": "Org " + oldUnicode, "budget_id": "b-full", "metadata": obj{"o": 1}, "models": []any{"mock", "db-box"}, "spend": 1.25, "members.user_id=u-admin.user_role": "org_admin",
+			"organization_alias": "Org " + oldUnicode, "budget_id": "b-full", "metadata": obj{"o": 1}, "models": []any{"mock", "db-box", "ours"}, "spend": 1.25, "members.user_id=u-admin.user_role": "org_admin",
 			"members.user_id=u-admin.spend": 0.5, "members.user_id=u-1.user_id": "u-1", "litellm_budget_table.max_budget": 12.5,
 		},
 		`POST /budget/info {"budgets":["b-full"]}`: {

@@ -180,7 +180,7 @@ func (l *litellm) seedGroups() {
 		return row
 	}
 	l.later("LiteLLM_OrganizationTable", with(values{
-		"organization_id": "o-1", "organization_alias": "Org " + oldUnicode, "budget_id": "b-full", "metadata": obj{"o": 1}, "models": []string{"mock", "db-box"}, "spend": 1.25,
+		"organization_id": "o-1", "organization_alias": "Org " + oldUnicode, "budget_id": "b-full", "metadata": obj{"o": 1}, "models": []string{"mock", "db-box", "ours"}, "spend": 1.25,
 	}), with(values{"organization_id": "o-null", "organization_alias": "", "budget_id": "b-none", "models": nil}))
 	l.later("LiteLLM_OrganizationMembership",
 		values{"user_id": "u-admin", "organization_id": "o-1", "user_role": "org_admin", "spend": 0.5, "budget_id": "b-full"},
