@@ -20,7 +20,9 @@ import (
 )
 
 const (
-	every   = 500 * time.Millisecond
+	// every leaves an idle host, whose dependencies are looked at once a second,
+	// below three statements a second.
+	every   = 550 * time.Millisecond
 	patient = time.Second // a claim holds so long: whoever died with one delays the next poll by this
 	answer  = 900 * time.Millisecond
 	pause   = 50 * time.Millisecond // between two polls that notifications ask for
