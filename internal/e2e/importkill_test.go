@@ -116,7 +116,7 @@ func killed(t *testing.T, v Variant, l *litellm, set map[string]string, kills, c
 		r := startImport(t, v, l.url, set)
 		// Not once more after it has ended: the next import begins anew and would
 		// bring what this one has lost.
-		if i == kills || !r.killAt(target, (changes*i+rand.IntN(changes))/kills) {
+		if i == kills || !r.killAt(target, (changes*i+rand.IntN(changes))/(kills+1)) {
 			r.wait(20 * time.Minute)
 			r.must()
 			break
@@ -124,7 +124,7 @@ func killed(t *testing.T, v Variant, l *litellm, set map[string]string, kills, c
 		at = append(at, changesOf(t, target))
 	}
 	t.Logf("show 2: killed %d times, after changes %v of %d; whole after %.1f s", len(at), at, changes, time.Since(began).Seconds())
-	if len(at) < kills-1 {
+	if len(at) < kills {
 		t.Errorf("killed %d times, want %d", len(at), kills)
 	}
 }
