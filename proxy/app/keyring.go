@@ -1,7 +1,8 @@
 package app
 
 import (
-	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"sluice/internal/env"
 	"sluice/proxy/chain"
 	"sluice/proxy/config"
 	"sluice/proxy/llm"
@@ -122,7 +124,9 @@ func (w *worker) goodRing(file *config.File) *seal.Ring {
 	if w.link == nil || s.KeyringFile == "" || w.table.Header().ConfigApplied.Load() == 0 {
 		return nil
 	}
-	s.KeyringFile = w.dir.GoodKeyring()
+	if s.Keyring = w.goodText(); s.Keyring == "" {
+		return nil
+	}
 	ring, _, err := seal.FromEnviron(s)
 	if err != nil {
 		return nil
@@ -137,23 +141,72 @@ func (w *worker) keepKeyring(file *config.File, ring *seal.Ring) {
 		return
 	}
 	good, s := w.dir.GoodKeyring(), w.sources(file)
-	if s.KeyringFile == "" {
+	keeper := w.keeper()
+	if s.KeyringFile == "" || keeper == nil {
 		_ = os.Remove(good) // where there was one
 		return
 	}
+	kept := w.goodText()
 	text, err := os.ReadFile(filepath.Clean(s.KeyringFile))
-	if old, readErr := os.ReadFile(good); err == nil && (readErr != nil || !bytes.Equal(old, text)) {
-		err = replaceFile(good, text)
-	}
-	s.KeyringFile = good
 	if err == nil {
-		var kept *seal.Ring
-		if kept, _, err = seal.FromEnviron(s); err == nil && !slices.Equal(kept.IDs(), ring.IDs()) {
-			err = errors.New("the file has changed meanwhile")
+		s.Keyring = env.Secret(text)
+		err = sameRing(s, ring)
+	}
+	if err == nil && kept != s.Keyring {
+		var sealed string
+		if sealed, err = keeper.Seal(keptPlace, string(text)); err == nil {
+			err = replaceFile(good, []byte(sealed))
 		}
 	}
-	if err != nil {
-		_ = os.Remove(good)
-		w.log.Warn("the keyring in use could not be kept for later workers", errAttr(err))
+	if s.Keyring = kept; err == nil || kept != "" && sameRing(s, ring) == nil { // a neighbour was in time
+		return
 	}
+	_ = os.Remove(good)
+	w.log.Warn("the keyring in use could not be kept for later workers", errAttr(err))
+}
+
+// sameRing is nil where a ring would be made of the same keys again.
+func sameRing(s seal.Sources, ring *seal.Ring) error {
+	again, _, err := seal.FromEnviron(s)
+	if err == nil && !slices.Equal(again.IDs(), ring.IDs()) {
+		err = errors.New("the file has changed meanwhile")
+	}
+	return err
+}
+
+// keptPlace is what the kept keyring is bound to.
+const keptPlace = "kept keyring"
+
+// keeper seals what is kept on disk for workers of this host to come, under a
+// key that is in memory alone: keys that were given as a credential, which no
+// disk holds, and the sealed copies beside which it would lie, stay apart. It is
+// nil where the host table is of an earlier release.
+func (w *worker) keeper() *seal.Ring {
+	var key [32]byte
+	h := w.table.Header()
+	for i := range h.Keep {
+		binary.LittleEndian.PutUint64(key[8*i:], h.Keep[i].Load())
+	}
+	if key == [32]byte{} {
+		return nil
+	}
+	ring, err := seal.New(env.Secret(hex.EncodeToString(key[:])))
+	if err != nil {
+		return nil
+	}
+	return ring
+}
+
+// goodText is what keepKeyring has kept, "" for nothing that can be read.
+func (w *worker) goodText() env.Secret {
+	keeper := w.keeper()
+	sealed, err := os.ReadFile(w.dir.GoodKeyring())
+	if keeper == nil || err != nil {
+		return ""
+	}
+	text, err := keeper.Open(keptPlace, string(sealed))
+	if err != nil {
+		return ""
+	}
+	return env.Secret(text)
 }

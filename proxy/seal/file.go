@@ -29,6 +29,11 @@ func ReadFile(path string) ([]Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", shown(path), err)
 	}
+	return parse(path, data)
+}
+
+// parse makes the entries of what stands in the keyring file of a path.
+func parse(path string, data []byte) ([]Entry, error) {
 	entries, problems := parseFile(data)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("%s: %s", shown(path), strings.Join(problems, "; "))

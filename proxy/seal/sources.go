@@ -12,6 +12,7 @@ import (
 // KeyringFile, Salt and Master.
 type Sources struct {
 	KeyringFile string     // SLUICE_KEYRING_FILE: a path
+	Keyring     env.Secret // what stood in the file, where it was read before; "": it is read now
 	Salt        env.Secret // LITELLM_SALT_KEY
 	Master      env.Secret // LITELLM_MASTER_KEY
 	OldMaster   env.Secret // SLUICE_OLD_MASTER_KEY
@@ -28,7 +29,12 @@ type Sources struct {
 func FromEnviron(s Sources) (ring *Ring, notes []string, err error) {
 	var entries []Entry
 	if s.KeyringFile != "" {
-		if entries, err = ReadFile(s.KeyringFile); err != nil {
+		if s.Keyring != "" {
+			entries, err = parse(s.KeyringFile, []byte(s.Keyring.Reveal()))
+		} else {
+			entries, err = ReadFile(s.KeyringFile)
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 		if notes = weakEntries(s.KeyringFile, entries); s.Strict && len(notes) > 0 {

@@ -86,8 +86,9 @@ func (d Dir) HostID() string { return filepath.Join(string(d), "host_id") }
 // document a line: who cuts the record off cannot cut it off here too.
 func (d Dir) AuditHead() string { return filepath.Join(string(d), "audit-head.jsonl") }
 
-// GoodKeyring is the keyring file that was last put in force, mode 0600: a
-// worker that starts while the file on disk is wrong uses it.
+// GoodKeyring is the keyring file that was last put in force, sealed under the
+// key in the host table, mode 0600: a worker that is born while the keyring file
+// on disk is wrong uses it. It is good for the life of the host table.
 func (d Dir) GoodKeyring() string { return filepath.Join(string(d), "run", "keyring.good") }
 
 func itoa(n int) string {

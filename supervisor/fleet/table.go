@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -115,6 +117,11 @@ type Header struct {
 	// How far the migrator's import is, while MigratorState is MigratorImports.
 	ImportRows atomic.Uint64
 	ImportOf   atomic.Uint64 // about
+
+	// Keep is random and made with the table: what a worker keeps on disk for
+	// those to come, and nobody is to read who has the disk alone, is sealed under
+	// it. Zeros, in a table that an earlier release made, are no key.
+	Keep [4]atomic.Uint64
 }
 
 // States of the migrator.
@@ -215,6 +222,14 @@ func NewTable(fd, slots int) (*Table, error) {
 	h := t.Header()
 	h.version, h.slots, h.size = TableVersion, uint32(slots), tableSize
 	h.StartedAt.Store(time.Now().UnixNano())
+	for i := range h.Keep {
+		var b [8]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			_ = t.Close()
+			return nil, fmt.Errorf("make the key of the host table: %w", err)
+		}
+		h.Keep[i].Store(binary.LittleEndian.Uint64(b[:]))
+	}
 	h.magic = tableMagic
 	return t, nil
 }
