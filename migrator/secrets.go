@@ -14,6 +14,7 @@ import (
 
 	"sluice/internal/boot"
 	"sluice/migrator/migrate"
+	"sluice/proxy/seal"
 	"sluice/proxy/store"
 	"sluice/supervisor/fleet"
 )
@@ -169,6 +170,10 @@ func day8601(t *time.Time) string {
 
 // retireKey notes that a key is done with.
 func retireKey(ctx context.Context, p *boot.Process, args *cli, target migrate.Target, o migrate.Options) error {
+	id := args.Secrets.Retire.ID
+	if !seal.GoodID(id) { // not shown: it may be a line of a keyring file
+		return boot.Exit(fleet.ExitConfig, errors.New("what was given is no id of a key: ids are letters, digits, \".\", \"_\" and \"-\"; see migrator secrets status"))
+	}
 	ring, err := findRing(p.Environ, stateDir(p.Environ, args))
 	if err != nil {
 		return boot.Exit(fleet.ExitConfig, err)
@@ -178,7 +183,6 @@ func retireKey(ctx context.Context, p *boot.Process, args *cli, target migrate.T
 		return boot.Exit(fleet.ExitConfig, err)
 	}
 	defer s.Close()
-	id := args.Secrets.Retire.ID
 	err = s.Change(ctx, store.Actor{User: "sluice", Reason: "migrator secrets retire"}, func(tx *store.Tx) error {
 		promoted, err := tx.SealingKey()
 		if err != nil {

@@ -26,6 +26,9 @@ type Entry struct {
 // goodID is what an entry may be called.
 var goodID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
+// GoodID reports whether a text can be the id of an entry.
+func GoodID(id string) bool { return goodID.MatchString(id) }
+
 // New makes the ring of one salt key: LITELLM_SALT_KEY, or the master key where
 // that is not set, as with LiteLLM.
 func New(salt env.Secret) (*Ring, error) { return NewRing(Entry{Secret: salt}) }
