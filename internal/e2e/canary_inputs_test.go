@@ -43,6 +43,7 @@ func canaryRing(t *testing.T, env map[string]string) string {
 func (c *canaries) rings(file string) {
 	c.t.Helper()
 	const good = "second:canary-ring-secret-two-5Rt7Yu3Io1Pa9Sd\nfirst:canary-ring-secret-one-8Zx4Qw9Er2Ty6Ui1Op\n"
+	born := false
 	for _, step := range []struct {
 		applied bool
 		text    string
@@ -61,6 +62,19 @@ func (c *canaries) rings(file string) {
 			c.t.Fatal(err)
 		}
 		c.a.reload(step.applied)
+		if !step.applied && !born { // a worker that is born beside it has the last good one
+			born = true
+			time.Sleep(1200 * time.Millisecond) // the death of a younger one is a failed start
+			_ = syscall.Kill(pick(c.t, c.a.Table()).pid, syscall.SIGKILL)
+			within(c.t, 20*time.Second, "the log tells of a worker that was born beside a bad keyring", []*Appliance{c.a}, func() bool {
+				return strings.Contains(c.a.Log(), "the last good one stays in use")
+			})
+			c.a.allReady()
+			r := c.ask(true, "POST", "/credentials", `{"credential_name":"beside","credential_info":{},"credential_values":{"api_key":"sk-canary-beside"}}`)
+			if r.Status != 200 {
+				c.t.Errorf("beside a bad keyring: %d %s", r.Status, r.Body)
+			}
+		}
 	}
 }
 

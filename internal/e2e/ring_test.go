@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -148,71 +147,15 @@ func (r *rotation) must(sql string) {
 // text is the one value of a query on the hosts' database, "" for none.
 func (r *rotation) text(query string) string { r.t.Helper(); return oneText(r.t, r.sql, query) }
 
-func oneText(t *testing.T, sql *pgtest.Session, query string) string {
-	t.Helper()
-	rows, err := sql.Texts(query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(rows) == 0 {
-		return ""
-	}
-	return rows[0][0]
-}
-
 // sealing is the id of the key that is in force.
 func (r *rotation) sealing() string {
 	return r.text("SELECT value FROM sluice.meta WHERE name = 'sealing_key'")
-}
-
-// sealedRows counts what is sealed, by the ids of keys.
-func sealedRows(t *testing.T, sql *pgtest.Session) map[string]int {
-	t.Helper()
-	rows, err := sql.Texts(`SELECT sealed_with, count(*) FROM (SELECT sealed_with FROM sluice.models UNION ALL
-		SELECT sealed_with FROM sluice.credentials UNION ALL SELECT sealed_with FROM sluice.config_items) x WHERE sealed_with <> '' GROUP BY 1`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]int{}
-	for _, row := range rows {
-		out[row[0]], _ = strconv.Atoi(row[1])
-	}
-	return out
 }
 
 // knownBy counts the living hosts that know a key.
 func (r *rotation) knownBy(id string) int {
 	n, _ := strconv.Atoi(r.text("SELECT count(*) FROM sluice.hosts WHERE sealing_keys::jsonb ? '" + id + "' AND seen_at > now() - interval '60 s'"))
 	return n
-}
-
-// within waits until ok, and returns how long it took.
-func within(t *testing.T, most time.Duration, what string, hosts []*Appliance, ok func() bool) time.Duration {
-	t.Helper()
-	began := time.Now()
-	for !ok() {
-		if time.Since(began) > most {
-			for _, a := range hosts {
-				t.Log(a.Tail(25))
-			}
-			t.Fatalf("%s: not after %v", what, most)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return time.Since(began)
-}
-
-// reload has a host read its files again and waits for its verdict.
-func (a *Appliance) reload(applied bool) {
-	a.t.Helper()
-	before := a.MustStatus().Config
-	a.Signal(syscall.SIGHUP)
-	got := a.WaitStatus(20*time.Second, "done with a reload", func(s fleet.Status) bool {
-		return s.Config.Applied+s.Config.Rejected > before.Applied+before.Rejected
-	}).Config
-	if (got.Rejected == before.Rejected) != applied {
-		a.t.Errorf("a reload: %+v, before it %+v\n%s", got, before, a.Tail(10))
-	}
 }
 
 // apart gives one host a key that the other one does not know, as the first of
@@ -357,17 +300,6 @@ func (r *rotation) anew(h int, master string, env map[string]string) {
 	a.Start()
 	a.allReady()
 	time.Sleep(time.Second) // the balancer has to see it
-}
-
-// audited verifies the record of changes with the programs and the keys of a
-// host.
-func (a *Appliance) audited(t *testing.T, args ...string) string {
-	t.Helper()
-	code, said := a.command("migrator", append([]string{"audit", "verify", "--state_dir", a.Dir}, args...)...)
-	if code != 0 {
-		t.Errorf("migrator audit verify: exit %d\n%s", code, said)
-	}
-	return said
 }
 
 // TestRingRotation changes the key that seals at full load: nothing fails, a
