@@ -89,6 +89,7 @@ func TestCoreDumps(t *testing.T) {
 			a.Start()
 			a.allReady()
 			a.manage("/credentials", `{"credential_name":"c","credential_info":{},"credential_values":{"api_key":"sk-canary-of-credential"}}`)
+			var killed []int // all at once: with GOTRACEBACK=crash each takes its seconds
 			for _, program := range []string{"healthd", "proxy", "supervisor"} {
 				for _, p := range a.Processes() {
 					if p.Program != program {
@@ -100,9 +101,12 @@ func TestCoreDumps(t *testing.T) {
 					if err := syscall.Kill(p.PID, syscall.SIGABRT); err != nil {
 						t.Error(err)
 					}
-					Gone(t, p.PID, 30*time.Second)
+					killed = append(killed, p.PID)
 					break
 				}
+			}
+			for _, pid := range killed {
+				Gone(t, pid, 30*time.Second)
 			}
 			a.Wait(30 * time.Second)
 			found := cores(folders, began)
