@@ -300,7 +300,18 @@ func TestBornInOutage(t *testing.T) {
 	began := time.Now()
 	a.soon("back", "sk-nobody-has-ever-seen-this-key", "mock", http.StatusUnauthorized, 10*time.Second)
 	t.Logf("normal %v after the database was", time.Since(began))
-	a.manage("/key/block", fmt.Sprintf(`{"key":%q}`, key))
+	// What changes something waits until the keys that seal are known to be right.
+	blocks := func() bool {
+		r, err := a.Do(http.MethodPost, "/key/block", fmt.Sprintf(`{"key":%q}`, key), map[string]string{"Authorization": "Bearer " + a.Key, "Content-Type": "application/json"})
+		return err == nil && r.Status == http.StatusOK
+	}
+	for !blocks() {
+		if time.Since(began) > 2*time.Second {
+			t.Fatalf("no change is taken %v after the database was back\n%s", time.Since(began), a.Tail(20))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Logf("changes are taken %v after the database was", time.Since(began))
 	if got := a.eachWorker(key, "mock"); !all(got, http.StatusUnauthorized) {
 		t.Errorf("blocked after the outage: %v", got)
 	}

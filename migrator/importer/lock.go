@@ -71,7 +71,7 @@ func locker(ctx context.Context, target *postgres.Source, path string) (try func
 		}
 		return try, func() { _ = f.Close() }, nil
 	}
-	conn, err := postgres.Open(ctx, target, postgres.Options{Application: "sluice-migrator import lock"})
+	conn, err := postgres.Open(ctx, target, postgres.Options{Application: "sluice-migrator import lock", NoStatements: true})
 	if err != nil {
 		return nil, nil, classify("the database to import into", err)
 	}

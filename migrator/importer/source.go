@@ -30,9 +30,10 @@ type source struct {
 const sourceLock = 10 * time.Second
 
 // openSource connects, begins the snapshot and looks at what is there. Prisma's
-// parameter "schema" of the URL says where LiteLLM's tables are.
+// parameter "schema" of the URL says where LiteLLM's tables are. A pooler may
+// stand in between, whose server connections have statements of others.
 func openSource(ctx context.Context, from *postgres.Source) (*source, error) {
-	conn, err := postgres.Open(ctx, from, postgres.Options{Application: "sluice-migrator import"})
+	conn, err := postgres.Open(ctx, from, postgres.Options{Application: "sluice-migrator import", NoStatements: true})
 	if err != nil {
 		return nil, classify("the source", err)
 	}

@@ -46,6 +46,7 @@ type data struct {
 
 	changes     *fleet.ChangeReader // of followKeys
 	ringChanged chan struct{}       // wakes who looks after the keys
+	wanted      chan struct{}       // wakes followKeys: a change was refused because the keys are not known
 	otherKeys   func()              // is told of other keys than before
 	resealDue   atomic.Bool         // another key was promoted
 	rowsLeft    atomic.Int64        // that wait to be sealed anew, as far as this process looks after them
@@ -62,7 +63,7 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 	}
 	d := &data{
 		table: w.table, area: w.area, log: w.log.Logger, changes: fleet.NewChangeReader(w.table),
-		ringChanged: make(chan struct{}, 1), otherKeys: w.otherKeys,
+		ringChanged: make(chan struct{}, 1), wanted: make(chan struct{}, 1), otherKeys: w.otherKeys,
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
@@ -72,7 +73,7 @@ func (w *worker) openData(file *config.File, deps observe.Config) (*data, error)
 	d.hostName, _ = os.Hostname()
 	c := storeConfig(file, deps)
 	c.Options.Application = "sluice proxy slot " + strconv.Itoa(w.slot)
-	c.Log, c.Committed, c.Host, c.Chain = w.log.Logger, w.committed, d.hostName, d.chainKey
+	c.Log, c.Committed, c.Host, c.Chain = w.log.Logger, w.committed, d.hostName, d.chained
 	if d.store, err = store.Open(c); err != nil {
 		return nil, err
 	}

@@ -183,6 +183,18 @@ func (d *data) takePromoted(ctx context.Context) error {
 	return nil
 }
 
+// chained is chainKey for the store. Where the keys are not known yet, it has
+// them looked at now: whoever was refused comes again shortly.
+func (d *data) chained() (id string, key [32]byte, err error) {
+	if id, key, err = d.chainKey(); err != nil {
+		select {
+		case d.wanted <- struct{}{}:
+		default: // somebody has asked already
+		}
+	}
+	return id, key, err
+}
+
 // followKeys keeps the worker in step with which key is sealed with, until ctx
 // ends. Until the keys are known to be right nothing is sealed: it could be with
 // a key that nobody else has.
@@ -195,6 +207,7 @@ func (d *data) followKeys(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		case <-d.wanted:
 		}
 		if !d.known() {
 			err := d.checkKeys(ctx)
