@@ -43,9 +43,10 @@ CREATE TABLE "LiteLLM_GuardrailsTable" (guardrail_id TEXT PRIMARY KEY, guardrail
 `
 
 // filled makes a source with some rows of each table.
-func filled(t *testing.T) string {
+func filled(t *testing.T) string { return fill(t, pgtest.Database(t)) }
+
+func fill(t *testing.T, url string) string {
 	t.Helper()
-	url := pgtest.Database(t)
 	pgtest.Exec(t, url, tables)
 	pgtest.Exec(t, url, `
 		INSERT INTO "LiteLLM_UserTable" (user_id, user_email, user_role, spend) VALUES ('u1', 'a@example.com', 'internal_user', 1.5), ('u2', NULL, NULL, 0);
