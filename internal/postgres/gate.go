@@ -41,6 +41,8 @@ type gate struct {
 	turn chan struct{} // holds one token
 
 	mu       sync.Mutex
+	began    time.Time // of the attempt under way
+	answered time.Time // when somebody else was last said to have reached the server
 	failures int
 	since    time.Time // of the first failure
 	next     time.Time // no attempt before
@@ -74,6 +76,7 @@ func (g *gate) enter(ctx context.Context, c *pgx.ConnConfig) error {
 		g.turn <- struct{}{}
 		return &paused{cause: g.last}
 	}
+	g.began = g.now()
 	if g.plain {
 		withoutSettings(c)
 	}
@@ -105,7 +108,11 @@ func (g *gate) leave(err error) {
 			g.since = g.now()
 		}
 		longest := longestRefusal
-		if k := Classify(err); k == Away || k == Starting {
+		if comesBack(err) {
+			if g.began.Before(g.answered) { // it is there now
+				g.failures, g.last, g.next = 0, err, time.Time{}
+				return
+			}
 			longest = longestPause
 			if g.failures > 0 && g.now().Sub(g.since) > longAway {
 				longest = longestAway
@@ -130,10 +137,15 @@ func (g *gate) after() (wait time.Duration, long bool) {
 func (g *gate) reached() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if k := Classify(g.last); k == Away || k == Starting {
+	g.answered = g.now()
+	if comesBack(g.last) {
 		g.next, g.failures = time.Time{}, 0
 	}
 }
+
+// comesBack is true for what ends by itself: the server starts, or a standby
+// takes its place.
+func comesBack(err error) bool { return Classify(err).Broken() }
 
 // failure is the error of the last attempt, nil after a good one.
 func (g *gate) failure() error {

@@ -94,13 +94,15 @@ type change struct {
 
 // Bounds of a directory.
 const (
-	maxBatch   = 1000             // digests in a query
-	maxWaiting = 4096             // unknown digests that wait
-	perSecond  = 10               // queries, under pressure
-	burst      = 3                // queries at once after a pause
-	missFor    = int64(5e9)       // how long a digest is known to be missing, nanoseconds
-	justUsed   = int64(60)        // seconds: what was used since is read again as soon as it has changed
-	touchEvery = int64(60e9)      // a key's last_active moves this often
+	maxBatch   = 1000        // digests in a query
+	maxWaiting = 4096        // unknown digests that wait
+	perSecond  = 10          // queries, under pressure
+	burst      = 3           // queries at once after a pause
+	missFor    = int64(5e9)  // how long a digest is known to be missing, nanoseconds
+	justUsed   = int64(60)   // seconds: what was used since is read again as soon as it has changed
+	touchEvery = int64(60e9) // a key's last_active moves this often
+	justHeard  = int64(5e8)  // nanoseconds: what failed is asked again where the host has heard of the database since
+	againSoon  = 10 * time.Millisecond
 	drainEvery = time.Second / 4  // the ring is followed this often where nobody calls
 	tidyEvery  = 10 * time.Second // last_active is written this often
 )
@@ -280,6 +282,7 @@ func (d *Directory) wait(k *Keys, digest *[32]byte, who *Identity) *llm.Error {
 	timer := time.NewTimer(d.c.Wait)
 	defer timer.Stop()
 	var read *record // just now; it need not be in the cache any more
+	began := fleet.Now()
 	for {
 		now := time.Now()
 		if d.ring.Pending() {
@@ -305,6 +308,10 @@ func (d *Directory) wait(k *Keys, digest *[32]byte, who *Identity) *llm.Error {
 		select {
 		case <-f.done:
 			if f.err != nil {
+				if fleet.Now()-began < int64(d.c.Wait) && fleet.Now()-d.head.IdentityContact.Load() < justHeard {
+					time.Sleep(againSoon)
+					continue
+				}
 				return d.helpless(k, digest, who)
 			}
 			if f.none && f.digest == *digest {

@@ -61,10 +61,32 @@ func (t *Tx) link(r *chain.Row) error {
 	return nil
 }
 
+// chainWait is how long a change waits for the key of the chain: a process that
+// was born while the database was away learns just after its return that it has
+// the right one.
+const chainWait = time.Second
+
+// awaitChain waits until there is a key for the chain, before anything is locked.
+func (s *Store) awaitChain(ctx context.Context) error {
+	if s.c.Chain == nil {
+		return nil
+	}
+	for began := time.Now(); ; {
+		_, _, err := s.c.Chain()
+		if err == nil {
+			return nil
+		}
+		if time.Since(began) > chainWait || Pause(ctx, 20*time.Millisecond) != nil {
+			return unaudited(err)
+		}
+	}
+}
+
+func unaudited(err error) error { return fmt.Errorf("the change cannot be audited: %w", err) }
+
 func (t *Tx) chainKey() (err error) {
-	t.chain.id, t.chain.key, err = t.s.c.Chain()
-	if err != nil {
-		return fmt.Errorf("the change cannot be audited: %w", err)
+	if t.chain.id, t.chain.key, err = t.s.c.Chain(); err != nil {
+		return unaudited(err)
 	}
 	return nil
 }
