@@ -66,27 +66,22 @@ func (t *Tx) link(r *chain.Row) error {
 // the right one.
 const chainWait = time.Second
 
-// awaitChain waits until there is a key for the chain, before anything is locked.
-func (s *Store) awaitChain(ctx context.Context) error {
+// awaitChain waits for a key of the chain, before anything is locked. Without
+// one the first row of the record is refused.
+func (s *Store) awaitChain(ctx context.Context) {
 	if s.c.Chain == nil {
-		return nil
+		return
 	}
-	for began := time.Now(); ; {
-		_, _, err := s.c.Chain()
-		if err == nil {
-			return nil
-		}
-		if time.Since(began) > chainWait || Pause(ctx, 20*time.Millisecond) != nil {
-			return unaudited(err)
+	for began := time.Now(); time.Since(began) < chainWait; {
+		if _, _, err := s.c.Chain(); err == nil || Pause(ctx, 20*time.Millisecond) != nil {
+			return
 		}
 	}
 }
 
-func unaudited(err error) error { return fmt.Errorf("the change cannot be audited: %w", err) }
-
 func (t *Tx) chainKey() (err error) {
 	if t.chain.id, t.chain.key, err = t.s.c.Chain(); err != nil {
-		return unaudited(err)
+		return fmt.Errorf("the change cannot be audited: %w", err)
 	}
 	return nil
 }

@@ -125,9 +125,7 @@ func (s *Store) Change(ctx context.Context, by Actor, fn func(tx *Tx) error) err
 	const tries = 5
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	if err := s.awaitChain(ctx); err != nil {
-		return err
-	}
+	s.awaitChain(ctx)
 	for i := 1; ; i++ {
 		done, err := s.change(ctx, by, fn)
 		if err == nil {
