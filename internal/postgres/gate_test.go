@@ -37,3 +37,31 @@ func TestReached(t *testing.T) {
 		}
 	}
 }
+
+// An attempt that began before somebody else reached the server says nothing of
+// it any more: its failure begins no pause.
+func TestOvertaken(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		err   error
+		waits bool
+	}{
+		{"away", &net.OpError{Op: "dial", Err: errors.New("connection refused")}, false},
+		{"read-only", &pgconn.PgError{Code: "25006"}, false},
+		{"too many", &pgconn.PgError{Code: "53300"}, true},
+	} {
+		now := time.Unix(1000, 0)
+		g := newGate()
+		g.now = func() time.Time { return now }
+		g.failures, g.since = 20, now.Add(-time.Minute) // the next pause is as long as they get
+		if err := g.enter(context.Background(), nil); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Millisecond)
+		g.reached()
+		g.TraceConnectEnd(context.Background(), pgx.TraceConnectEndData{Err: c.err})
+		if waits := g.next.After(now); waits != c.waits {
+			t.Errorf("%s: waits until %v, now it is %v", c.name, g.next, now)
+		}
+	}
+}

@@ -416,3 +416,19 @@ func TestArchive(t *testing.T) {
 		mustVerify(t, s, 2603)
 	})
 }
+
+// TestLateKey: a change waits for the chain's key, which a process learns just
+// after the database is back.
+func TestLateKey(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, open func(store.Config) *store.Store) {
+		asked := 0
+		s := open(store.Config{Chain: func() (string, [32]byte, error) {
+			if asked++; asked < 4 {
+				return "", [32]byte{}, errors.New("not known yet")
+			}
+			return withKey()
+		}})
+		change(t, s, func(tx *store.Tx) error { return tx.Insert(&identity.Tag{Name: "x"}) })
+		mustVerify(t, s, 1)
+	})
+}
