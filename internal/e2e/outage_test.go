@@ -255,7 +255,13 @@ func TestOutage(t *testing.T) {
 		{
 			"stalled", length(12*time.Second, 5*time.Minute), *full, // a stop waits for what waits for the database
 			func(t *testing.T, db *pgtest.Server) { db.Stall(t) },
-			func(t *testing.T, db *pgtest.Server) { db.Continue(t) },
+			func(t *testing.T, db *pgtest.Server) {
+				// It has a queue of five minutes to get through before it takes anybody.
+				from := time.Now()
+				db.Continue(t)
+				db.Ready(t, time.Minute)
+				t.Logf("show 2: stalled: the server answers a new client %v after it goes on", time.Since(from))
+			},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
