@@ -10,7 +10,7 @@ var mayImport = map[string]string{
 	"proxy":      "proxy/app internal/boot",
 	"healthd":    "supervisor/fleet internal/boot internal/env",
 	"migrator": "migrator/migrate migrator/schema migrator/importer migrator/litellm migrator/audit proxy/store proxy/seal proxy/identity " +
-		"proxy/chain proxy/money internal/boot internal/env internal/postgres supervisor/fleet",
+		"proxy/chain proxy/money proxy/bill proxy/journal proxy/price internal/boot internal/env internal/postgres supervisor/fleet",
 
 	// Contracts: owned by one program, readable by the others, std only.
 	"supervisor/fleet": "",
@@ -33,15 +33,22 @@ var mayImport = map[string]string{
 	"proxy/identity": "proxy/money",
 	"proxy/access":   "proxy/identity proxy/money",
 	"proxy/chain":    "",
-	"proxy/store":    "proxy/identity proxy/money proxy/chain internal/postgres",
+	"proxy/store":    "proxy/identity proxy/money proxy/chain proxy/bill proxy/llm internal/postgres",
 	"proxy/seal":     "internal/env",
-	"proxy/auth":     "proxy/llm proxy/identity proxy/access proxy/money proxy/seal supervisor/fleet",
+	"proxy/auth":     "proxy/llm proxy/identity proxy/access proxy/money proxy/seal proxy/limit proxy/budget proxy/bill supervisor/fleet",
 	"proxy/admin": "proxy/llm proxy/identity proxy/access proxy/auth proxy/store proxy/money proxy/seal proxy/price " +
-		"proxy/jsonscan",
-	"proxy/price": "proxy/money",
-	"proxy/route": "proxy/llm",
+		"proxy/jsonscan proxy/window proxy/llm proxy/budget proxy/bill proxy/tokens",
+	"proxy/bill":    "proxy/llm proxy/money",
+	"proxy/window":  "",
+	"proxy/tokens":  "",
+	"proxy/price":   "proxy/money proxy/llm",
+	"proxy/limit":   "supervisor/fleet",
+	"proxy/budget":  "proxy/bill proxy/money proxy/window supervisor/fleet",
+	"proxy/journal": "proxy/bill proxy/llm proxy/money",
+	"proxy/ledger":  "proxy/journal proxy/bill proxy/llm proxy/money proxy/store supervisor/fleet",
+	"proxy/route":   "proxy/llm",
 	"proxy/gateway": "proxy/llm proxy/auth proxy/identity proxy/access proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
-		"supervisor/fleet",
+		"proxy/limit proxy/budget proxy/price proxy/bill proxy/journal proxy/tokens proxy/money supervisor/fleet",
 	"proxy/server": "proxy/gateway proxy/admin proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
 		"supervisor/fleet",
 	"proxy/config":  "internal/env proxy/llm proxy/seal",

@@ -24,10 +24,10 @@ import "embed"
 
 const (
 	// Version is the number of the newest migration of this release.
-	Version = 3
+	Version = 4
 	// Minimum is the oldest schema that this release's programs can work with.
 	// Newer ones are always accepted.
-	Minimum = 3
+	Minimum = 4
 	// Name is the PostgreSQL schema that holds everything of ours.
 	Name = "sluice"
 	// VersionTable holds the applied numbers; in PostgreSQL it is in the
