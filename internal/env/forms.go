@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// maxSecret bounds the file of a secret, in bytes.
+// maxSecret bounds a file of secrets, in bytes.
 const maxSecret = 64 << 10
 
 // Secret returns a secret in any of its three forms, in this order: the
@@ -72,32 +72,48 @@ func variable(name string) bool {
 	return name != "" && len(name) <= 128
 }
 
-// readSecret reads a regular file that is not empty.
+// readSecret reads a secret's file, which must not be empty.
 func readSecret(path string) (Secret, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would keep us waiting
+	data, err := ReadFile(path, nil)
 	if err != nil {
-		return "", unreadable(err)
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return "", unreadable(err)
-	}
-	if !info.Mode().IsRegular() {
-		return "", errors.New("is no regular file")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	switch {
-	case err != nil:
-		return "", unreadable(err)
-	case len(data) > maxSecret:
-		return "", fmt.Errorf("has more than %d KiB", maxSecret>>10)
+		return "", err
 	}
 	text := trimLine(data)
 	if text == "" {
 		return "", errors.New("is empty: write the secret into it, or do not name it")
 	}
 	return text, nil
+}
+
+// ReadFile reads a regular file of at most 64 KiB that holds secrets. allowed
+// may refuse it by its mode and owner; nil allows all. Errors complete a sentence
+// that begins with the file: they name neither its path nor what is in it.
+func ReadFile(path string, allowed func(fs.FileInfo) error) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would keep us waiting
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("is no regular file")
+	}
+	if allowed != nil {
+		if err := allowed(info); err != nil {
+			return nil, err
+		}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	switch {
+	case err != nil:
+		return nil, unreadable(err)
+	case len(data) > maxSecret:
+		return nil, fmt.Errorf("has more than %d KiB", maxSecret>>10)
+	}
+	return data, nil
 }
 
 // unreadable is why a file cannot be read, without its path.

@@ -2,9 +2,7 @@ package seal
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,9 +12,6 @@ import (
 	"sluice/internal/env"
 )
 
-// maxFile bounds a keyring file, in bytes.
-const maxFile = 64 << 10
-
 // ReadFile reads a keyring file: one id:secret a line, the first of which is to
 // seal. Empty lines and lines that begin with # are passed over. The secret is
 // all behind the first colon, blanks too; a carriage return at the end of a
@@ -25,7 +20,7 @@ const maxFile = 64 << 10
 // The error names everything that is wrong, with the numbers of lines, and
 // never a part of a secret.
 func ReadFile(path string) ([]Entry, error) {
-	data, err := readPrivate(path)
+	data, err := env.ReadFile(path, private)
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", shown(path), err)
 	}
@@ -50,43 +45,13 @@ func shown(path string) string {
 	return "the file that SLUICE_KEYRING_FILE names"
 }
 
-// readPrivate reads a regular file that nobody else can read or write. Its
-// errors complete a sentence that begins with the file.
-func readPrivate(path string) ([]byte, error) {
-	// Opening a FIFO would wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("is no regular file: name one with a line id:secret for each key")
-	}
+// private refuses a file that somebody else can read or write.
+func private(info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if mode := info.Mode().Perm(); !ok || foreign(mode, stat.Uid, os.Geteuid()) {
-		return nil, fmt.Errorf("has mode %04o, so that others can read or write it: chmod 0600 it", mode)
+		return fmt.Errorf("has mode %04o, so that others can read or write it: chmod 0600 it", mode)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("has more than %d KiB: it is to hold a line id:secret for each key and nothing else", maxFile>>10)
-	}
-	return data, nil
-}
-
-// unreadable is why a file cannot be read, without its path.
-func unreadable(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		err = path.Err
-	}
-	return fmt.Errorf("cannot be read: %w", err)
+	return nil
 }
 
 // foreign reports whether somebody else may read or write a file. A group may
