@@ -71,7 +71,7 @@ func (c *importLiteLLM) run(ctx context.Context, p *boot.Process, args *cli, t m
 		options.Progress = file
 	}
 	report, err := importer.Run(ctx, options)
-	if report != nil {
+	if report != nil && (err == nil || report.Total().Rows > 0) { // else the error says all
 		if printed := c.print(p.Stdout, report); err == nil {
 			err = printed
 		}

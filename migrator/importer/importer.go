@@ -97,6 +97,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	defer r.progress.end()
 	err = r.all(ctx)
+	r.countSealed()
 	r.report.Ended = time.Now().UTC()
 	if err != nil && ctx.Err() != nil {
 		err = tryAgain("stopped after %d of about %d rows; the same command goes on from there", r.written, r.of)

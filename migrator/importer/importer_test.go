@@ -361,8 +361,8 @@ func TestDryRun(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
 		o.Source, o.DryRun = parse(t, filled(t)), true
 		report := good(t, o)
-		if k := report.of(t, "LiteLLM_VerificationToken"); k.New != 2 || !report.DryRun {
-			t.Errorf("%+v", k)
+		if k := report.of(t, "LiteLLM_VerificationToken"); k.New != 2 || !report.DryRun || report.Sealed.Opened == 0 {
+			t.Errorf("%+v, %+v", k, report.Sealed)
 		}
 		if got := content(t, o.Store); got != "" {
 			t.Errorf("written:\n%s", got)
