@@ -26,6 +26,7 @@ type Shape struct {
 	Size   Range         // bytes of text in one content event
 	Every  time.Duration // time between two events; 0 sends all at once
 	Null   bool          // where usage was asked for, the other chunks say "usage":null, as OpenAI's do
+	Prompt int           // tokens that the prompt is said to have; 0 is 8 to 71, by the id
 }
 
 // DefaultShape is what an empty script serves: 1 KB, or 20 events at once.
@@ -86,10 +87,14 @@ func appendID(dst []byte, h uint64) []byte {
 // Tokens says what an answer of this shape costs.
 func (s Shape) Tokens(id string, stream bool) Tokens {
 	h := hash(id)
-	if stream {
-		return Tokens{Prompt: int64(8 + h>>40%64), Completion: int64(s.Events.pick(h))}
+	prompt := int64(8 + h>>40%64)
+	if s.Prompt > 0 {
+		prompt = int64(s.Prompt)
 	}
-	return Tokens{Prompt: int64(8 + h>>40%64), Completion: int64(max(s.Body/5, 1))}
+	if stream {
+		return Tokens{Prompt: prompt, Completion: int64(s.Events.pick(h))}
+	}
+	return Tokens{Prompt: prompt, Completion: int64(max(s.Body/5, 1))}
 }
 
 func appendUsage(dst []byte, t Tokens) []byte {

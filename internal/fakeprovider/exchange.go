@@ -44,6 +44,9 @@ func (p *Provider) handle(c *conn, req *request) error {
 		return x.fault(400, "fake_script_error", "", "script", err.Error())
 	}
 	x.asked = scan(req.body)
+	if x.asked.safety != "" {
+		x.asked.user = x.asked.safety
+	}
 	return x.run()
 }
 
@@ -57,7 +60,11 @@ func (x *exchange) run() error {
 		x.entry.Head = append([]byte(nil), x.req.head...)
 		x.entry.Body = append([]byte(nil), x.req.body...)
 	}
-	slot, epoch := x.p.ledger.begin(&x.entry, x.script.First > 0)
+	slot, epoch := x.p.ledger.begin(&x.entry, x.script.First > 0 || x.p.cfg.Numbered)
+	if x.p.cfg.Numbered && x.entry.Attempt > 1 {
+		x.asked.user += "#" + strconv.Itoa(x.entry.Attempt)
+	}
+	x.entry.Seed = x.asked.user
 	if x.script.First > 0 && x.entry.Attempt > x.script.First {
 		good := *x.script
 		good.Name, good.Delay = "ok", 0
@@ -107,6 +114,7 @@ func (x *exchange) good() error {
 }
 
 func (x *exchange) whole(usage []byte) error {
+	x.entry.Answer = AnswerID(x.asked.user)
 	if usage != nil {
 		x.entry.Tokens = x.script.Shape.Tokens(x.asked.user, false)
 	}
@@ -234,6 +242,7 @@ func (x *exchange) stream() error {
 // events writes the first n events; said replaces the usage object.
 func (x *exchange) events(n int, said []byte) error {
 	shape, start := x.script.Shape, time.Now()
+	x.entry.Answer = AnswerID(x.asked.user)
 	x.head(200, "text/event-stream; charset=utf-8", -1)
 	var event []byte
 	for i := range n {
@@ -250,14 +259,14 @@ func (x *exchange) events(n int, said []byte) error {
 			return err
 		}
 		x.entry.Events++
+		if x.asked.usage && i == shape.Chunks(x.asked.user, true)-2 {
+			x.entry.Tokens = shape.Tokens(x.asked.user, true)
+		}
 		if len(x.c.out) > 64<<10 {
 			if err := x.c.flush(); err != nil {
 				return err
 			}
 		}
-	}
-	if x.asked.usage {
-		x.entry.Tokens = shape.Tokens(x.asked.user, true)
 	}
 	return x.finish()
 }

@@ -10,8 +10,10 @@ import (
 
 // Entry is what the provider knows of one request.
 type Entry struct {
-	ID        string    `json:"id"`      // the request's user field
+	ID        string    `json:"id"`      // the request's safety_identifier, else its user
 	Attempt   int       `json:"attempt"` // 1 for the first request of that id
+	Seed      string    `json:"seed"`    // what the answer follows from: ID, unless the provider numbers answers
+	Answer    string    `json:"answer"`  // id in the answer; "" where it has none
 	Conn      int64     `json:"conn"`    // number of the connection
 	Path      string    `json:"path"`
 	Behaviour string    `json:"behaviour"`
@@ -23,7 +25,7 @@ type Entry struct {
 	End       time.Time `json:"end"`      // zero while it runs
 	Tokens    Tokens    `json:"tokens"`   // said in the answer; zero where none were said
 	Events    int       `json:"events"`   // written, [DONE] included
-	Bytes     int64     `json:"bytes"`    // of the body, written
+	Bytes     int64     `json:"bytes"`    // of the body, written: see Shape.Sent
 	Complete  bool      `json:"complete"` // the answer was written to its end
 	Cancelled bool      `json:"cancelled"`
 	Gone      time.Time `json:"gone"` // when the client's close was seen

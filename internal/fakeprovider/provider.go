@@ -1,8 +1,8 @@
 // Package fakeprovider is a provider of chat completions for tests and
 // benchmarks. It speaks OpenAI's API over HTTP/1.1 that it writes itself, so
 // that it can also speak it wrongly: the path prefix of the base URL scripts
-// what goes wrong (see [Script]). Every answer follows from the request's
-// `user` field alone, so that a client can work out the exact bytes that it
+// what goes wrong (see [Script]). Every answer follows from the request's id
+// alone, its `safety_identifier` or else its `user` field, so that a client can work out the exact bytes that it
 // must have received ([Shape.Stream], [Shape.Whole]), and a ledger keeps what
 // was served to whom.
 package fakeprovider
@@ -22,6 +22,9 @@ type Config struct {
 	Addr   string // "" is 127.0.0.1:0; "unix:" and a path is a unix socket
 	Ledger int    // most entries kept; 0 keeps none, further ones are counted only
 	Raw    bool   // keep head and body of each request in its entry
+	// Numbered gives each further request of an id an answer of its own, with an
+	// id and tokens of its own, as real providers do.
+	Numbered bool
 	Model  string // the name in answers; "" is the constant Model
 }
 

@@ -44,7 +44,8 @@ import (
 //
 // Parameters that go with any of them: body (bytes of a whole answer), n
 // (content events), size (bytes of text an event), every (time between
-// events), null=1; n and size take a range 20-200, of which the id picks.
+// events), null=1, prompt (tokens that the prompt is said to have); n and size
+// take a range 20-200, of which the id picks.
 type Script struct {
 	Name   string            // the behaviour
 	Params map[string]string // its parameters
@@ -114,6 +115,9 @@ func (s *Script) shape(params map[string]string) error {
 		return err
 	}
 	if s.Shape.Size, err = span(params, "size", s.Shape.Size); err != nil {
+		return err
+	}
+	if s.Shape.Prompt, err = integer(params, "prompt", s.Shape.Prompt); err != nil {
 		return err
 	}
 	s.Shape.Null = s.Shape.Null || params["null"] != ""
