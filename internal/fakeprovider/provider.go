@@ -25,7 +25,7 @@ type Config struct {
 	// Numbered gives each further request of an id an answer of its own, with an
 	// id and tokens of its own, as real providers do.
 	Numbered bool
-	Model  string // the name in answers; "" is the constant Model
+	Model    string // the name in answers; "" is the constant Model
 }
 
 // Provider is a running fake provider. All methods are safe at once from
