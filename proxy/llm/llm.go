@@ -63,17 +63,6 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Usage is what a provider says that a request consumed, in tokens.
-type Usage struct {
-	Input     int64
-	Output    int64
-	Total     int64
-	CachedIn  int64 // of Input, read from the provider's cache
-	Reasoning int64 // of Output
-	Estimated bool  // counted by us because the provider did not say
-	Reported  bool  // the provider said so
-}
-
 // Field is one header line. The bytes belong to whoever made the Field; its
 // owner says how long they live.
 type Field struct {
