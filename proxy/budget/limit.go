@@ -1,7 +1,6 @@
 package budget
 
 import (
-	"fmt"
 	"time"
 
 	"sluice/proxy/bill"
@@ -21,9 +20,6 @@ type Limit struct {
 
 // NewLimit prepares a limit. resetAt is when its window is due for a reset, as
 // far as it is known (zero: it is not); zone is that of windows (nil: UTC).
-func NewLimit(kind bill.Kind, id string, maximum, soft money.Nano, duration string, resetAt time.Time, zone *time.Location) (*Limit, error) {
-	if kind == bill.KindNone {
-		return nil, fmt.Errorf("budget of %q: it is of no kind", id)
-	}
-	return &Limit{Kind: kind, ID: id, Max: max(maximum, None), Soft: max(soft, None), Duration: duration}, nil
+func NewLimit(kind bill.Kind, id string, maximum, soft money.Nano, duration string, resetAt time.Time, zone *time.Location) *Limit {
+	return &Limit{Kind: kind, ID: id, Max: max(maximum, None), Soft: max(soft, None), Duration: duration}
 }
