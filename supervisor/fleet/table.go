@@ -22,8 +22,11 @@ const (
 	MaxSlots       = 256
 	MaxGenerations = 1024 // areas; the supervisor reuses those of the reaped
 	MaxCells       = 4096
-	MaxHolders     = 8192 // in one generation's holder area
-	MaxChanges     = 4096 // that a reader of the ring may be behind
+	MaxHolders     = 8192  // in one generation's holder area
+	MaxChanges     = 4096  // that a reader of the ring may be behind
+	MaxClaims      = 8192  // attempts that hold money, in one generation's area, see claims.go
+	ClaimSize      = 128   // bytes
+	MaxGrants      = 32767 // holder words of parallel limits, in one generation's area
 
 	pageSize   = 4096
 	slotSize   = 128
@@ -35,7 +38,13 @@ const (
 	cellsAt   = gensAt + MaxGenerations*genSize
 	holdersAt = cellsAt + MaxCells*8
 	changesAt = holdersAt + MaxGenerations*MaxHolders*holderSize
-	tableSize = changesAt + MaxChanges*8
+	limitsAt  = changesAt + MaxChanges*8 // a page boundary, as all that follow
+	leasesAt  = limitsAt + limitsSize
+	grantsAt  = leasesAt + leasesSize
+	grantArea = (1 + MaxGrants) * holderSize
+	claimsAt  = grantsAt + MaxGenerations*grantArea
+	claimsEnd = claimsAt + MaxGenerations*MaxClaims*ClaimSize
+	tableSize = claimsEnd
 
 	// leastSize is a table of the first release of this layout version. It ends
 	// before the ring of changes; who may write makes it longer.
@@ -122,6 +131,16 @@ type Header struct {
 	// those to come, and nobody is to read who has the disk alone, is sealed under
 	// it. Zeros, in a table that an earlier release made, are no key.
 	Keep [4]atomic.Uint64
+
+	// Holder names this life of the host table, at random: journals and leases
+	// carry it, and those of a holder whose table is gone have no living writer.
+	Holder [2]atomic.Uint64
+
+	LimitsShared atomic.Uint64 // times that a subject had to use the shared record of its bank
+	LimitsTaken  atomic.Uint64 // records taken for a subject since the table was made
+	WallOffset   atomic.Int64  // unix nanoseconds less Now, kept by who needed it first; 0 nobody yet
+	LeaseTurn    atomic.Int64  // Now until which a process looks after the leases of the host; claimed by CAS
+	JournalFull  atomic.Int64  // Now of the last refusal because the journal was at its bound; 0 never
 }
 
 // States of the migrator.

@@ -41,7 +41,7 @@ func TestLayoutStaysAsItIs(t *testing.T) {
 		{"holders at", holdersAt, 593920},
 		{"changes at", changesAt, 67702784},
 		{"least size", leastSize, 67702784},
-		{"table size", tableSize, 67735552},
+		{"limits at", limitsAt, 67735552},
 		{"slot size", unsafe.Sizeof(s), 128},
 		{"generation size", unsafe.Sizeof(g), 512},
 
@@ -145,8 +145,8 @@ func TestWordsAreAligned(t *testing.T) {
 		t.Errorf("the last holder word ends at %d, the ring of changes begins at %d", end, changesAt)
 	}
 	end = uintptr(unsafe.Pointer(table.ringWord(MaxChanges-1))) - uintptr(unsafe.Pointer(&table.mem[0])) + 8
-	if end != tableSize {
-		t.Errorf("the last change ends at %d, the table at %d", end, tableSize)
+	if end != limitsAt {
+		t.Errorf("the last change ends at %d, the table at %d", end, limitsAt)
 	}
 }
 
