@@ -58,7 +58,7 @@ func policy(x *exchange) error {
 
 // cut ends the connection inside the body, or before any byte with at=-1.
 func cut(x *exchange) error {
-	if x.limit = x.script.integer("at", 300); x.limit >= 0 {
+	if x.limit = x.at(); x.limit >= 0 {
 		if err := x.good(); !errors.Is(err, errLimit) {
 			return err
 		}
@@ -70,6 +70,18 @@ func cut(x *exchange) error {
 		x.c.reset()
 	}
 	return errEnd
+}
+
+// at is how many bytes of the body a script lets pass.
+func (x *exchange) at() int {
+	if x.script.Params["at"] != "id" {
+		return x.script.integer("at", 300)
+	}
+	n, err := strconv.Atoi(x.entry.ID[strings.LastIndexByte(x.entry.ID, '-')+1:])
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 func drop(x *exchange) error {
@@ -87,7 +99,7 @@ func hang(x *exchange) error {
 }
 
 func stall(x *exchange) error {
-	x.limit = x.script.integer("at", 300)
+	x.limit = x.at()
 	if err := x.good(); !errors.Is(err, errLimit) {
 		return err
 	}

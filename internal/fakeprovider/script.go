@@ -20,7 +20,8 @@ import (
 //	s429,retry=7            with Retry-After; the value is passed on as it is (escape it)
 //	ctx                     400 context_length_exceeded
 //	policy                  400 content_policy_violation
-//	cut,at=300[,rst=1]      the connection ends after that many bytes of the body; at=-1 before the header
+//	cut,at=300[,rst=1]      the connection ends after that many bytes of the body; at=-1 before the header,
+//	                        at=id after as many as the id says behind its last hyphen
 //	drop                    the connection ends once the request is read, without an answer
 //	hang                    never answers
 //	stall,at=300            stops after that many bytes and keeps the connection

@@ -74,16 +74,18 @@ func TestNumberedAnswers(t *testing.T) {
 // TestUsageBeforeTheCut: the tokens are said once their event is whole.
 func TestUsageBeforeTheCut(t *testing.T) {
 	p := Start(t)
-	whole := DefaultShape.Stream("u-1", Model, true)
-	end := len(whole) - len("data: [DONE]\n\n")
+	shape := DefaultShape
+	shape.Prompt = 17
+	end := len(shape.Stream("u-1", Model, true)) - len("data: [DONE]\n\n")
 	for at, said := range map[int]bool{end - 1: false, end: true, end + 3: true} {
 		p.Ledger().Reset()
-		_, got, err := post(t, p.URL("cut,at="+strconv.Itoa(at)), question+`,"stream":true,"stream_options":{"include_usage":true}}`)
+		body := strings.Replace(question, `"u-1"`, `"u-`+strconv.Itoa(at)+`"`, 1) + `,"stream":true,"stream_options":{"include_usage":true}}`
+		_, got, err := post(t, p.URL("cut,at=id,prompt=17"), body)
 		if err == nil || len(got) != at {
 			t.Fatalf("%d bytes: %v, got %d", at, err, len(got))
 		}
-		e := p.Ledger().Of("u-1")[0]
-		if (e.Tokens.Completion != 0) != said || DefaultShape.Sent(e.Seed, true, e.Bytes).Usage != said || e.Complete {
+		e := p.Ledger().All()[0]
+		if (e.Tokens.Completion != 0) != said || shape.Sent(e.Seed, true, e.Bytes).Usage != said || e.Complete {
 			t.Errorf("%d bytes: %+v", at, e)
 		}
 	}
