@@ -9,6 +9,7 @@ import (
 	"sluice/proxy/llm"
 	"sluice/proxy/money"
 	"sluice/proxy/store"
+	"sluice/proxy/window"
 )
 
 // budgetHandlers are the handlers of proxy/access/budgets.go.
@@ -138,7 +139,7 @@ func (a *API) setLimits(c *Call, b *identity.Budget) *llm.Error {
 		b.BudgetResetAt = c.Body.Time("budget_reset_at")
 	}
 	if b.BudgetDuration != "" && b.BudgetResetAt == nil {
-		at, err := nextReset(b.BudgetDuration, c.Now, a.c.Zone)
+		at, err := window.Next(b.BudgetDuration, c.Now, a.c.Zone)
 		if err != nil {
 			return badRequest("budget_duration "+err.Error()+".", "budget_duration")
 		}
@@ -189,7 +190,7 @@ func checkModelBudgets(f identity.Fields) *llm.Error {
 				if json.Unmarshal(v, &text) != nil {
 					return refuse(field + " must be a text as in 30s, 5m, 12h, 7d or 1mo.")
 				}
-				if _, err := parseDuration(text); err != nil {
+				if _, err := window.Parse(text); err != nil {
 					return refuse(field + " " + err.Error() + ".")
 				}
 			case "tpm_limit", "rpm_limit":

@@ -14,6 +14,7 @@ import (
 	"sluice/proxy/jsonscan"
 	"sluice/proxy/llm"
 	"sluice/proxy/money"
+	"sluice/proxy/window"
 )
 
 // decode reads a body that must be one JSON object. No body is an empty one.
@@ -247,7 +248,7 @@ func checkDuration(f *access.Field, raw json.RawMessage) *llm.Error {
 	if text == "" {
 		return nil // the API's way to say none
 	}
-	if _, err := parseDuration(text); err != nil {
+	if _, err := window.Parse(text); err != nil {
 		return badRequest(fmt.Sprintf("%s %s. Received: %s", f.Name, err, clip(raw)), f.Name)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
 	"sluice/proxy/money"
+	"sluice/proxy/window"
 )
 
 // keyColumns are the fields of the API that are columns of a key; what is null
@@ -142,7 +143,7 @@ func (a *API) layWindow(c *Call, k *identity.Key, b Body) *llm.Error {
 		k.BudgetDuration, k.BudgetResetAt = duration, nil
 	}
 	if k.BudgetDuration != "" && k.BudgetResetAt == nil {
-		at, err := nextReset(k.BudgetDuration, c.Now, a.c.Zone)
+		at, err := window.Next(k.BudgetDuration, c.Now, a.c.Zone)
 		if err != nil {
 			return badRequest("budget_duration "+err.Error()+".", "budget_duration")
 		}
@@ -156,11 +157,11 @@ func keyEnd(duration string, now time.Time) (*time.Time, *llm.Error) {
 	if duration == "" || duration == "-1" {
 		return nil, nil
 	}
-	s, err := parseDuration(duration)
+	s, err := window.Parse(duration)
 	if err != nil {
 		return nil, badRequest(fmt.Sprintf("duration %s, or -1 for a key that never ends. Received: %q", err, clipText(duration)), "duration")
 	}
-	end := s.after(now).Truncate(time.Microsecond)
+	end := s.After(now).Truncate(time.Microsecond)
 	return &end, nil
 }
 
@@ -177,12 +178,12 @@ func (a *API) layRotation(c *Call, k *identity.Key) *llm.Error {
 		delete(k.Settings, "key_rotation_at")
 		return nil
 	}
-	s, err := parseDuration(settingOf[string](k.Settings, "rotation_interval"))
+	s, err := window.Parse(settingOf[string](k.Settings, "rotation_interval"))
 	if err != nil {
 		return badRequest("auto_rotate needs a rotation_interval, which "+err.Error()+".", "rotation_interval")
 	}
 	if k.Settings["key_rotation_at"] == nil {
-		put(&k.Settings, "key_rotation_at", quoted(s.after(c.Now).UTC()))
+		put(&k.Settings, "key_rotation_at", quoted(s.After(c.Now).UTC()))
 	}
 	return nil
 }
@@ -227,7 +228,7 @@ func checkBudgetLimits(raw json.RawMessage) *llm.Error {
 		if l.MaxBudget == nil || *l.MaxBudget < 0 {
 			return badRequest(shape, "budget_limits")
 		}
-		if _, err := parseDuration(l.Duration); err != nil {
+		if _, err := window.Parse(l.Duration); err != nil {
 			return badRequest("The budget_duration in budget_limits "+err.Error()+".", "budget_limits")
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
 	"sluice/proxy/store"
+	"sluice/proxy/window"
 )
 
 // Lengths of a key that a caller chooses, in characters.
@@ -168,13 +169,13 @@ func above(name string, given, bound json.RawMessage) bool {
 	if text(given) == "-1" {
 		return true
 	}
-	x, err := parseDuration(text(given))
+	x, err := window.Parse(text(given))
 	if err != nil {
 		return false // refused where it is read
 	}
-	y, err := parseDuration(text(bound))
+	y, err := window.Parse(text(bound))
 	from := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-	return err == nil && x.after(from).After(y.after(from))
+	return err == nil && x.After(from).After(y.After(from))
 }
 
 // boundEnd applies auth_key_max_expiration_days. With fill, a key that no end

@@ -7,6 +7,7 @@ import (
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
 	"sluice/proxy/store"
+	"sluice/proxy/window"
 )
 
 // regenerateKey serves POST /key/regenerate and /key/{key_id}/regenerate: the
@@ -58,12 +59,12 @@ func (a *API) regenerateKey(c *Call) (any, *llm.Error) {
 }
 
 // gracePeriod is for how long an old secret works on; nil for no time.
-func gracePeriod(c *Call) (*span, *llm.Error) {
+func gracePeriod(c *Call) (*window.Span, *llm.Error) {
 	text := c.Body.Text("grace_period")
 	if text == "" {
 		return nil, nil
 	}
-	s, err := parseDuration(text)
+	s, err := window.Parse(text)
 	if err != nil {
 		return nil, badRequest(fmt.Sprintf("grace_period %s. Received: %q", err, clipText(text)), "grace_period")
 	}
@@ -71,7 +72,7 @@ func gracePeriod(c *Call) (*span, *llm.Error) {
 }
 
 // rotateKey moves a key to a new digest. Whatever refers to the old one follows.
-func (a *API) rotateKey(c *Call, tx *store.Tx, name, plain string, grace *span) (*identity.Key, *identity.Budget, *llm.Error) {
+func (a *API) rotateKey(c *Call, tx *store.Tx, name, plain string, grace *window.Span) (*identity.Key, *identity.Budget, *llm.Error) {
 	was, e := a.keyNamed(c, tx, name)
 	if e != nil {
 		return nil, nil, e
@@ -121,7 +122,7 @@ func (a *API) rotateKey(c *Call, tx *store.Tx, name, plain string, grace *span) 
 		return nil, nil, e
 	}
 	if grace != nil {
-		err := tx.Insert(&identity.RetiredKey{Token: old, Active: k.Token, RevokeAt: grace.after(tx.Now())})
+		err := tx.Insert(&identity.RetiredKey{Token: old, Active: k.Token, RevokeAt: grace.After(tx.Now())})
 		if err != nil {
 			return nil, nil, a.failed(err)
 		}

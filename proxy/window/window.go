@@ -75,13 +75,13 @@ func (s Span) Reset(t time.Time) time.Time {
 	zone := t.Location()
 	switch {
 	case s.unit == "mo":
-		return time.Date(year, month+time.Month(s.count), 1, 0, 0, 0, 0, zone)
+		return dawn(year, month+time.Month(s.count), 1, zone)
 	case s.unit == "d" && s.count == 30:
-		return time.Date(year, month+1, 1, 0, 0, 0, 0, zone)
+		return dawn(year, month+1, 1, zone)
 	case s.unit == "d" && s.count == 7:
-		return time.Date(year, month, day+7-(int(t.Weekday())+6)%7, 0, 0, 0, 0, zone)
+		return dawn(year, month, day+7-(int(t.Weekday())+6)%7, zone)
 	case s.unit == "d":
-		return time.Date(year, month, day+s.count, 0, 0, 0, 0, zone)
+		return dawn(year, month, day+s.count, zone)
 	}
 	length := int(s.seconds())
 	since := t.Hour()*3600 + t.Minute()*60 + t.Second()

@@ -1,22 +1,22 @@
-package admin
+package window
 
 import (
 	"testing"
 	"time"
 )
 
-func TestParseDuration(t *testing.T) {
-	for text, want := range map[string]span{
+func TestParse(t *testing.T) {
+	for text, want := range map[string]Span{
 		"30s": {30, "s"}, "5m": {5, "m"}, "12h": {12, "h"}, "7d": {7, "d"}, "2w": {14, "d"}, "1mo": {1, "mo"}, "007d": {7, "d"}, "36525d": {36525, "d"},
 	} {
-		if got, err := parseDuration(text); err != nil || got != want {
+		if got, err := Parse(text); err != nil || got != want {
 			t.Errorf("%q: %+v %v, want %+v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{
 		"", "often", "5", "d", "0d", "-1d", "+1d", "1.5h", " 1d", "1d ", "1D", "1y", "1dd", "36526d", "99999999999999999999s", "1mo1d", "٣d",
 	} {
-		if got, err := parseDuration(text); err == nil {
+		if got, err := Parse(text); err == nil {
 			t.Errorf("%q is read as %+v", text, got)
 		}
 	}
@@ -28,14 +28,14 @@ func TestDurationAfter(t *testing.T) {
 		"30s": "2026-01-31T10:21:00Z", "5m": "2026-01-31T10:25:30Z", "12h": "2026-01-31T22:20:30Z", "1d": "2026-02-01T10:20:30Z",
 		"2w": "2026-02-14T10:20:30Z", "1mo": "2026-02-28T10:20:30Z", "2mo": "2026-03-31T10:20:30Z", "12mo": "2027-01-31T10:20:30Z",
 	} {
-		s, err := parseDuration(text)
-		if got := s.after(from).Format(time.RFC3339); err != nil || got != want {
+		s, err := Parse(text)
+		if got := s.After(from).Format(time.RFC3339); err != nil || got != want {
 			t.Errorf("%s after %s: %s, want %s (%v)", text, from, got, want, err)
 		}
 	}
 }
 
-func TestNextReset(t *testing.T) {
+func TestNext(t *testing.T) {
 	for _, c := range []struct{ duration, now, zone, want string }{
 		{"7d", "2026-11-21T07:19:10Z", "UTC", "2026-11-23T00:00:00Z"}, // as recorded
 		{"1w", "2026-11-23T00:00:00Z", "UTC", "2026-11-30T00:00:00Z"}, // on the boundary: the next one
@@ -66,21 +66,21 @@ func TestNextReset(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := nextReset(c.duration, now, zone)
+		got, err := Next(c.duration, now, zone)
 		if err != nil || got.Format(time.RFC3339) != c.want {
 			t.Errorf("%s from %s in %s: %s, want %s (%v)", c.duration, c.now, c.zone, got.Format(time.RFC3339), c.want, err)
 		}
 	}
-	if got, err := nextReset("1d", time.Date(2026, 5, 5, 5, 5, 5, 0, time.UTC), nil); err != nil || got.Day() != 6 {
+	if got, err := Next("1d", time.Date(2026, 5, 5, 5, 5, 5, 0, time.UTC), nil); err != nil || got.Day() != 6 {
 		t.Errorf("without a zone: %s %v", got, err)
 	}
-	if _, err := nextReset("often", time.Now(), time.UTC); err == nil {
+	if _, err := Next("often", time.Now(), time.UTC); err == nil {
 		t.Error("a duration that is none has a reset")
 	}
 }
 
 // Every reset lies in the future, in every zone and whatever the clock does.
-func TestNextResetIsLater(t *testing.T) {
+func TestNextIsLater(t *testing.T) {
 	for _, name := range []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"} {
 		zone, err := time.LoadLocation(name)
 		if err != nil {
@@ -88,7 +88,7 @@ func TestNextResetIsLater(t *testing.T) {
 		}
 		for _, duration := range []string{"1s", "7s", "1m", "45m", "1h", "5h", "25h", "1d", "7d", "30d", "1mo"} {
 			for now := time.Date(2026, 3, 27, 0, 0, 1, 0, zone); now.Year() == 2026; now = now.Add(4*time.Hour + 17*time.Minute) {
-				if end, err := nextReset(duration, now, zone); err != nil || !end.After(now) {
+				if end, err := Next(duration, now, zone); err != nil || !end.After(now) {
 					t.Fatalf("%s from %s in %s: %s %v", duration, now, name, end, err)
 				}
 			}
@@ -103,15 +103,15 @@ func FuzzDuration(f *testing.F) {
 		f.Add(s, int64(1_800_000_000))
 	}
 	f.Fuzz(func(t *testing.T, text string, seconds int64) {
-		s, err := parseDuration(text)
+		s, err := Parse(text)
 		if err != nil {
 			return
 		}
 		now := time.Unix(seconds%4_000_000_000, 0).UTC()
-		if after := s.after(now); !after.After(now) || after.After(now.AddDate(101, 0, 0)) {
+		if after := s.After(now); !after.After(now) || after.After(now.AddDate(101, 0, 0)) {
 			t.Errorf("%q after %v is %v", text, now, after)
 		}
-		if end := s.reset(now); !end.After(now) || end.After(now.AddDate(101, 0, 0)) {
+		if end := s.Reset(now); !end.After(now) || end.After(now.AddDate(101, 0, 0)) {
 			t.Errorf("%q: the window of %v ends %v", text, now, end)
 		}
 	})
