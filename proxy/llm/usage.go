@@ -28,7 +28,8 @@ type Usage struct {
 	ImagesIn      int64 // pictures that were sent, where they are billed by the piece
 	Images        int64 // pictures that were made
 	Pixels        int64 // of all pictures that were made
-	Millis        int64 // milliseconds of audio, heard or spoken; of the call where that is what is billed
+	Millis        int64 // milliseconds of audio that was heard; of the call where its time is what is billed
+	MillisOut     int64 // milliseconds of audio that was made
 	VideoMillis   int64 // milliseconds of video that were sent
 	Characters    int64 // of text that was sent
 	CharactersOut int64 // of text that was made
@@ -130,12 +131,13 @@ const (
 
 // counts are the numbers of a usage in the order of their numbers in journals,
 // from 1: new ones are appended, none ever moves.
-func (u *Usage) counts() [30]*int64 {
+func (u *Usage) counts() [31]*int64 {
 	return [...]*int64{
 		&u.Input, &u.Output, &u.Total, &u.CachedIn, &u.CachedAudio, &u.CachedImage, &u.CacheWrite, &u.CacheWriteHour,
 		&u.AudioIn, &u.ImageIn, &u.VideoIn, &u.Reasoning, &u.AudioOut, &u.ImageOut, &u.VideoOut, &u.Citations,
 		&u.ImagesIn, &u.Images, &u.Pixels, &u.Millis, &u.VideoMillis, &u.Characters, &u.CharactersOut, &u.Queries,
 		&u.Searches, &u.MapQueries, &u.FileSearches, &u.Sessions, &u.Pages, &u.Annotated,
+		&u.MillisOut,
 	}
 }
 

@@ -163,6 +163,22 @@ func find(name string) (Entry, bool) {
 	return Entry{}, false
 }
 
+// Names are the names of all models of the table, in order. It inflates all of
+// it.
+func Names() []string {
+	about, places, blocks := number(len(magic)), number(len(magic)+4), number(len(magic)+8)
+	offsets := head + about + places*placeSize
+	data := offsets + (blocks+1)*4
+	names := make([]string, 0, places)
+	for b := range blocks {
+		for line := range strings.Lines(inflate(table[data+number(offsets+b*4) : data+number(offsets+b*4+4)])) {
+			name, _, _ := strings.Cut(line, "\t")
+			names = append(names, strings.Clone(name))
+		}
+	}
+	return names
+}
+
 func inflate(block string) string {
 	var text strings.Builder
 	text.Grow(16 * len(block)) // more than nearly all blocks need
