@@ -23,8 +23,10 @@ type Share interface {
 	// Give returns permits that were taken and not used: of a block, of a
 	// reservation that was undone, of tokens that were estimated and not used,
 	// of a parallel request that has ended. A negative n are tokens that were
-	// used and not taken: they are charged even beyond the limit.
-	Give(tag uint64, t Type, n int64)
+	// used and not taken: they are charged even beyond the limit. taken is
+	// fleet.Now at the Take that they came from, or earlier: what was paid off
+	// since then does not come back. Give does not wait.
+	Give(tag uint64, t Type, limit, n, taken int64)
 
 	// Hosts is how many hosts share the limits, as last known; at least 1.
 	Hosts() int64
