@@ -65,11 +65,11 @@ func holdForEver() {
 // change counts when the cell shows it. Nobody may change the table meanwhile.
 func held(table *Table, area, cell int) (sum int64) {
 	for i := range min(int(table.Generation(area).Holders.Load()), MaxHolders) {
-		v := table.holder(area, i).Load()
-		if int(v&cellMask) != cell {
+		v := table.hosts.holder(area, i).Load()
+		if hostCells.cellOf(v) != cell {
 			continue
 		}
-		happened := table.Cell(cell).word.Load()&signMask == signature(area, i, v)
+		happened := hostCells.sign(table.Cell(cell).word.Load()) == hostCells.signature(area, i, v)
 		state := v & stateMask
 		if state == stateHeld || state == stateAdding && happened || state == stateRemoving && !happened {
 			sum += int64(v >> amountAt & amountMask)
@@ -143,13 +143,13 @@ func TestCellsAreExactWhoeverIsKilled(t *testing.T) {
 		kills++
 		changes += table.Generation(p.area).Requests.Load()
 		for i := range int(table.Generation(p.area).Holders.Load()) {
-			if s := table.holder(p.area, i).Load() & stateMask; s == stateAdding || s == stateRemoving {
+			if s := table.hosts.holder(p.area, i).Load() & stateMask; s == stateAdding || s == stateRemoving {
 				announced++
 			}
 		}
 		table.Reap(p.area) // beside neighbours that go on
 		for i := range MaxHolders {
-			if table.holder(p.area, i).Load()&stateMask != stateFree {
+			if table.hosts.holder(p.area, i).Load()&stateMask != stateFree {
 				t.Fatalf("holder word %d of a reaped area is taken", i)
 			}
 		}
@@ -209,19 +209,19 @@ func TestReapKnowsWhetherAChangeHappened(t *testing.T) {
 		until func(table *Table, h *Holders) // as far as the dead process came
 	}{
 		{"adding, announced", func(table *Table, h *Holders) {
-			table.announce(h.area, h.take(), stateAdding, n, cell)
+			table.hosts.announce(h.area, h.take(), stateAdding, n, cell)
 		}},
 		{"adding, changed", func(table *Table, h *Holders) {
-			table.change(cell, n, 100, table.announce(h.area, h.take(), stateAdding, n, cell))
+			table.hosts.change(cell, n, 100, table.hosts.announce(h.area, h.take(), stateAdding, n, cell))
 		}},
 		{"held", func(_ *Table, h *Holders) { h.Acquire(cell, n, 100) }},
 		{"removing, announced", func(table *Table, h *Holders) {
 			h.Acquire(cell, n, 100)
-			table.announce(h.area, 0, stateRemoving, n, cell)
+			table.hosts.announce(h.area, 0, stateRemoving, n, cell)
 		}},
 		{"removing, changed", func(table *Table, h *Holders) {
 			h.Acquire(cell, n, 100)
-			table.change(cell, -n, 100, table.announce(h.area, 0, stateRemoving, n, cell))
+			table.hosts.change(cell, -n, 100, table.hosts.announce(h.area, 0, stateRemoving, n, cell))
 		}},
 		{"gone", func(_ *Table, h *Holders) {
 			hold, _ := h.Acquire(cell, n, 100)
@@ -319,11 +319,11 @@ func TestSequenceComesRound(t *testing.T) {
 	hold, _ := h.Acquire(3, 1, 10)
 	h.Release(hold) // cell 3 shows word 0 and stays as it is
 	for changes := range 3000 {
-		sign := table.announce(area, 0, stateAdding, 1, 3)
-		if sign&seqMask == 0 || table.Cell(3).word.Load()&signMask == sign {
+		sign := table.hosts.announce(area, 0, stateAdding, 1, 3)
+		if sign&seqMask == 0 || hostCells.sign(table.Cell(3).word.Load()) == sign {
 			t.Fatalf("after %d changes: signature %x cannot be told from an older one", changes, sign)
 		}
-		if table.settle(area, 0) {
+		if table.hosts.settle(area, 0) {
 			t.Fatalf("after %d changes: a change that did not happen is taken for one that did", changes)
 		}
 	}

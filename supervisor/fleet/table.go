@@ -44,7 +44,7 @@ const (
 	grantArea = (1 + MaxGrants) * holderSize
 	claimsAt  = grantsAt + MaxGenerations*grantArea
 	claimsEnd = claimsAt + MaxGenerations*MaxClaims*ClaimSize
-	tableSize = claimsEnd
+	tableSize = claimsEnd + otherSize
 
 	// leastSize is a table of the first release of this layout version. It ends
 	// before the ring of changes; who may write makes it longer.
@@ -195,7 +195,8 @@ type Generation struct {
 	_       uint32
 	Overlay atomic.Uint64 // position in the ring of changes up to which models and settings of the database are in force
 	Keys    atomic.Uint64 // digest of the keys that it can open secrets with; 0 none, or a release that does not tell
-	_       [24]byte
+	Layouts atomic.Uint64 // layouts of the records of limits that it writes, a bit each; 0 a release without limits
+	_       [16]byte
 
 	// The words below change with every connection or request; they have
 	// cache lines of their own.
@@ -211,19 +212,12 @@ type Generation struct {
 
 // Table is a mapping of the host table.
 type Table struct {
-	mem []byte
+	mem             []byte
+	hosts, parallel cells // what holder words hold something of
+	limits, leases  *Bank
+	older           *Bank // the limits as the last release lays them
+	nowhere         atomic.Uint64
 }
-
-// Now is CLOCK_MONOTONIC in nanoseconds: the only clock of the host table,
-// read alike in every process of the host.
-func Now() int64 {
-	var ts syscall.Timespec
-	_, _, _ = syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, 1, uintptr(unsafe.Pointer(&ts)), 0)
-	return ts.Nano()
-}
-
-// Since is the time between an instant of Now and the present.
-func Since(instant int64) time.Duration { return time.Duration(Now() - instant) }
 
 // NewTable sizes the empty file fd and writes the header of a table for slots
 // slots. The caller keeps fd.
@@ -242,13 +236,9 @@ func NewTable(fd, slots int) (*Table, error) {
 	h.version, h.slots, h.size = TableVersion, uint32(slots), tableSize
 	h.StartedAt.Store(time.Now().UnixNano())
 	for i := range h.Keep {
-		var b [8]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			_ = t.Close()
-			return nil, fmt.Errorf("make the key of the host table: %w", err)
-		}
-		h.Keep[i].Store(binary.LittleEndian.Uint64(b[:]))
+		h.Keep[i].Store(random())
 	}
+	t.complete()
 	h.magic = tableMagic
 	return t, nil
 }
@@ -268,10 +258,27 @@ func OpenTable(fd int, readOnly bool) (*Table, error) {
 		_ = t.Close()
 		return nil, errors.New("not a host table of this release")
 	}
-	if !readOnly && atomic.LoadUint64(&h.size) < tableSize {
-		atomic.StoreUint64(&h.size, tableSize)
+	if !readOnly {
+		if atomic.LoadUint64(&h.size) < tableSize {
+			atomic.StoreUint64(&h.size, tableSize)
+		}
+		t.complete()
 	}
 	return t, nil
+}
+
+// complete fills in what this release needs and an earlier one has not written.
+func (t *Table) complete() {
+	for i := range t.Header().Holder {
+		t.Header().Holder[i].CompareAndSwap(0, random()|1)
+	}
+	t.describeBanks()
+}
+
+func random() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // does not fail, see crypto/rand
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 // grow makes a table that an earlier release made as long as this release's.
@@ -299,11 +306,16 @@ func mapTable(fd, prot int) (*Table, error) {
 	}
 	// Pages past the end of a short file are mapped all the same: who only
 	// reads does not look at them.
-	mem, err := syscall.Mmap(fd, 0, tableSize, prot, syscall.MAP_SHARED)
+	// What a later release has appended is mapped too: a holder word may name it.
+	mem, err := syscall.Mmap(fd, 0, max(tableSize, int(st.Size)), prot, syscall.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map host table: %w", err)
 	}
-	return &Table{mem: mem}, nil
+	t := &Table{mem: mem}
+	t.hosts = cells{counting: hostCells, table: t}
+	t.parallel = cells{counting: recordCells, table: t, records: true}
+	t.makeBanks(syscall.Getpid())
+	return t, nil
 }
 
 // Close unmaps the table. No pointer into it may be used afterwards.

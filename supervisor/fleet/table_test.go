@@ -134,13 +134,13 @@ func TestWordsAreAligned(t *testing.T) {
 	table, _ := newTestTable(t, MaxSlots)
 	for name, p := range map[string]unsafe.Pointer{
 		"slot 1": unsafe.Pointer(&table.Slot(1).Restarts), "generation 1023": unsafe.Pointer(&table.Generation(1023).Requests),
-		"cell 4095": unsafe.Pointer(table.Cell(MaxCells - 1)), "holder": unsafe.Pointer(table.holder(1023, MaxHolders-1)),
+		"cell 4095": unsafe.Pointer(table.Cell(MaxCells - 1)), "holder": unsafe.Pointer(table.hosts.holder(1023, MaxHolders-1)),
 	} {
 		if uintptr(p)%8 != 0 {
 			t.Errorf("%s is not aligned", name)
 		}
 	}
-	end := uintptr(unsafe.Pointer(table.holder(MaxGenerations-1, MaxHolders-1))) - uintptr(unsafe.Pointer(&table.mem[0])) + 8
+	end := uintptr(unsafe.Pointer(table.hosts.holder(MaxGenerations-1, MaxHolders-1))) - uintptr(unsafe.Pointer(&table.mem[0])) + 8
 	if end != changesAt {
 		t.Errorf("the last holder word ends at %d, the ring of changes begins at %d", end, changesAt)
 	}
