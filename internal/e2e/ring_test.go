@@ -321,7 +321,7 @@ func TestRingRotation(t *testing.T) {
 		t.Error(text)
 	}
 	r.together("two", "one")
-	within(t, 10*time.Second, "something is sealed anew", r.hosts, func() bool {
+	within(t, length(10*time.Second, 2*time.Minute), "something is sealed anew", r.hosts, func() bool {
 		rows := sealedRows(t, r.sql)
 		return rows["two"] > length(40, 600) && rows["one"] > 0
 	})
