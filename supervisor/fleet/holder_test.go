@@ -25,6 +25,9 @@ var cellsOfTest = [...]struct {
 }{{0, 20}, {7, 3}, {MaxCells - 1, 1000}}
 
 func TestMain(m *testing.M) {
+	if os.Getenv(envClaims) != "" {
+		claimForEver()
+	}
 	if os.Getenv(envTable) != "" {
 		holdForEver()
 	}
