@@ -214,7 +214,7 @@ func (s *server) begin(ctx context.Context) (transaction, error) {
 	}
 }
 
-func (s *server) beginOnce(ctx context.Context) (transaction, error) {
+func (s *server) beginOnce(ctx context.Context) (*pgTx, error) {
 	conn, err := s.pool.Take(ctx)
 	if err != nil {
 		return nil, err
@@ -247,7 +247,7 @@ type pgTx struct {
 	tx   pgx.Tx
 	done bool
 
-	writing <-chan struct{} // gives the server's room for a transaction back
+	writing <-chan struct{} // gives the server's room for a transaction back; nil: it took none
 }
 
 func (t *pgTx) dialect() dialect { return dialect{} }
@@ -288,7 +288,9 @@ func (t *pgTx) release() {
 	if !t.done {
 		t.done = true
 		t.conn.Release()
-		<-t.writing
+		if t.writing != nil {
+			<-t.writing
+		}
 	}
 }
 

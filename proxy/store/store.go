@@ -137,6 +137,8 @@ type database interface {
 	querier
 	// begin starts a transaction that writes.
 	begin(ctx context.Context) (transaction, error)
+	// ship starts a transaction that ships, beside those that begin starts.
+	ship(ctx context.Context) (shipping, error)
 	// batch runs queries together, on PostgreSQL in one round trip; planned
 	// ones keep their plans, for two statements more at the server.
 	batch(ctx context.Context, statements []statement, planned bool) error

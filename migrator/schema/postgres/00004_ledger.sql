@@ -18,11 +18,12 @@ CREATE TABLE sluice.spend_bodies (
 );
 
 -- Every price that a row of spend was computed with: price_version is the first
--- 63 bits of the document's SHA-256.
+-- 63 bits of the document's SHA-256. last_used_at is at most an hour behind.
 CREATE TABLE sluice.price_versions (
     price_version BIGINT NOT NULL PRIMARY KEY,
     document JSON NOT NULL,
-    first_seen_at TIMESTAMPTZ NOT NULL
+    first_seen_at TIMESTAMPTZ NOT NULL,
+    last_used_at TIMESTAMPTZ NOT NULL
 );
 
 -- Sums by day (UTC). entity_type is '' for the sums of all attempts; beside them

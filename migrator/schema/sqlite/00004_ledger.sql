@@ -17,11 +17,12 @@ CREATE TABLE spend_bodies (
 ) STRICT, WITHOUT ROWID;
 
 -- Every price that a row of spend was computed with: price_version is the first
--- 63 bits of the document's SHA-256.
+-- 63 bits of the document's SHA-256. last_used_at is at most an hour behind.
 CREATE TABLE price_versions (
     price_version INTEGER NOT NULL PRIMARY KEY,
     document TEXT NOT NULL CHECK (json_valid(document)),
-    first_seen_at INTEGER NOT NULL
+    first_seen_at INTEGER NOT NULL,
+    last_used_at INTEGER NOT NULL
 ) STRICT;
 
 -- Sums by day (UTC). entity_type is '' for the sums of all attempts; beside them

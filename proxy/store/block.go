@@ -1,0 +1,227 @@
+package store
+
+import (
+	"database/sql/driver"
+	"encoding/binary"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// block is rows for statements that write many at once, in the form in which the
+// database takes them: on PostgreSQL an array for each column, in its binary
+// format, so that a statement has the same text for any number of rows and
+// nothing is converted on the way; on SQLite values one after the other. A row
+// is written column by column, in their order.
+type block struct {
+	sqlite bool
+	names  []string
+	sorts  []sort
+	rows   int
+
+	at      int // column that is next
+	vectors []vector
+	values  []driver.Value
+}
+
+// vector is an array of PostgreSQL without its header.
+type vector struct {
+	data  []byte
+	nulls bool
+}
+
+// field is the name and sort of a column.
+type field struct {
+	name string
+	sort sort
+}
+
+func newBlock(sqlite bool, fields ...field) *block {
+	b := &block{sqlite: sqlite}
+	for _, f := range fields {
+		b.names = append(b.names, f.name)
+		b.sorts = append(b.sorts, f.sort)
+	}
+	if !sqlite {
+		b.vectors = make([]vector, len(fields))
+	}
+	return b
+}
+
+// reset empties the block and keeps its memory.
+func (b *block) reset() {
+	b.rows, b.at = 0, 0
+	clear(b.values)
+	b.values = b.values[:0]
+	for i := range b.vectors {
+		b.vectors[i].data, b.vectors[i].nulls = b.vectors[i].data[:0], false
+	}
+}
+
+// next goes on to the next column and gives the vector of this one.
+func (b *block) next() *vector {
+	i := b.at
+	if b.at++; b.at == len(b.names) {
+		b.at = 0
+		b.rows++
+	}
+	if b.sqlite {
+		return nil
+	}
+	return &b.vectors[i]
+}
+
+func (b *block) null() {
+	if v := b.next(); v != nil {
+		v.data, v.nulls = binary.BigEndian.AppendUint32(v.data, 1<<32-1), true
+		return
+	}
+	b.values = append(b.values, nil)
+}
+
+func (b *block) text(s string) {
+	if v := b.next(); v != nil {
+		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(s))), s...)
+		return
+	}
+	b.values = append(b.values, s)
+}
+
+func (b *block) int(n int64) {
+	if v := b.next(); v != nil {
+		v.data = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(v.data, 8), uint64(n))
+		return
+	}
+	b.values = append(b.values, n)
+}
+
+func (b *block) bool(is bool) {
+	n := byte(0)
+	if is {
+		n = 1
+	}
+	if v := b.next(); v != nil {
+		v.data = append(v.data, 0, 0, 0, 1, n)
+		return
+	}
+	b.values = append(b.values, int64(n))
+}
+
+// epoch is the year 2000, from which PostgreSQL counts, in seconds of 1970.
+const epoch = 946684800
+
+// time is unix nanoseconds, written to the microsecond.
+func (b *block) time(nanos int64) {
+	micros := floorDiv(nanos, 1000)
+	if !b.sqlite {
+		micros -= epoch * 1e6
+	}
+	b.int(micros)
+}
+
+// date is days since 1970.
+func (b *block) date(days int64) {
+	if v := b.next(); v != nil {
+		v.data = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(v.data, 4), uint32(int32(days-epoch/daySeconds)))
+		return
+	}
+	b.values = append(b.values, time.Unix(days*daySeconds, 0).UTC().Format(time.DateOnly))
+}
+
+func (b *block) uuid(id *[16]byte) {
+	if v := b.next(); v != nil {
+		v.data = append(binary.BigEndian.AppendUint32(v.data, 16), id[:]...)
+		return
+	}
+	b.values = append(b.values, append([]byte(nil), id[:]...))
+}
+
+// json is a document, nil for NULL.
+func (b *block) json(doc []byte) {
+	if doc == nil {
+		b.null()
+		return
+	}
+	binaryJSON := b.sorts[b.at] == asJSON
+	v := b.next()
+	switch {
+	case v == nil:
+		b.values = append(b.values, string(doc))
+	case binaryJSON: // a version, then the text
+		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(doc)+1)), 1)
+		v.data = append(v.data, doc...)
+	default:
+		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(doc))), doc...)
+	}
+}
+
+// kinds of columns at PostgreSQL: the type of the array and the oids of the
+// element and of the array.
+var columnTypes = [...]struct {
+	name           string
+	element, array uint32
+}{
+	asText: {"text[]", 25, 1009}, asInt: {"bigint[]", 20, 1016}, asBool: {"boolean[]", 16, 1000}, asTime: {"timestamptz[]", 1184, 1185},
+	asJSON: {"jsonb[]", 3802, 3807}, asLetters: {"json[]", 114, 199}, asBytes: {"bytea[]", 17, 1001}, asUUID: {"uuid[]", 2950, 2951},
+	asDate: {"date[]", 1082, 1182},
+}
+
+// arguments are the columns as parameters of a statement, with their types.
+func (b *block) arguments() (values [][]byte, types []uint32) {
+	for i := range b.vectors {
+		v, t := &b.vectors[i], columnTypes[b.sorts[i]]
+		head := make([]byte, 0, 20+len(v.data))
+		if b.rows == 0 {
+			head = append(head, 0, 0, 0, 0, 0, 0, 0, 0)
+			head = binary.BigEndian.AppendUint32(head, t.element)
+		} else {
+			head = append(head, 0, 0, 0, 1, 0, 0, 0, 0)
+			if v.nulls {
+				head[7] = 1
+			}
+			head = binary.BigEndian.AppendUint32(head, t.element)
+			head = binary.BigEndian.AppendUint32(head, uint32(b.rows))
+			head = append(append(head, 0, 0, 0, 1), v.data...)
+		}
+		values, types = append(values, head), append(types, t.array)
+	}
+	return values, types
+}
+
+// source is the rows as the table v of a statement: all of them on PostgreSQL, n
+// of them on SQLite.
+func (b *block) source(n int) string {
+	var t strings.Builder
+	if b.sqlite {
+		t.WriteString("(VALUES ")
+		for row := range n {
+			for i := range b.names {
+				switch {
+				case i > 0:
+					t.WriteString(", ")
+				case row > 0:
+					t.WriteString("), (")
+				default:
+					t.WriteString("(")
+				}
+				t.WriteString("?")
+			}
+		}
+		t.WriteString("))")
+		return t.String()
+	}
+	t.WriteString("(SELECT * FROM unnest(")
+	for i := range b.names {
+		if i > 0 {
+			t.WriteString(", ")
+		}
+		t.WriteString("$" + strconv.Itoa(i+1) + "::" + columnTypes[b.sorts[i]].name)
+	}
+	t.WriteString("))")
+	return t.String()
+}
+
+// with is the beginning of a statement that reads the rows as v.
+func (b *block) with(n int) string {
+	return "WITH v (" + strings.Join(b.names, ", ") + ") AS " + b.source(n) + " "
+}

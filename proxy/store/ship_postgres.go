@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"sluice/proxy/money"
+)
+
+// pgShip ships through one connection. Statements are sent unnamed and in
+// pipelines of the extended protocol, which poolers in transaction mode pass
+// on; a batch takes five round trips whatever its size.
+type pgShip struct{ *pgTx }
+
+var binaryFormat = []int16{1}
+
+// spendBlocks are the arrays of a batch, some megabytes, for the next one.
+var spendBlocks = sync.Pool{New: func() any { return newBlock(false, spendFields()...) }}
+
+func (s *server) ship(ctx context.Context) (shipping, error) {
+	tx, err := s.beginOnce(ctx)
+	if err != nil {
+		return nil, pgError(err)
+	}
+	tx.writing = nil // changes of the management API go on beside
+	return &pgShip{tx}, nil
+}
+
+// run runs statements in one round trip and gives their rows to each.
+func (t *pgShip) run(ctx context.Context, steps []step, each func(i int, row [][]byte)) error {
+	batch := &pgconn.Batch{}
+	for _, st := range steps {
+		if st.rows == nil {
+			batch.ExecParams(st.sql, nil, nil, nil, binaryFormat)
+			continue
+		}
+		values, types := st.rows.arguments()
+		batch.ExecParams(st.rows.with(0)+st.sql, values, types, binaryFormat, binaryFormat)
+	}
+	results := t.tx.Conn().PgConn().ExecBatch(ctx, batch)
+	for i := 0; results.NextResult(); i++ {
+		reader := results.ResultReader()
+		for reader.NextRow() {
+			each(i, reader.Values())
+		}
+		_, _ = reader.Close() // its error is that of Close below
+	}
+	return pgError(t.pool.Note(results.Close()))
+}
+
+func (t *pgShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
+	cursors := newBlock(false, field{"segment", asText})
+	for _, c := range b.Cursors {
+		cursors.text(c.Segment)
+	}
+	rows := spendBlocks.Get().(*block)
+	defer spendBlocks.Put(rows)
+	rows.reset()
+	var scratch []byte
+	for i := range b.Rows {
+		pauseAfter(i)
+		scratch = fillRow(rows, &b.Rows[i], b.Slim, scratch)
+	}
+	found, back := map[string]int64{}, make([]attempt, 0, len(b.Rows))
+	err := t.run(ctx, []step{
+		{"SELECT set_config('lock_timeout', '" + strconv.FormatInt(shipLock.Milliseconds(), 10) + "', true)", nil},
+		{"SELECT c.segment, c.position FROM sluice.journal_cursors AS c JOIN v ON v.segment = c.segment ORDER BY c.segment FOR UPDATE OF c", cursors},
+		{"INSERT INTO sluice.spend (" + strings.Join(rows.names, ", ") + ") SELECT * FROM v ON CONFLICT (request_id, attempt) DO NOTHING RETURNING request_id, attempt", rows},
+	}, func(i int, row [][]byte) {
+		switch i {
+		case 1:
+			found[string(row[0])] = int64(binary.BigEndian.Uint64(row[1]))
+		case 2:
+			back = append(back, attempt{[16]byte(row[0]), int64(binary.BigEndian.Uint64(row[1]))})
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.compare(found); err != nil {
+		return nil, err
+	}
+	return b.among(back), nil
+}
+
+// attempt is the key of a row of spend.
+type attempt struct {
+	id [16]byte
+	n  int64
+}
+
+// among says which rows of a batch were inserted, given the keys of those that
+// were. Of two with one key it was the first.
+func (b *Batch) among(keys []attempt) []bool {
+	out := make([]bool, len(b.Rows))
+	if len(keys) == len(out) {
+		for i := range out {
+			out[i] = true
+		}
+		return out
+	}
+	there := make(map[attempt]struct{}, len(keys))
+	for _, k := range keys {
+		there[k] = struct{}{}
+	}
+	for i := range b.Rows {
+		k := attempt{b.Rows[i].RequestID, b.Rows[i].Attempt}
+		if _, ok := there[k]; ok {
+			out[i] = true
+			delete(there, k)
+		}
+	}
+	return out
+}
+
+func (t *pgShip) sums(ctx context.Context, b *Batch, s *sums, now time.Time) error {
+	steps := shipSteps(false, b, s, now)
+	taken := map[account]money.Nano{}
+	var keys []lease
+	leases := -1
+	if len(s.windows) > 0 {
+		steps = append(steps, lockStep(s))
+	}
+	if len(s.leases) > 0 {
+		var st step
+		st, keys = leaseStep(false, s)
+		leases = len(steps)
+		steps = append(steps, st)
+	}
+	if len(steps) == 0 {
+		return nil
+	}
+	err := t.run(ctx, steps, func(i int, row [][]byte) {
+		if i == leases {
+			k := keys[binary.BigEndian.Uint64(row[0])]
+			taken[k.account] += s.leases[k]
+		}
+	})
+	if err != nil || len(s.windows) == 0 {
+		return err
+	}
+	return t.run(ctx, []step{windowStep(false, s, taken)}, func(int, [][]byte) {})
+}
