@@ -6,7 +6,7 @@ import "bytes"
 type asked struct {
 	object   bool // the body is a JSON object as far as the scan looks
 	user     string
-	safety   string // safety_identifier
+	cacheKey string // prompt_cache_key
 	model    string
 	stream   bool
 	usage    bool // stream_options.include_usage
@@ -62,8 +62,8 @@ func (a *asked) field(key string, v []byte) {
 	switch key {
 	case "user":
 		a.user = text(v)
-	case "safety_identifier":
-		a.safety = text(v)
+	case "prompt_cache_key":
+		a.cacheKey = text(v)
 	case "model":
 		a.model = text(v)
 	case "stream":

@@ -44,8 +44,8 @@ func (p *Provider) handle(c *conn, req *request) error {
 		return x.fault(400, "fake_script_error", "", "script", err.Error())
 	}
 	x.asked = scan(req.body)
-	if x.asked.safety != "" {
-		x.asked.user = x.asked.safety
+	if x.asked.cacheKey != "" {
+		x.asked.user = x.asked.cacheKey
 	}
 	return x.run()
 }

@@ -10,7 +10,7 @@ import (
 
 // Entry is what the provider knows of one request.
 type Entry struct {
-	ID        string    `json:"id"`      // the request's safety_identifier, else its user
+	ID        string    `json:"id"`      // the request's prompt_cache_key, else its user
 	Attempt   int       `json:"attempt"` // 1 for the first request of that id
 	Seed      string    `json:"seed"`    // what the answer follows from: ID, unless the provider numbers answers
 	Answer    string    `json:"answer"`  // id in the answer; "" where it has none

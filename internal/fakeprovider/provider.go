@@ -2,7 +2,7 @@
 // benchmarks. It speaks OpenAI's API over HTTP/1.1 that it writes itself, so
 // that it can also speak it wrongly: the path prefix of the base URL scripts
 // what goes wrong (see [Script]). Every answer follows from the request's id
-// alone, its `safety_identifier` or else its `user` field, so that a client can work out the exact bytes that it
+// alone, its `prompt_cache_key` or else its `user` field, so that a client can work out the exact bytes that it
 // must have received ([Shape.Stream], [Shape.Whole]), and a ledger keeps what
 // was served to whom.
 package fakeprovider

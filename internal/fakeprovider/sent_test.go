@@ -55,7 +55,7 @@ func TestNumberedAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Close() })
-	body := strings.Replace(question, `"user"`, `"safety_identifier"`, 1) + `,"stream":true,"stream_options":{"include_usage":true}}`
+	body := strings.Replace(question, `"user"`, `"prompt_cache_key"`, 1) + `,"stream":true,"stream_options":{"include_usage":true}}`
 	for attempt, seed := range []string{"u-1", "u-1#2", "u-1#3"} {
 		_, got, err := post(t, p.URL("ok,prompt=17"), body)
 		shape := DefaultShape
