@@ -1,0 +1,257 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"sluice/internal/postgres/pgtest"
+)
+
+// killWorkers kills a random worker every so often until it is stopped.
+func (w *moneyWorld) killWorkers(least, most time.Duration, stop <-chan struct{}) (kills int) {
+	w.t.Helper()
+	for {
+		select {
+		case <-stop:
+			return kills
+		case <-time.After(least + rand.N(most-least)):
+		}
+		a := w.hosts[rand.IntN(len(w.hosts))]
+		v := pick(w.t, a.Table())
+		if syscall.Kill(v.pid, syscall.SIGKILL) == nil {
+			kills++
+		}
+	}
+}
+
+// shipper is the process that holds the lock of a host's ledger, 0 for none.
+func (a *Appliance) shipper() int {
+	var stat syscall.Stat_t
+	if syscall.Stat(filepath.Join(a.Dir, "journal", "ledger.lock"), &stat) != nil {
+		return 0
+	}
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		field := strings.Fields(s.Text()) // 1: FLOCK ADVISORY WRITE pid major:minor:inode 0 EOF
+		if len(field) < 6 || field[1] == "->" || !strings.HasSuffix(field[5], fmt.Sprintf(":%d", stat.Ino)) {
+			continue
+		}
+		if pid, err := strconv.Atoi(field[4]); err == nil {
+			return pid
+		}
+	}
+	return 0
+}
+
+// killShippers kills the worker that ships, every so often.
+func (w *moneyWorld) killShippers(least, most time.Duration, stop <-chan struct{}) (kills int) {
+	w.t.Helper()
+	for {
+		select {
+		case <-stop:
+			return kills
+		case <-time.After(least + rand.N(most-least)):
+		}
+		a := w.hosts[rand.IntN(len(w.hosts))]
+		if pid := a.shipper(); pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			kills++
+		}
+	}
+}
+
+// killAll ends every process of an appliance at once, as a container's end does.
+func (a *Appliance) killAll() {
+	a.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		left := a.Processes()
+		for _, p := range left {
+			_ = syscall.Kill(p.PID, syscall.SIGKILL)
+		}
+		if len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			a.t.Fatalf("%d processes do not end", len(left))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	a.Wait(5 * time.Second)
+}
+
+// chaos is one run: a load, what happens meanwhile, and the comparison.
+type chaos struct {
+	name   string
+	lasts  time.Duration
+	o      func(t *testing.T) moneyOptions
+	fault  func(w *moneyWorld, stop <-chan struct{}) string // returns what it did
+	within time.Duration                                    // of the rows being right after the load
+}
+
+func (c *chaos) run(t *testing.T) {
+	t.Helper()
+	o := moneyOptions{}
+	if c.o != nil {
+		o = c.o(t)
+	}
+	w := newMoney(t, o)
+	w.cast()
+	load := w.newLoad("m").start(24, 60*time.Millisecond, moneyKinds)
+	stop, did := make(chan struct{}), make(chan string, 1)
+	time.Sleep(500 * time.Millisecond)
+	if c.fault != nil {
+		go func() { defer close(did); did <- c.fault(w, stop) }() // ends with stop
+	} else {
+		did <- "nothing"
+	}
+	time.Sleep(c.lasts)
+	close(stop)
+	what := <-did
+	calls := load.stop()
+	v := w.settled(calls, c.within)
+	t.Logf("%s: %s; %v", c.name, what, v)
+	if v.statuses["success"] < 100 || v.entries == 0 {
+		t.Errorf("too little happened to prove anything: %v", v)
+	}
+	for _, a := range w.hosts {
+		if log := a.Log(); strings.Contains(log, "panic") {
+			t.Errorf("a panic\n%s", a.Tail(40))
+		}
+	}
+}
+
+// onSQLite is a world of one host whose database is in its state directory.
+func onSQLite(*testing.T) moneyOptions {
+	return moneyOptions{Options: Options{Workers: 4}, sqlite: true}
+}
+
+// onPostgres is a world of one host on the server of all tests.
+func onPostgres(*testing.T) moneyOptions { return moneyOptions{Options: Options{Workers: 4}} }
+
+// TestMoney is the load alone: what was served is in the rows.
+func TestMoney(t *testing.T) {
+	for name, o := range map[string]func(*testing.T) moneyOptions{"postgres": onPostgres, "sqlite": onSQLite} {
+		t.Run(name, func(t *testing.T) {
+			(&chaos{name: "no fault", lasts: length(4*time.Second, time.Minute), o: o, within: 15 * time.Second}).run(t)
+		})
+	}
+}
+
+// M1: workers are killed all the time.
+func TestMoneyKilledWorkers(t *testing.T) {
+	for name, o := range map[string]func(*testing.T) moneyOptions{"postgres": onPostgres, "sqlite": onSQLite} {
+		t.Run(name, func(t *testing.T) {
+			(&chaos{
+				name: "M1 " + name, lasts: length(8*time.Second, 30*time.Minute), o: o, within: 20 * time.Second,
+				fault: func(w *moneyWorld, stop <-chan struct{}) string {
+					return fmt.Sprintf("%d workers killed", w.killWorkers(100*time.Millisecond, 500*time.Millisecond, stop))
+				},
+			}).run(t)
+		})
+	}
+}
+
+// M2: the worker that ships is killed all the time.
+func TestMoneyKilledShipper(t *testing.T) {
+	for name, o := range map[string]func(*testing.T) moneyOptions{"postgres": onPostgres, "sqlite": onSQLite} {
+		t.Run(name, func(t *testing.T) {
+			(&chaos{
+				name: "M2 " + name, lasts: length(8*time.Second, 10*time.Minute), o: o, within: 20 * time.Second,
+				fault: func(w *moneyWorld, stop <-chan struct{}) string {
+					n := w.killShippers(200*time.Millisecond, time.Second, stop)
+					if n == 0 {
+						w.t.Error("nobody held the lock of the ledger")
+					}
+					return fmt.Sprintf("%d shippers killed", n)
+				},
+			}).run(t)
+		})
+	}
+}
+
+// M3: PostgreSQL is killed, and stopped at once, while shippers are killed too.
+func TestMoneyKilledPostgres(t *testing.T) {
+	db := pgtest.New(t)
+	(&chaos{
+		name: "M3", lasts: length(10*time.Second, 10*time.Minute), within: 30 * time.Second,
+		o: func(*testing.T) moneyOptions { return moneyOptions{Options: Options{Workers: 4}, server: db} },
+		fault: func(w *moneyWorld, stop <-chan struct{}) string {
+			kills := make(chan int, 1)
+			go func() { defer close(kills); kills <- w.killShippers(500*time.Millisecond, 2*time.Second, stop) }() // ends with stop
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return fmt.Sprintf("the database killed %d times, %d shippers", n, <-kills)
+				case <-time.After(1500*time.Millisecond + rand.N(1500*time.Millisecond)):
+				}
+				db.Kill(w.t)
+				time.Sleep(rand.N(500 * time.Millisecond))
+				db.Start(w.t)
+			}
+		},
+	}).run(t)
+}
+
+// M3, failover: a standby that lacks the last commits is promoted, and the rows
+// that were lost with the primary are written again from the journals.
+func TestMoneyFailover(t *testing.T) {
+	db := pgtest.New(t)
+	url := db.Database(t)
+	standby := db.Standby(t)
+	both := strings.Replace(url, fmt.Sprintf("127.0.0.1:%d", db.Port), fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d", db.Port, standby.Port), 1) +
+		"&target_session_attrs=read-write"
+	w := newMoney(t, moneyOptions{Options: Options{Workers: 4}, url: both, hosts: 1})
+	w.cast()
+	db.CaughtUp(t, 10*time.Second)
+	load := w.newLoad("m").start(24, 60*time.Millisecond, moneyKinds)
+	time.Sleep(2 * time.Second)
+	standby.Stall(t) // what is committed from now on is lost
+	time.Sleep(length(3*time.Second, 10*time.Second))
+	committed := w.db.number("SELECT count(*) FROM sluice.spend")
+	db.Kill(t)
+	standby.Continue(t)
+	standby.Promote(t)
+	kept := w.db.number("SELECT count(*) FROM sluice.spend")
+	time.Sleep(length(4*time.Second, 20*time.Second))
+	v := w.settled(load.stop(), 30*time.Second)
+	t.Logf("M3 failover: %d rows were committed, %d of them kept by the standby; %v", committed, kept, v)
+	if committed <= kept {
+		t.Errorf("no commit was lost: %d rows before, %d after; too little to prove anything", committed, kept)
+	}
+}
+
+// M4: the whole appliance is killed, as the end of a container does it.
+func TestMoneyKilledAppliance(t *testing.T) {
+	for name, o := range map[string]func(*testing.T) moneyOptions{"postgres": onPostgres, "sqlite": onSQLite} {
+		t.Run(name, func(t *testing.T) {
+			(&chaos{
+				name: "M4 " + name, lasts: length(9*time.Second, 10*time.Minute), o: o, within: 30 * time.Second,
+				fault: func(w *moneyWorld, stop <-chan struct{}) string {
+					for n := 0; ; n++ {
+						select {
+						case <-stop:
+							return fmt.Sprintf("the appliance killed %d times", n)
+						case <-time.After(length(2*time.Second, 10*time.Second)):
+						}
+						w.hosts[0].killAll()
+						w.hosts[0].Start()
+						w.hosts[0].slotsReady(4)
+					}
+				},
+			}).run(t)
+		})
+	}
+}
