@@ -42,7 +42,8 @@ var mayImport = map[string]string{
 	"proxy/window":  "",
 	"proxy/tokens":  "",
 	"proxy/price":   "proxy/money proxy/llm",
-	"proxy/limit":   "supervisor/fleet",
+	"proxy/redis":   "",
+	"proxy/limit":   "proxy/redis supervisor/fleet",
 	"proxy/budget":  "proxy/bill proxy/money proxy/window supervisor/fleet",
 	"proxy/journal": "proxy/bill proxy/llm proxy/money",
 	"proxy/ledger":  "proxy/journal proxy/bill proxy/llm proxy/money proxy/store supervisor/fleet",
@@ -51,9 +52,9 @@ var mayImport = map[string]string{
 		"proxy/limit proxy/budget proxy/price proxy/bill proxy/journal proxy/tokens proxy/money supervisor/fleet",
 	"proxy/server": "proxy/gateway proxy/admin proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
 		"supervisor/fleet",
-	"proxy/config":  "internal/env proxy/llm proxy/seal",
+	"proxy/config":  "internal/env proxy/llm proxy/seal proxy/money proxy/window",
 	"proxy/feed":    "proxy/store proxy/identity supervisor/fleet",
-	"proxy/observe": "supervisor/fleet migrator/schema internal/postgres",
+	"proxy/observe": "proxy/redis supervisor/fleet migrator/schema internal/postgres",
 	"proxy/app":     "*",
 
 	// Plumbing: no word of LLMs in it.

@@ -1,16 +1,21 @@
 // Package redistest gives tests a real Redis: the one that SLUICE_TEST_REDIS
-// names (host:port), or a private process of the Debian package. Fault tests
-// stop, kill or stall the private one.
+// names (host:port), or private processes of the Debian package: a server, a
+// cluster, a master that a sentinel watches, with TLS and with users. Fault
+// tests stop, kill or stall the private ones.
 package redistest
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -27,8 +32,10 @@ type Server struct {
 	// Addr is host:port; it stays the same over Stop and Start.
 	Addr string
 
-	dir string
-	cmd *exec.Cmd
+	dir  string
+	args []string
+	file string // configuration, of a sentinel
+	cmd  *exec.Cmd
 }
 
 // Addr is the address of a Redis for one test: the one that the environment
@@ -41,19 +48,32 @@ func Addr(tb testing.TB) string {
 	return New(tb).Addr
 }
 
-// New starts a private Redis for one test.
-func New(tb testing.TB) *Server {
+// New starts a private Redis for one test, with further arguments of its
+// command line.
+func New(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s := &Server{Addr: l.Addr().String(), dir: tb.TempDir()}
-	_ = l.Close()
+	return On(tb, "127.0.0.1", args...)
+}
+
+// On is New on an address of this machine.
+func On(tb testing.TB, host string, args ...string) *Server {
+	tb.Helper()
+	s := &Server{Addr: free(tb, host), dir: tb.TempDir(), args: args}
 	s.Start(tb)
 	tb.Cleanup(func() { s.end(syscall.SIGKILL) })
 	return s
+}
+
+// free is an address that nobody listens on at present.
+func free(tb testing.TB, host string) string {
+	tb.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
 }
 
 // Start starts the server and waits until it answers.
@@ -64,45 +84,107 @@ func (s *Server) Start(tb testing.TB) {
 		tb.Fatal("Redis is not installed: apt-get install --no-install-recommends redis-server, or set " + EnvAddress)
 	}
 	host, port, _ := net.SplitHostPort(s.Addr)
-	s.cmd = exec.CommandContext(context.Background(), path, "--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no")
+	args := append([]string{"--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no"}, s.args...)
+	if s.file != "" {
+		args = append([]string{s.file}, s.args...)
+	}
+	s.cmd = exec.CommandContext(context.Background(), path, args...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log, err := os.Create(filepath.Join(s.dir, "log"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		tb.Fatalf("start Redis: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
+	s.wait(tb, func() error { return ping(s.Addr) })
+}
+
+// wait waits until a condition holds.
+func (s *Server) wait(tb testing.TB, cond func() error) {
+	tb.Helper()
+	deadline := time.Now().Add(20 * time.Second)
 	for {
-		err := ping(ctx, s.Addr)
+		err := cond()
 		if err == nil {
 			return
 		}
-		select {
-		case <-ctx.Done():
-			tb.Fatalf("Redis does not answer: %v", err)
-		case <-time.After(10 * time.Millisecond):
+		if time.Now().After(deadline) {
+			said, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			tb.Fatalf("Redis at %s: %v\n%s", s.Addr, err, said)
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-func ping(ctx context.Context, addr string) error {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", addr)
+func ping(addr string) error {
+	answer, err := do(addr, "PING")
+	if err == nil && answer != "PONG" && !strings.HasPrefix(answer, "NOAUTH") {
+		err = errors.New("answered " + strconv.Quote(answer))
+	}
+	return err
+}
+
+// Do runs a command and returns the answer, an error's text too; the elements
+// of a list are lines.
+func (s *Server) Do(tb testing.TB, args ...string) string {
+	tb.Helper()
+	answer, err := do(s.Addr, args...)
 	if err != nil {
-		return err
+		tb.Fatalf("Redis at %s: %s: %v", s.Addr, args[0], err)
+	}
+	return answer
+}
+
+func do(addr string, args ...string) (string, error) {
+	d := net.Dialer{Timeout: time.Second}
+	c, err := d.DialContext(context.Background(), "tcp", addr)
+	if err != nil {
+		return "", err
 	}
 	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(time.Second))
-	if _, err := c.Write([]byte("PING\r\n")); err != nil {
-		return err
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
 	}
-	var answer [7]byte
-	if _, err := io.ReadFull(c, answer[:]); err != nil {
-		return err
+	if _, err := io.WriteString(c, b.String()); err != nil {
+		return "", err
 	}
-	if string(answer[:]) != "+PONG\r\n" {
-		return errors.New("answered " + strconv.Quote(string(answer[:])))
+	return answer(bufio.NewReader(c))
+}
+
+// answer reads one answer of the protocol's second version.
+func answer(r *bufio.Reader) (string, error) {
+	line, err := r.ReadString('\n')
+	if err != nil || len(line) < 3 {
+		return "", fmt.Errorf("read an answer: %w", err)
 	}
-	return nil
+	kind, rest := line[0], strings.TrimRight(line[1:], "\r\n")
+	n, _ := strconv.Atoi(rest)
+	switch kind {
+	case '$':
+		if n < 0 {
+			return "", nil
+		}
+		text := make([]byte, n+2)
+		_, err := io.ReadFull(r, text)
+		return string(text[:n]), err
+	case '*':
+		var all []string
+		for range n {
+			one, err := answer(r)
+			if err != nil {
+				return "", err
+			}
+			all = append(all, one)
+		}
+		return strings.Join(all, "\n"), nil
+	}
+	return rest, nil
 }
 
 // Stop ends the server in order.

@@ -1,0 +1,326 @@
+package limit
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/proxy/redis"
+	"sluice/supervisor/fleet"
+)
+
+const (
+	// outstanding is the longest time between a grant by Redis and the moment
+	// in which the permit is spent: a call, and then the life of a block.
+	outstanding = redis.Deadline + BlockLife
+
+	small     = 100 // limits under it ask for each request and get no block
+	sharePart = 10  // of a process's part of a limit: the most in one block
+
+	beat     = 2 * time.Second         // between two signs of life of a process
+	beatLife = 10 * time.Second        // until a silent one is not counted any more
+	holdBeat = time.Second             // the same for parallel requests
+	holdLife = 3 * time.Second         //
+	turn     = 50 * time.Millisecond   // of the goroutine that returns and renews
+	briefly  = 5 * time.Millisecond    // the same where somebody may wait for it; a refusal of places is believed so long
+	long     = time.Second             // an outage after which the hosts settle before they ask again
+	settling = 2500 * time.Millisecond // until every host has noticed that Redis is back: its look, and a margin
+	sureNo   = 250 * time.Millisecond  // the longest time that a refusal is believed without asking
+
+	idle        = 20 * time.Second // of a subject, until it is forgotten here
+	mostEntries = 1 << 17
+	parts       = 32
+	atOnce      = 16 // calls of the goroutine
+)
+
+// RedisConfig is what a RedisShare is made of.
+type RedisConfig struct {
+	Client *redis.Client
+	Host   string // of this host, the same for all its processes and for no other's
+	// Process tells this process from the host's others, also from those that
+	// have ended in the last ten seconds.
+	Process string
+	Window  time.Duration // 0: a minute
+	Fixed   bool
+	Known   int64 // hosts, as another process of this host knew them; 0: only this one
+}
+
+// RedisShare is a Share whose truth is in Redis. What it promises stands beside
+// its script.
+type RedisShare struct {
+	client *redis.Client
+	self   string
+	window time.Duration
+	fixed  bool
+
+	parts [parts]struct {
+		mu      sync.Mutex
+		entries map[subject]*permits
+	}
+	count     atomic.Int64
+	hosts     atomic.Int64
+	processes atomic.Int64
+	ready     atomic.Bool // Redis is there, and every host has settled
+
+	listMu sync.Mutex
+	list   []*permits // with something to do for the goroutine
+	kick   chan struct{}
+}
+
+var _ Share = (*RedisShare)(nil)
+
+var errAnswer = errors.New("redis answers something else than the script does")
+
+type subject struct {
+	tag  uint64
+	kind Type
+}
+
+// permits is what this process knows of one limit.
+type permits struct {
+	subject
+	key string
+
+	mu     sync.Mutex
+	limit  int64
+	seen   int64 // fleet.Now of the last use
+	listed bool  // stands in the list
+
+	// Of a limit in a window.
+	asking    bool     // somebody asks for a block
+	span      int64    // number of the 25 ms that used[0] is of
+	used      [4]int64 // permits of it and of those before
+	no, noFor int64    // until when Redis has said no, and to how many
+	owed      float64  // used while Redis was away, to be charged
+	owedAt    int64
+	back      []returned // to be given back
+	charge    int64      // to be charged
+
+	parallel
+}
+
+type returned struct{ n, taken int64 }
+
+// NewRedisShare makes a share; Run keeps it going.
+func NewRedisShare(c RedisConfig) *RedisShare {
+	r := &RedisShare{
+		client: c.Client, self: c.Host + "/" + c.Process, window: c.Window, fixed: c.Fixed,
+		kick: make(chan struct{}, 1),
+	}
+	if r.window == 0 {
+		r.window = time.Minute
+	}
+	for i := range r.parts {
+		r.parts[i].entries = map[subject]*permits{}
+	}
+	r.hosts.Store(max(c.Known, 1))
+	r.processes.Store(1)
+	return r
+}
+
+// Hosts is how many hosts have shown a sign of life in the last ten seconds
+// that Redis was there.
+func (r *RedisShare) Hosts() int64 { return r.hosts.Load() }
+
+func (r *RedisShare) usable() bool { return r.ready.Load() && r.client.Up() }
+
+// entry finds or makes what is known of a limit. kept is false where there are
+// too many of them: the entry is forgotten after the call.
+func (r *RedisShare) entry(tag uint64, t Type) (e *permits, kept bool) {
+	s := subject{tag, t}
+	p := &r.parts[tag%parts]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[s]; e != nil {
+		return e, true
+	}
+	e = &permits{subject: s, key: key(s)}
+	if kept = r.count.Load() < mostEntries; kept {
+		r.count.Add(1)
+		p.entries[s] = e
+	}
+	return e, kept
+}
+
+// key of a limit in Redis; what is in braces chooses the node of a cluster.
+func key(s subject) string {
+	return fmt.Sprintf("sluice:limit:{%016x}:%c", s.tag, "rtp"[s.kind])
+}
+
+// Take asks Redis, unless it has just said no.
+func (r *RedisShare) Take(tag uint64, t Type, limit, n int64) (got int64, reset time.Duration, ok bool) {
+	switch {
+	case t == Parallel:
+		return r.hold(tag, limit, n)
+	case n <= 0:
+		return n, 0, true
+	case limit <= 0:
+		return 0, r.window, true
+	}
+	e, _ := r.entry(tag, t)
+	start := fleet.Now()
+	e.mu.Lock()
+	e.seen = start
+	if e.limit != limit {
+		e.limit, e.no = limit, 0
+	}
+	if !r.usable() {
+		r.owe(e, start, n)
+		e.mu.Unlock()
+		return 0, 0, false
+	}
+	if start < e.no && n >= e.noFor {
+		wait := e.no - start
+		e.mu.Unlock()
+		return 0, time.Duration(wait), true
+	}
+	more := r.block(e, start)
+	owed := r.owing(e, start)
+	e.owed = 0
+	e.mu.Unlock()
+
+	got, wait, err := r.ask(e, limit, n, more, owed)
+	now := fleet.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if more > 0 {
+		e.asking = false
+	}
+	switch {
+	case err != nil:
+		e.owed, e.owedAt = e.owed+float64(owed), now
+		r.owe(e, now, n)
+		return 0, 0, false
+	case got == 0:
+		e.no, e.noFor = now+int64(min(wait, sureNo)), n
+		return 0, wait, true
+	case now-start > int64(redis.Deadline), r.fixed && now-start >= int64(wait):
+		// This process was held up, and what it got may not be spent any more.
+		e.back = append(e.back, returned{got, start})
+		r.enlist(e)
+		r.owe(e, now, n)
+		return 0, 0, false
+	}
+	e.use(start, got)
+	return got, wait, true
+}
+
+// block is how many permits to take beyond those that are needed now: what
+// this process used in the last 100 ms, and no more than a tenth of its part
+// of the limit. One call at a time takes a block.
+func (r *RedisShare) block(e *permits, now int64) int64 {
+	if e.limit < small || e.asking {
+		return 0
+	}
+	e.use(now, 0)
+	most := e.limit / max(r.processes.Load(), 1) / sharePart
+	more := max(0, min(most, e.used[0]+e.used[1]+e.used[2]+e.used[3]))
+	e.asking = more > 0
+	return more
+}
+
+// use notes n permits as used now; the present and three full spans of 25 ms
+// are kept.
+func (e *permits) use(now, n int64) {
+	span := now / int64(BlockLife/4)
+	if d := span - e.span; d > 0 {
+		for i := len(e.used) - 1; i >= 0; i-- {
+			if j := int64(i) - d; j >= 0 {
+				e.used[i] = e.used[j]
+			} else {
+				e.used[i] = 0
+			}
+		}
+		e.span = span
+	}
+	e.used[0] = e.used[0] + n
+}
+
+// owe notes what was wanted while Redis was away. Some of it the host refused;
+// so no more is owed than the host's part of the limit, and it is paid off at
+// the rate of that part.
+func (r *RedisShare) owe(e *permits, now, n int64) {
+	owed := r.owing(e, now)
+	e.owed, e.owedAt = min(float64(owed+n), float64(e.limit)/float64(r.Hosts())), now
+	r.enlist(e)
+}
+
+func (r *RedisShare) owing(e *permits, now int64) int64 {
+	if e.owed == 0 {
+		return 0
+	}
+	rate := float64(e.limit) / float64(r.Hosts()) / float64(r.window)
+	return int64(max(0, e.owed-rate*float64(now-e.owedAt)))
+}
+
+// Give returns permits, or charges tokens, within a turn of the goroutine.
+func (r *RedisShare) Give(tag uint64, t Type, limit, n, taken int64) {
+	if n == 0 {
+		return
+	}
+	e, _ := r.entry(tag, t)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen, e.limit = fleet.Now(), limit
+	switch {
+	case t == Parallel:
+		e.held = max(0, e.held-n)
+	case n < 0:
+		e.charge -= n
+	case r.ready.Load():
+		e.use(e.seen, -n)
+		if k := len(e.back); k > 0 && e.back[k-1].taken-taken < int64(turn) && taken-e.back[k-1].taken < int64(turn) {
+			e.back[k-1].n += n
+			e.back[k-1].taken = min(e.back[k-1].taken, taken)
+		} else {
+			e.back = append(e.back, returned{n, taken})
+		}
+	}
+	r.enlist(e)
+	if t == Parallel && limit < small {
+		select {
+		case r.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// enlist puts a limit on the goroutine's list.
+func (r *RedisShare) enlist(e *permits) {
+	if e.listed {
+		return
+	}
+	e.listed = true
+	r.listMu.Lock()
+	r.list = append(r.list, e)
+	r.listMu.Unlock()
+}
+
+// ask is the call for permits of a window.
+func (r *RedisShare) ask(e *permits, limit, n, more, owed int64) (got int64, reset time.Duration, err error) {
+	answer, err := r.call(e, "ask", limit, n, more, owed)
+	if err != nil {
+		return 0, 0, err
+	}
+	return answer[0], time.Duration(answer[1]) * time.Microsecond, nil
+}
+
+func (r *RedisShare) call(e *permits, op string, limit, n, arg, owed int64) ([]int64, error) {
+	span := int64(0)
+	if !r.fixed {
+		if span = time.Second.Microseconds(); e.kind == Tokens {
+			span = r.window.Microseconds()
+		}
+	}
+	answer, err := r.client.Eval(script, e.key, op, text(limit), text(r.window.Microseconds()), text(outstanding.Microseconds()),
+		text(n), text(arg), text(owed), text(span))
+	if err == nil && len(answer) != 4 {
+		err = errAnswer
+	}
+	return answer, err
+}
+
+func text(n int64) string { return strconv.FormatInt(n, 10) }
