@@ -1,50 +1,125 @@
 package gateway
 
-import "sluice/proxy/llm"
+import (
+	"bytes"
 
-// Sizes of what is no text, in bytes of an answer in OpenAI's format.
-const (
-	bytesPerToken = 4
-	frameMessage  = len(`[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"stop"}]`)
-	frameContent  = len(`"content":""`)
+	"sluice/proxy/llm"
+	"sluice/proxy/tokens"
 )
 
-// speech measures the events of a stream that are passed on without being
-// parsed: three additions an event.
+// speech keeps of the events of a stream what their tokens can be counted from
+// later, if the provider does not say: the beginning of the text, and how much
+// text there was. An event costs it a search for the text in some 200 bytes.
 type speech struct {
 	events int
-	bytes  int
-	least  int // bytes of the smallest event: what frames the text of the others
+	said   int64  // bytes of text in all
+	text   []byte // the first of them, as JSON has them
 }
 
-func (s *speech) add(n int) {
+// spokenKept bounds the text that is kept of a stream, in bytes.
+const spokenKept = 8 << 10
+
+// spoken are the members of an event that hold what a model says, likeliest
+// first.
+var spoken = [...][]byte{
+	[]byte(`"content":"`), []byte(`"content": "`), []byte(`"arguments":"`), []byte(`"reasoning_content":"`), []byte(`"reasoning":"`),
+	[]byte(`"arguments": "`), []byte(`"reasoning_content": "`), []byte(`"refusal":"`),
+}
+
+func (s *speech) add(data []byte) {
 	s.events++
-	s.bytes += n
-	if s.least == 0 || n < s.least {
-		s.least = n
+	for _, name := range spoken {
+		i := bytes.Index(data, name)
+		if i < 0 {
+			continue
+		}
+		text := data[i+len(name):]
+		text = text[:quoted(text)]
+		if len(text) == 0 {
+			continue
+		}
+		s.said += int64(len(text))
+		if room := spokenKept - len(s.text); room > 0 {
+			s.text = append(s.text, text[:min(room, len(text))]...)
+		}
+		return
 	}
 }
 
-// tokens is the larger of two readings: four bytes of text to a token, and a
-// token to an event, but for the two that open and close a stream.
-func (s *speech) tokens() int64 {
-	text := s.bytes - s.events*(s.least+frameContent)
-	return max(tokensOf(text), int64(s.events-2), 0)
+// quoted is the length of a JSON string's text that begins here.
+func quoted(b []byte) int {
+	for from := 0; ; {
+		i := bytes.IndexByte(b[from:], '"')
+		if i < 0 {
+			return len(b)
+		}
+		from += i
+		slashes := 0
+		for slashes < from && b[from-1-slashes] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return from
+		}
+		from++
+	}
 }
 
-func tokensOf(bytes int) int64 { return int64((max(bytes, 0) + bytesPerToken - 1) / bytesPerToken) }
+// tokens is how many tokens so far, quickly: four bytes of text to a token. It
+// is for figures on the way.
+func (s *speech) tokens() int64 { return (s.said + 3) / 4 }
+
+// count is how many tokens in all, by the model's vocabulary.
+func (s *speech) count(model string) int64 {
+	return tokens.Scaled(model, unescaped(s.text), s.said)
+}
+
+// unescaped is the text of a string's inside in JSON, for counting: what is cut
+// off or wrong in it is taken as it stands.
+func unescaped(b []byte) string {
+	if bytes.IndexByte(b, '\\') < 0 {
+		return string(b)
+	}
+	out := make([]byte, 0, len(b))
+	for i := 0; i < len(b); i++ {
+		if b[i] != '\\' || i+1 == len(b) {
+			out = append(out, b[i])
+			continue
+		}
+		i++
+		switch b[i] {
+		case 'n':
+			out = append(out, '\n')
+		case 't':
+			out = append(out, '\t')
+		case 'r':
+			out = append(out, '\r')
+		case 'u': // a character that is no ASCII, mostly: of two or three bytes
+			out = append(out, "\u4e00"...)
+			i += min(4, len(b)-1-i)
+		default:
+			out = append(out, b[i])
+		}
+	}
+	return string(out)
+}
 
 // estimate stands in for the usage of an answer whose provider reported none,
 // or which ended before it could.
 func (x *Exchange) estimate() {
-	u := llm.Usage{Estimated: true}
-	if m := x.Request.Find("messages"); m != nil {
-		u.Input = tokensOf(m.Value.To - m.Value.From)
+	was := &x.Usage
+	u := llm.Usage{Estimated: true, Tier: was.Tier, Charged: was.Charged, Priced: was.Priced, Searches: was.Searches, SearchSize: was.SearchSize}
+	model := ""
+	if x.Deployment != nil {
+		model = x.Deployment.Model
+	}
+	if len(x.Body) > 0 {
+		u.Input = tokens.Messages(model, x.Body)
 	}
 	if x.Streamed {
-		u.Output = x.pump.spoken.tokens()
+		u.Output = x.pump.spoken.count(model)
 	} else {
-		u.Output = tokensOf(x.said - frameMessage)
+		u.Output = tokens.Choices(model, x.choices.Of(x.whole))
 	}
 	u.Total = u.Input + u.Output
 	x.Usage = u

@@ -72,6 +72,7 @@ type Exchange struct {
 	Lines     []byte // the request's header lines as they came; the server's, until Do returns
 	Request   llm.Request
 	Asked     Timeouts
+	Said      Said
 	Room      upstream.Room // asked before a large answer is held; nil refuses nothing
 
 	// What came of it.
@@ -90,6 +91,15 @@ type Exchange struct {
 
 	g        *Gateway
 	plan     route.Plan
+	wants    auth.Model // the model as limits and lists name it
+	spending
+	tagNames     []string        // tags of the spend
+	chargedTags  int             // of them, those that budgets may hang on
+	tagged       []*auth.Account // of those
+	customer     *auth.Account   // of the end user, nil for none
+	metadata     []byte          // what the client says of the request, as JSON; nil for nothing, or too much
+	manyMetadata []byte          // where it is too much
+	kept         keeping
 	deadline int64 // on fleet.Now's scale
 	handle   upstream.Handle
 	call     upstream.Call
@@ -103,7 +113,7 @@ type Exchange struct {
 	pieces   [][]byte // of the provider's request
 	parts    [][]byte // of the client's answer
 	scratch  []byte   // names and header values
-	said     int      // bytes of a whole answer's choices
+	choices  llm.Span // of a whole answer
 	head     []byte   // of the provider's request, where it holds the client's headers
 	model    []byte   // the name the client asked for, as JSON
 	began    int64    // of the running or last call
@@ -127,7 +137,7 @@ func (x *Exchange) Reset() {
 	x.Model, x.Deployment, x.Attempts, x.Usage, x.Status = "", nil, 0, llm.Usage{}, 0
 	x.Streamed, x.FirstByte, x.UpstreamNanos, x.Err = false, 0, 0, nil
 	x.Header, x.edits, x.pieces, x.parts = x.Header[:0], x.edits[:0], x.pieces[:0], x.parts[:0]
-	x.Room, x.g, x.deadline, x.model, x.began, x.open, x.said = nil, nil, 0, nil, 0, nil, 0
+	x.Room, x.g, x.deadline, x.model, x.began, x.open, x.choices = nil, nil, 0, nil, 0, nil, llm.Span{}
 	if cap(x.whole) > maxKept {
 		x.whole = nil
 	}
@@ -135,6 +145,12 @@ func (x *Exchange) Reset() {
 		x.scratch = nil
 	}
 	x.scratch, x.call = x.scratch[:0], upstream.Call{}
+	x.Said, x.wants = Said{}, auth.Model{}
+	clear(x.tagNames)
+	clear(x.tagged)
+	x.tagNames, x.tagged, x.chargedTags, x.customer, x.metadata, x.manyMetadata = x.tagNames[:0], x.tagged[:0], 0, nil, nil, nil
+	x.spending.reset()
+	x.kept.reset()
 	x.cause.Store(0)
 	if x.wake == nil {
 		x.wake = make(chan struct{}, 1)

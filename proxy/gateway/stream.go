@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"sluice/proxy/bill"
 	"sluice/proxy/jsonscan"
 	"sluice/proxy/llm"
 	"sluice/proxy/provider"
@@ -58,11 +59,11 @@ const (
 )
 
 func (p *pump) reset() {
-	in, out, pattern, becomes, joined := p.in, p.out[:0], p.pattern[:0], p.becomes[:0], p.joined[:0]
-	if cap(in)+cap(out)+cap(joined) > maxKept {
-		in, out, joined = nil, nil, nil
+	in, out, pattern, becomes, joined, text := p.in, p.out[:0], p.pattern[:0], p.becomes[:0], p.joined[:0], p.spoken.text[:0]
+	if cap(in)+cap(out)+cap(joined)+cap(text) > maxKept {
+		in, out, joined, text = nil, nil, nil, nil
 	}
-	*p = pump{in: in, out: out, pattern: pattern, becomes: becomes, joined: joined}
+	*p = pump{in: in, out: out, pattern: pattern, becomes: becomes, joined: joined, spoken: speech{text: text}}
 }
 
 // stream answers with a stream once its first event is there: until then a
@@ -132,6 +133,8 @@ func (p *pump) Close() error {
 // end produces the error event that ends the stream.
 func (p *pump) end(err *llm.Error) {
 	p.x.Err, p.broken = err, true
+	p.x.Streamed = true
+	_ = p.x.end(bill.StatusCut, err) // what cannot be written is counted
 	p.out = p.x.Dialect.StreamError(p.out, err)
 	p.src.Close()
 }
@@ -144,6 +147,7 @@ func (p *pump) turn() *llm.Error {
 	if e := p.events(); e != nil || p.done {
 		return e
 	}
+	p.x.advance(&p.spoken)
 	switch {
 	case err == nil:
 		return nil
@@ -252,13 +256,17 @@ func (p *pump) event(b []byte, ev sse.Event) *llm.Error {
 	data := ev.Data.Of(b)
 	if n := p.at + len(p.pattern); len(p.pattern) > 0 && len(data) > n &&
 		bytes.Equal(data[p.at:n], p.pattern) && !hasUsage(data) {
-		p.spoken.add(len(data))
+		p.spoken.add(data)
 		at := ev.Data.From + p.at
 		p.out = append(append(append(p.out, b[:at]...), p.becomes...), b[at+len(p.pattern):]...)
 		return nil
 	}
 	if bytes.Equal(bytes.TrimRight(data, " "), doneData) {
-		p.started, p.done = true, true
+		p.started = true
+		if err := p.x.delivered(); err != nil {
+			return err
+		}
+		p.done = true
 		p.out = append(p.out, b...)
 		return nil
 	}
@@ -281,11 +289,13 @@ func (p *pump) parse(b []byte, ev sse.Event, data []byte) *llm.Error {
 	p.started = true
 	if u := o.Find("usage"); u != nil && u.Kind == llm.JSONObject {
 		p.x.readUsage(u.Value.Of(data))
+		p.x.readTier(o, data)
 		if p.withhold && noChoices(o, data) {
 			return nil
 		}
 	}
-	p.spoken.add(len(data))
+	p.spoken.add(data)
+	p.x.identified(o, data)
 	m := o.Find("model")
 	if m == nil || m.Kind != llm.JSONString {
 		p.out = append(p.out, b...)

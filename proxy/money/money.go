@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/big"
 	"strconv"
 	"strings"
 )
@@ -28,45 +27,85 @@ var (
 // Parse reads a decimal number of dollars: digits with an optional sign, point
 // and exponent. What is finer than a nano-dollar is rounded half to even.
 func Parse(text string) (Nano, error) {
-	// big.Rat would build numbers of as many digits as the exponent says.
-	if len(text) == 0 || len(text) > 64 || strings.ContainsAny(text, "_/xXpPbBoO") {
+	if len(text) == 0 || len(text) > 64 {
 		return 0, ErrSyntax
 	}
-	if _, exponent, ok := strings.Cut(strings.ToLower(text), "e"); ok {
-		if n, err := strconv.Atoi(exponent); err != nil {
+	mantissa, minus := text, text[0] == '-'
+	if minus || text[0] == '+' {
+		mantissa = text[1:]
+	}
+	exponent := 0
+	if i := strings.IndexAny(mantissa, "eE"); i >= 0 {
+		n, err := strconv.Atoi(mantissa[i+1:])
+		if err != nil {
 			return 0, ErrSyntax
-		} else if n > 64 || n < -64 {
-			return outOfReach(text, n)
+		}
+		mantissa, exponent = mantissa[:i], max(min(n, 1000), -1000) // beyond which only zeros are in reach
+	}
+	point := strings.IndexByte(mantissa, '.')
+	digits := len(mantissa)
+	if point >= 0 {
+		digits--
+	} else {
+		point = digits
+	}
+	if digits == 0 {
+		return 0, ErrSyntax
+	}
+	// Digits before the end are whole nano-dollars, the others a fraction.
+	sum := sum{end: point + exponent + 9}
+	at := 0
+	for i := range len(mantissa) {
+		switch c := mantissa[i]; {
+		case c-'0' < 10:
+			sum.digit(at, c-'0')
+			at++
+		case c != '.' || i != point:
+			return 0, ErrSyntax
 		}
 	}
-	r, ok := new(big.Rat).SetString(text)
-	if !ok {
-		return 0, ErrSyntax
+	for ; at < sum.end && sum.n != 0 && !sum.over; at++ {
+		sum.digit(at, 0)
 	}
-	r.Mul(r, new(big.Rat).SetInt64(int64(Dollar)))
-	n, rest := new(big.Int).QuoRem(r.Num(), r.Denom(), new(big.Int))
-	twice := rest.Abs(rest).Lsh(rest, 1)
-	if c := twice.Cmp(r.Denom()); c > 0 || c == 0 && n.Bit(0) == 1 {
-		n.Add(n, big.NewInt(int64(r.Sign())))
-	}
-	if !n.IsInt64() {
-		return 0, ErrRange
-	}
-	return Nano(n.Int64()), nil
+	return sum.nano(minus)
 }
 
-// outOfReach judges a number whose exponent alone decides: nothing, or far too
-// much.
-func outOfReach(text string, exponent int) (Nano, error) {
-	f, err := strconv.ParseFloat(text, 64)
+// sum is a number that is being read, digit by digit.
+type sum struct {
+	end   int // where the fraction begins
+	n     uint64
+	first byte // digit of the fraction
+	rest  bool // one of the others is not 0
+	over  bool // n was too large
+}
+
+func (s *sum) digit(at int, d byte) {
 	switch {
-	case err != nil && !errors.Is(err, strconv.ErrRange):
-		return 0, ErrSyntax
-	case f == 0 || exponent < 0 && math.Abs(f) < 1e-10:
-		return 0, nil
+	case at < s.end:
+		s.over = s.over || s.n > math.MaxUint64/10-1
+		s.n = s.n*10 + uint64(d)
+	case at == s.end:
+		s.first = d
 	default:
+		s.rest = s.rest || d != 0
+	}
+}
+
+func (s *sum) nano(minus bool) (Nano, error) {
+	if s.first > 5 || s.first == 5 && (s.rest || s.n&1 == 1) {
+		s.n++
+	}
+	most := uint64(math.MaxInt64)
+	if minus {
+		most++
+	}
+	if s.over || s.n > most {
 		return 0, ErrRange
 	}
+	if minus {
+		return Nano(-s.n), nil
+	}
+	return Nano(s.n), nil
 }
 
 // Append appends the amount in dollars as a JSON number with at least one

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"math/big"
+	"strings"
 	"testing"
 )
 
@@ -34,6 +36,29 @@ func TestParse(t *testing.T) {
 		{"Inf", 0, ErrSyntax},
 		{"NaN", 0, ErrSyntax},
 		{"1e999999999999999999999", 0, ErrSyntax},
+		{"-9223372036.854775808", math.MinInt64, nil},
+		{"-9223372036.854775809", 0, ErrRange},
+		{"0.00000000149999999999999999999999999999999999999999999999999", 1, nil},
+		{"0.00000000050000000000000000000000000000000000000000000000001", 1, nil},
+		{"123456789e-17", 1, nil},
+		{"5e-10", 0, nil},
+		{"51e-11", 1, nil},
+		{".5", Dollar / 2, nil},
+		{"5.", 5 * Dollar, nil},
+		{"+5", 5 * Dollar, nil},
+		{"0.1e10", 1_000_000_000 * Dollar, nil},
+		{"9e9", 9_000_000_000 * Dollar, nil},
+		{"1e10", 0, ErrRange},
+		{"00000000000000000000000000000000000000000000000000000000000001", Dollar, nil},
+		{"99999999999999999999", 0, ErrRange},
+		{".", 0, ErrSyntax},
+		{"-", 0, ErrSyntax},
+		{"e5", 0, ErrSyntax},
+		{"1.2.3", 0, ErrSyntax},
+		{"1e", 0, ErrSyntax},
+		{"--1", 0, ErrSyntax},
+		{"1_0", 0, ErrSyntax},
+		{" 1", 0, ErrSyntax},
 	}
 	for _, tt := range tests {
 		got, err := Parse(tt.text)
@@ -62,12 +87,28 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+func TestParseAllocatesNothing(t *testing.T) {
+	if n := testing.AllocsPerRun(100, func() { _, _ = Parse("0.00012345") }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("1.25e-3")
 	f.Fuzz(func(t *testing.T, text string) {
 		n, err := Parse(text)
 		if err != nil {
 			return
+		}
+		if !strings.ContainsAny(text, "eE") { // as package big reads it
+			r, ok := new(big.Rat).SetString(text)
+			if !ok {
+				t.Fatalf("%q is %d, and no number", text, n)
+			}
+			off := new(big.Rat).Sub(r.Mul(r, big.NewRat(int64(Dollar), 1)), new(big.Rat).SetInt64(int64(n)))
+			if off.Abs(off).Cmp(big.NewRat(1, 2)) > 0 {
+				t.Errorf("%q: %d is off by %s", text, n, off.FloatString(3))
+			}
 		}
 		if again, err := Parse(n.String()); err != nil || again != n {
 			t.Errorf("%q: %d reads back as %d, %v", text, n, again, err)
