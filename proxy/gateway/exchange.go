@@ -72,7 +72,6 @@ type Exchange struct {
 	Lines     []byte // the request's header lines as they came; the server's, until Do returns
 	Request   llm.Request
 	Asked     Timeouts
-	Said      Said
 	Room      upstream.Room // asked before a large answer is held; nil refuses nothing
 
 	// What came of it.
@@ -91,15 +90,6 @@ type Exchange struct {
 
 	g        *Gateway
 	plan     route.Plan
-	wants    auth.Model // the model as limits and lists name it
-	spending
-	tagNames     []string        // tags of the spend
-	chargedTags  int             // of them, those that budgets may hang on
-	tagged       []*auth.Account // of those
-	customer     *auth.Account   // of the end user, nil for none
-	metadata     []byte          // what the client says of the request, as JSON; nil for nothing, or too much
-	manyMetadata []byte          // where it is too much
-	kept         keeping
 	deadline int64 // on fleet.Now's scale
 	handle   upstream.Handle
 	call     upstream.Call
@@ -145,12 +135,6 @@ func (x *Exchange) Reset() {
 		x.scratch = nil
 	}
 	x.scratch, x.call = x.scratch[:0], upstream.Call{}
-	x.Said, x.wants = Said{}, auth.Model{}
-	clear(x.tagNames)
-	clear(x.tagged)
-	x.tagNames, x.tagged, x.chargedTags, x.customer, x.metadata, x.manyMetadata = x.tagNames[:0], x.tagged[:0], 0, nil, nil, nil
-	x.spending.reset()
-	x.kept.reset()
 	x.cause.Store(0)
 	if x.wake == nil {
 		x.wake = make(chan struct{}, 1)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 
-	"sluice/proxy/bill"
 	"sluice/proxy/jsonscan"
 	"sluice/proxy/llm"
 	"sluice/proxy/provider"
@@ -133,8 +132,6 @@ func (p *pump) Close() error {
 // end produces the error event that ends the stream.
 func (p *pump) end(err *llm.Error) {
 	p.x.Err, p.broken = err, true
-	p.x.Streamed = true
-	_ = p.x.end(bill.StatusCut, err) // what cannot be written is counted
 	p.out = p.x.Dialect.StreamError(p.out, err)
 	p.src.Close()
 }
@@ -147,7 +144,6 @@ func (p *pump) turn() *llm.Error {
 	if e := p.events(); e != nil || p.done {
 		return e
 	}
-	p.x.advance(&p.spoken)
 	switch {
 	case err == nil:
 		return nil
@@ -262,11 +258,7 @@ func (p *pump) event(b []byte, ev sse.Event) *llm.Error {
 		return nil
 	}
 	if bytes.Equal(bytes.TrimRight(data, " "), doneData) {
-		p.started = true
-		if err := p.x.delivered(); err != nil {
-			return err
-		}
-		p.done = true
+		p.started, p.done = true, true
 		p.out = append(p.out, b...)
 		return nil
 	}
@@ -295,7 +287,6 @@ func (p *pump) parse(b []byte, ev sse.Event, data []byte) *llm.Error {
 		}
 	}
 	p.spoken.add(data)
-	p.x.identified(o, data)
 	m := o.Find("model")
 	if m == nil || m.Kind != llm.JSONString {
 		p.out = append(p.out, b...)
