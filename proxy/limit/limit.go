@@ -1,9 +1,26 @@
 // Package limit keeps callers and deployments to their requests and tokens a
 // minute and to their parallel requests: exactly on a host, by the host table,
 // and within a stated bound over hosts, by Redis.
+//
+// A Rule says what one subject may do. Reserve takes a request, tokens by
+// estimate and a parallel place of each rule of a request, or nothing at all;
+// Settle replaces the tokens by those that were used and gives the places back.
+// Requests and tokens are words of the subject's record in the host table (see
+// word.go for what stands in them), each changed by one CAS, so they survive
+// whoever is killed: what a dead process had reserved stays counted and passes
+// with time. Parallel places are exact: whoever reaps the dead gives them back.
+//
+// Several limits are taken one after the other and given back when one refuses:
+// a neighbour may be refused a microsecond too early, nobody is ever admitted
+// too much. An admission counts at a moment between call and return of Reserve.
+//
+// A request that is estimated at more tokens than the limit allows in a whole
+// window is reserved as one that takes all of it. Otherwise it would never pass;
+// so it passes when nobody else has used any, and is settled by what it took.
 package limit
 
 import (
+	"sync/atomic"
 	"time"
 
 	"sluice/supervisor/fleet"
@@ -16,7 +33,7 @@ const maxBanks = 2
 // Config is what a limiter is made of.
 type Config struct {
 	Table   *fleet.Table
-	Area    int            // of this generation in the table, or -1 to publish nothing
+	Area    int            // of this generation in the table
 	Holders *fleet.Holders // for parallel requests, one for the process: fleet.NewRecordHolders
 	Window  time.Duration  // 0: a minute
 	Fixed   bool           // windows aligned to the wall clock instead of GCRA
@@ -47,14 +64,52 @@ func (t TokenType) Counts(input, output int64) int64 {
 
 // Limiter reserves and settles. It is safe for concurrent use.
 type Limiter struct {
-	c Config
+	c      Config
+	window int64 // ticks
+	offset int64 // wall clock less Now, nanoseconds
+	banks  [maxBanks]*fleet.Bank
+	older  atomic.Bool  // the second bank is in use
+	looked atomic.Int64 // Now when that was found out
 }
 
-// New makes a limiter on the host table.
-func New(c Config) *Limiter { return &Limiter{c: c} }
+// New makes a limiter on the host table. Several may live side by side, as the
+// generations of a configuration do.
+func New(c Config) *Limiter {
+	if c.Window <= 0 {
+		c.Window = time.Minute
+	}
+	l := &Limiter{c: c, window: int64(c.Window / tick), offset: wallOffset(c.Table)}
+	l.banks = [maxBanks]*fleet.Bank{c.Table.Limits(), c.Table.OlderLimits()}
+	for _, b := range l.banks {
+		if b != nil {
+			b.SetIdle(l.idle())
+		}
+	}
+	if c.Area >= 0 {
+		c.Table.WritesLimits(c.Area)
+	}
+	l.lookAround(fleet.Now())
+	return l
+}
+
+// idle is how long a record is kept without use, in seconds: its words are over
+// after one window.
+func (l *Limiter) idle() int64 { return max(2*int64(l.c.Window/time.Second), 2) }
+
+// wallOffset is what all processes of the host agree that the wall clock is
+// ahead of Now. Whoever needs it first looks at the clock; it may be set as it
+// likes afterwards, no window begins anew.
+func wallOffset(t *fleet.Table) int64 {
+	w := &t.Header().WallOffset
+	w.CompareAndSwap(0, time.Now().UnixNano()-fleet.Now())
+	return w.Load()
+}
 
 // Counted says which tokens a caller is to reserve and settle.
 func (l *Limiter) Counted() TokenType { return l.c.Counted }
+
+// Window is the length of the windows.
+func (l *Limiter) Window() time.Duration { return l.c.Window }
 
 // Refusal says which limit was reached.
 type Refusal struct {
@@ -62,40 +117,159 @@ type Refusal struct {
 	Type  Type
 	Limit int64
 	Left  int64         // less than what was asked for
-	Reset time.Duration // until the same would pass, if nobody else comes
+	Reset time.Duration // until the same would pass, if nobody else comes; a guess for Parallel
 }
 
-// Hold is what a request holds of its limits. The zero value holds nothing. It
-// must not be copied, and belongs to one goroutine at a time.
-type Hold struct {
-	held []entry
+// meter is this moment.
+func (l *Limiter) meter(now int64) meter {
+	m := meter{now: now / tick, window: l.window, fixed: l.c.Fixed}
+	if m.fixed {
+		wall := (now + l.offset) / tick
+		m.number = wall / m.window
+		m.rest = m.window - wall%m.window
+	}
+	return m
 }
 
-type entry struct{ rule *Rule }
+// lookAround finds out, once a second, whether generations live that know the
+// records of another layout alone.
+func (l *Limiter) lookAround(now int64) {
+	if l.banks[1] == nil {
+		return
+	}
+	if last := l.looked.Load(); last == 0 || now-last > int64(time.Second) && l.looked.CompareAndSwap(last, now) {
+		l.older.Store(l.c.Table.OlderLives(l.idle()))
+		l.looked.Store(now)
+	}
+}
 
 // Reserve takes a request, tokens and a parallel place of every rule, or
 // nothing at all. It may be called again on the same Hold for more rules.
-func (l *Limiter) Reserve(_ *Hold, _ []*Rule, _ int64) *Refusal { return nil }
+func (l *Limiter) Reserve(h *Hold, rules []*Rule, tokens int64) *Refusal {
+	mark, now := h.Mark(), fleet.Now()
+	l.lookAround(now)
+	m, banks := l.meter(now), 1
+	if l.older.Load() {
+		banks = maxBanks
+	}
+	for _, rule := range rules {
+		if rule == nil || !rule.Limits() {
+			continue
+		}
+		for bank := range banks {
+			if r := l.reserve(h, rule, bank, max(tokens, 0), &m, now); r != nil {
+				l.Cancel(h, mark)
+				return r
+			}
+		}
+	}
+	return nil
+}
 
-// Settle replaces the reserved tokens by those that were used, gives the
-// parallel places back, and empties the hold. The requests stay counted.
-func (l *Limiter) Settle(h *Hold, _ int64) { h.held = h.held[:0] }
+// reserve takes what one rule asks for in one bank. Where the record has gone
+// to another subject meanwhile it begins again: what was counted there makes
+// that one's record too strict for a moment.
+func (l *Limiter) reserve(h *Hold, rule *Rule, bank int, tokens int64, m *meter, now int64) *Refusal {
+	e := h.next()
+	for range 8 {
+		*e = entry{rule: rule, bank: l.banks[bank], older: bank > 0}
+		l.find(e, bank, now)
+		if r := l.fill(e, tokens, m); r != nil {
+			return r
+		}
+		if e.mine() {
+			break
+		}
+		l.c.Holders.Release(e.place)
+		e.place = fleet.Hold{}
+	}
+	return l.agree(e, m)
+}
 
-// Mark is where the hold stands now, for Drop.
-func (h *Hold) Mark() int { return len(h.held) }
-
-// Drop gives back tokens and places of what was reserved since the mark: an
-// attempt that failed has used none. The requests stay counted.
-func (l *Limiter) Drop(h *Hold, mark int) { h.held = h.held[:mark] }
-
-// Cancel gives back everything since the mark, requests too: of a request that
-// was refused by somebody else before anything was done.
-func (l *Limiter) Cancel(h *Hold, mark int) { h.held = h.held[:mark] }
-
-// Counters calls fn for every limit that is held, as of its reservation: what
-// was left and how long until all of it is there again.
-func (h *Hold) Counters(fn func(rule *Rule, t Type, limit, left int64, reset time.Duration)) {
-	for i := range h.held {
-		fn(h.held[i].rule, Requests, 0, 0, 0)
+// find looks a rule's record up, first where it was last time.
+func (l *Limiter) find(e *entry, bank int, now int64) {
+	place := &e.rule.place[bank]
+	if i := place.Load(); i > 0 && int(i) <= e.bank.Size() {
+		if r := e.bank.At(int(i) - 1); r.Is(e.rule.Tag) {
+			r.Touch(now / int64(time.Second))
+			e.record = r
+			return
+		}
+	}
+	e.record, e.shared = e.bank.FindAt(e.rule.Tag, now)
+	if !e.shared {
+		place.Store(uint32(e.bank.Index(e.record)) + 1)
 	}
 }
+
+// mine reports whether the record still counts for the rule.
+func (e *entry) mine() bool {
+	if e.shared {
+		return e.bank.Peek(e.rule.Tag) == nil
+	}
+	return e.record.Is(e.rule.Tag)
+}
+
+// fill takes all that a rule asks for of its record.
+func (l *Limiter) fill(e *entry, tokens int64, m *meter) *Refusal {
+	if e.rule.Requests >= 0 {
+		if r := l.count(e, Requests, 1, 1, m); r != nil {
+			return r
+		}
+	}
+	if e.rule.Tokens >= 0 {
+		e.tokens = min(tokens, e.rule.Tokens)
+		if r := l.count(e, Tokens, e.tokens, 1, m); r != nil {
+			return r
+		}
+	}
+	if e.rule.Parallel >= 0 {
+		return l.occupy(e, e.rule.Parallel)
+	}
+	return nil
+}
+
+// count takes n of a limit in a window, of the record alone.
+func (l *Limiter) count(e *entry, t Type, n, parts int64, m *meter) *Refusal {
+	limit := e.rule.limit(t)
+	w := &e.record.Words[t]
+	if limit == 0 {
+		return &Refusal{Rule: e.rule, Type: t, Reset: m.again(0, n, 0, 1)}
+	}
+	for {
+		old := w.Load()
+		next, p, passes := m.add(old, n, limit, parts, false)
+		if !passes {
+			return &Refusal{Rule: e.rule, Type: t, Limit: limit, Left: m.left(old, limit, parts), Reset: m.again(old, n, limit, parts)}
+		}
+		if n == 0 { // nothing to write, but the headers say how things stand
+			next = old
+		} else if !w.CompareAndSwap(old, next) {
+			continue
+		} else {
+			e.parts[t] = p
+		}
+		e.left[t], e.reset[t] = m.left(next, limit, parts), m.whole(next, limit, parts)
+		return nil
+	}
+}
+
+// occupy takes a parallel place of the record. Who had to take one of the
+// shared record before counts too.
+func (l *Limiter) occupy(e *entry, limit int64) *Refusal {
+	cell := e.bank.Cell(e.bank.Index(e.record))
+	most := limit
+	if !e.shared {
+		most -= fleet.ParallelOf(e.bank.Shared())
+	}
+	place, ok := l.c.Holders.Acquire(cell, 1, most)
+	left := max(most-fleet.ParallelOf(e.record), 0)
+	if !ok {
+		return &Refusal{Rule: e.rule, Type: Parallel, Limit: limit, Left: left, Reset: parallelAgain}
+	}
+	e.place, e.left[Parallel], e.reset[Parallel] = place, left, parallelAgain
+	return nil
+}
+
+// parallelAgain is when to try again where all places are taken: nobody knows.
+const parallelAgain = time.Second

@@ -64,6 +64,9 @@ func (t Type) String() string {
 // None is the number of a limit that there is not.
 const None = -1
 
+// Most is the largest number of a limit, 68 billion: a larger one counts as it.
+const Most = countMask
+
 // Rule is what one subject may do. It is made once, where a key is resolved or
 // a deployment built, and never changed afterwards: a changed limit is another
 // rule with the same tag, and goes on with what was counted.
@@ -81,14 +84,25 @@ type Rule struct {
 
 // NewRule prepares a rule. Numbers below zero are None.
 func NewRule(scope Scope, id string, requests, tokens, parallel int64) *Rule {
+	bounded := func(n int64) int64 { return min(max(n, None), Most) }
 	return &Rule{
 		Scope: scope, ID: id, Tag: tag(scope, id),
-		Requests: max(requests, None), Tokens: max(tokens, None), Parallel: max(parallel, None),
+		Requests: bounded(requests), Tokens: bounded(tokens), Parallel: bounded(parallel),
 	}
 }
 
 // Limits reports whether the rule limits anything.
 func (r *Rule) Limits() bool { return r.Requests >= 0 || r.Tokens >= 0 || r.Parallel >= 0 }
+
+func (r *Rule) limit(t Type) int64 {
+	switch t {
+	case Requests:
+		return r.Requests
+	case Tokens:
+		return r.Tokens
+	}
+	return r.Parallel
+}
 
 // tag is a digest, because clients choose the ids of customers: nobody is to
 // find one that counts on somebody else's record.

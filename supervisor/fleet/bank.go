@@ -59,6 +59,9 @@ func (r *Record) Touch(second int64) {
 	}
 }
 
+// ParallelOf is how many requests at once a record of limits counts.
+func ParallelOf(r *Record) int64 { return recordCells.value(r.Words[WordParallel].Load()) }
+
 const (
 	recordSize  = 64
 	bucketSlots = 8 // records in a bucket

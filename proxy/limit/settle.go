@@ -1,0 +1,96 @@
+package limit
+
+import (
+	"sluice/supervisor/fleet"
+)
+
+// Settle replaces the reserved tokens by those that were used, gives the
+// parallel places back, and empties the hold. The requests stay counted.
+func (l *Limiter) Settle(h *Hold, tokens int64) {
+	l.end(h, 0, max(tokens, 0), false)
+}
+
+// Drop gives back tokens and places of what was reserved since the mark: an
+// attempt that failed has used none. The requests stay counted.
+func (l *Limiter) Drop(h *Hold, mark int) { l.end(h, mark, 0, false) }
+
+// Cancel gives back everything since the mark, requests too: of a request that
+// was refused before anything was done.
+func (l *Limiter) Cancel(h *Hold, mark int) { l.end(h, mark, 0, true) }
+
+func (l *Limiter) end(h *Hold, mark int, tokens int64, requests bool) {
+	if mark >= len(h.held) {
+		return
+	}
+	m := l.meter(fleet.Now())
+	for i := len(h.held) - 1; i >= mark; i-- {
+		e := &h.held[i]
+		if e.place != (fleet.Hold{}) {
+			l.c.Holders.Release(e.place)
+		}
+		if e.taken[Parallel] {
+			l.c.Share.Give(e.rule.Tag, Parallel, e.rule.Parallel, 1, e.since[Parallel])
+		}
+		if requests {
+			l.giveBack(e, Requests, e.parts[Requests].n, &m)
+		}
+		if e.rule.Tokens > 0 {
+			l.settleTokens(e, tokens, &m)
+		}
+		*e = entry{} // keeps nothing alive
+	}
+	h.held = h.held[:mark]
+}
+
+// settleTokens makes what is counted of what was reserved.
+func (l *Limiter) settleTokens(e *entry, tokens int64, m *meter) {
+	switch over := tokens - e.tokens; {
+	case over < 0:
+		l.giveBack(e, Tokens, -over, m)
+	case over > 0:
+		l.charge(e, over, m)
+	}
+}
+
+// giveBack returns n of what an entry has reserved. A record that belongs to
+// another subject by now is left alone: all that was in it has passed.
+func (l *Limiter) giveBack(e *entry, t Type, n int64, m *meter) {
+	if p := e.parts[t]; p.parts > 0 && n > 0 {
+		w := &e.record.Words[t]
+		for {
+			old := w.Load()
+			if !e.shared && !e.record.Is(e.rule.Tag) {
+				break
+			}
+			if next := m.take(old, p, n, e.rule.limit(t)); next == old || w.CompareAndSwap(old, next) {
+				break
+			}
+		}
+	}
+	if e.taken[t] {
+		l.c.Share.Give(e.rule.Tag, t, e.rule.limit(t), n, e.since[t])
+	}
+}
+
+// charge counts tokens that were used and not reserved, within the limit or
+// not, in the record that the subject has now.
+func (l *Limiter) charge(e *entry, n int64, m *meter) {
+	r := e.record
+	if !e.mine() {
+		r, _ = e.bank.FindAt(e.rule.Tag, m.now*tick)
+	}
+	w := &r.Words[Tokens]
+	for {
+		old := w.Load()
+		parts := int64(1)
+		if p := e.parts[Tokens].parts; p > 0 {
+			parts = int64(p)
+		}
+		if next, _, _ := m.add(old, n, e.rule.Tokens, parts, true); w.CompareAndSwap(old, next) {
+			break
+		}
+	}
+	if e.taken[Tokens] {
+		l.c.Share.Give(e.rule.Tag, Tokens, e.rule.Tokens, -n, e.since[Tokens])
+	}
+}

@@ -1,0 +1,194 @@
+package limit
+
+import (
+	"math/bits"
+	"time"
+)
+
+// A word of a record counts one limit. What it says does not depend on the
+// limit, so a limit may change at any time:
+//
+//	GCRA   bits 56..63  parts that the limit was divided into, less one: 0 to 253
+//	       bits  0..55  the theoretical arrival time, Now in ticks of 8 ns (18 years)
+//	fixed  bits 56..63  255
+//	       bits 36..55  number of the window, its low bits
+//	       bits  0..35  what was counted in it
+//
+// By GCRA a limit is a bucket that is as large as the limit and empties within a
+// window; the arrival time is when it will be empty, and how far it lies ahead is
+// how full the bucket is. n pass if it stays within the window with them, so in
+// any t seconds at most limit + ⌊limit × t / window⌋ pass. What is charged is
+// rounded up, what is given back is rounded down. An arrival time never lies
+// further ahead than the bucket is large: who has used more tokens than there
+// were has a full bucket, not a debt for hours.
+//
+// While the hosts of a cluster cannot ask each other each counts to its part
+// of the limit. A word that was written with another number of parts, or by the
+// other kind of window, is converted by how much of the limit it says is used.
+const (
+	tick      = 8 // nanoseconds
+	partsAt   = 56
+	timeMask  = 1<<partsAt - 1
+	mostParts = 254
+	fixedMark = 255
+
+	numberAt   = 36
+	numberMask = 1<<(partsAt-numberAt) - 1
+	countMask  = 1<<numberAt - 1
+)
+
+// meter is a moment at which limits are looked at.
+type meter struct {
+	now    int64 // ticks
+	window int64 // ticks
+	fixed  bool
+	number int64 // of the fixed window
+	rest   int64 // ticks until it ends
+}
+
+// part is what was added to one word, and to which.
+type part struct {
+	n     int64
+	cost  int64 // ticks by GCRA
+	after int64 // arrival time in ticks, or the number of the fixed window
+	parts uint8 // 0: nothing was added
+}
+
+// mulDiv is a × b ÷ c; up rounds up. What does not fit is the largest number.
+func mulDiv(a, b, c int64, up bool) int64 {
+	if a <= 0 || b <= 0 {
+		return 0
+	}
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	if up {
+		var carry uint64
+		lo, carry = bits.Add64(lo, uint64(c)-1, 0)
+		hi += carry
+	}
+	if hi >= uint64(c) {
+		return 1<<62 - 1
+	}
+	q, _ := bits.Div64(hi, lo, uint64(c))
+	return int64(min(q, 1<<62-1))
+}
+
+// room is how far an arrival time may lie ahead: a window, and where a part of
+// the limit is less than one, as far as one of it takes.
+func (m *meter) room(limit, parts int64) int64 {
+	if parts <= limit {
+		return m.window
+	}
+	return mulDiv(m.window, parts, limit, true)
+}
+
+// cost is what n of a part of a limit fill, in ticks.
+func (m *meter) cost(n, limit, parts int64, up bool) int64 {
+	return mulDiv(m.window, n*parts, limit, up)
+}
+
+// filled is how full the bucket is that a word describes, in ticks of a limit
+// divided into so many parts.
+func (m *meter) filled(word uint64, limit, parts int64) int64 {
+	was := int64(word >> partsAt)
+	var level int64
+	if was == fixedMark {
+		level = m.cost(m.counted(word), limit, parts, true)
+	} else if level = int64(word&timeMask) - m.now; level > 0 && was+1 != parts {
+		level = mulDiv(level, parts, was+1, true)
+	}
+	return min(max(level, 0), m.room(limit, parts))
+}
+
+// counted is what a word says was used in the present fixed window.
+func (m *meter) counted(word uint64) int64 {
+	if word>>partsAt != fixedMark || int64(word>>numberAt&numberMask) != m.number&numberMask {
+		return 0
+	}
+	return int64(word & countMask)
+}
+
+// used is what a word says was used of a whole limit, for a fixed window.
+func (m *meter) used(word uint64, limit int64) int64 {
+	was := int64(word >> partsAt)
+	if was == fixedMark {
+		return m.counted(word)
+	}
+	level := int64(word&timeMask) - m.now
+	return min(mulDiv(level, limit, m.window*(was+1), true), limit)
+}
+
+func (m *meter) fixedWord(count int64) uint64 {
+	return fixedMark<<partsAt | uint64(m.number&numberMask)<<numberAt | uint64(min(max(count, 0), countMask))
+}
+
+func arrivalWord(parts, at int64) uint64 {
+	return uint64(parts-1)<<partsAt | uint64(at)&timeMask
+}
+
+// add is a word with n more of a limit's part in it, n at most that part. It
+// passes only within the limit; force adds beyond it, as far as full.
+func (m *meter) add(word uint64, n, limit, parts int64, force bool) (next uint64, p part, passes bool) {
+	p = part{n: n, parts: uint8(parts)}
+	if m.fixed {
+		used := m.used(word, limit)
+		p.after = m.number
+		return m.fixedWord(used + n), p, force || used+n <= max(limit/parts, 1)
+	}
+	level, room := m.filled(word, limit, parts), m.room(limit, parts)
+	p.cost = m.cost(n, limit, parts, true)
+	passes = force || level+p.cost <= room
+	p.after = m.now + min(level+p.cost, room)
+	return arrivalWord(parts, p.after), p, passes
+}
+
+// take is a word with n fewer of what p has added, as far as it has not passed
+// with time. What was added first is what has passed first, so no later caller's
+// share is ever given back.
+func (m *meter) take(word uint64, p part, n, limit int64) uint64 {
+	was := int64(word >> partsAt)
+	if was == fixedMark {
+		if p.cost == 0 && p.after&numberMask == int64(word>>numberAt&numberMask) {
+			return word - min(uint64(n), word&countMask)
+		}
+		return word
+	}
+	if p.cost == 0 { // added to a fixed window
+		return word
+	}
+	back := min(m.cost(n, limit, int64(p.parts), false), p.cost, p.after-m.now)
+	if back <= 0 {
+		return word
+	}
+	back = mulDiv(back, was+1, int64(p.parts), false)
+	return arrivalWord(was+1, max(int64(word&timeMask)-back, 0))
+}
+
+// left is how many more would pass now.
+func (m *meter) left(word uint64, limit, parts int64) int64 {
+	if limit <= 0 {
+		return 0
+	}
+	if m.fixed {
+		return max(max(limit/parts, 1)-m.used(word, limit), 0)
+	}
+	return mulDiv(m.room(limit, parts)-m.filled(word, limit, parts), limit, m.window*parts, false)
+}
+
+// again is how long until n would pass.
+func (m *meter) again(word uint64, n, limit, parts int64) time.Duration {
+	if limit <= 0 {
+		return time.Duration(m.window * tick)
+	}
+	if m.fixed {
+		return time.Duration(m.rest * tick)
+	}
+	return time.Duration(max(m.filled(word, limit, parts)+m.cost(n, limit, parts, true)-m.room(limit, parts), 0) * tick)
+}
+
+// whole is how long until all of the limit is there again.
+func (m *meter) whole(word uint64, limit, parts int64) time.Duration {
+	if m.fixed || limit <= 0 {
+		return time.Duration(m.rest * tick)
+	}
+	return time.Duration(m.filled(word, limit, parts) * tick)
+}
