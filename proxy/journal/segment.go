@@ -1,7 +1,14 @@
 package journal
 
 import (
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,39 +26,207 @@ type Segment struct {
 	Layout     int   // of the format
 	Created    time.Time
 
-	Size      int64 // of the file, in bytes
-	Committed int64 // offset behind the last acknowledged record
-	Shipped   int64 // offset that MarkShipped has told
-	Finished  bool  // nothing will be appended
+	Size      int64     // of the file, in bytes
+	Modified  time.Time // of the file
+	Committed int64     // offset behind the last acknowledged record
+	Shipped   int64     // offset that MarkShipped has told
+	Finished  bool      // nothing will be appended
 
 	// Problem says why the segment cannot be read, nil if it can: another
 	// layout, a damaged header. Such a segment is left alone.
 	Problem error
+
+	mark uint32
 }
 
 // Start is the offset of the first record of every segment.
 const Start = 4096
 
-// Scan lists the segments of the directories, bodies included, oldest first:
-// by holder's first segment, generation, slot and number.
-func Scan(dirs ...string) ([]*Segment, error) { return nil, nil }
+// Scan lists the segments of the directories, bodies included, oldest first: by
+// the holder's first segment, generation, slot and number. A directory that is
+// not there has none.
+func Scan(dirs ...string) ([]*Segment, error) {
+	var out []*Segment
+	first := map[string]time.Time{} // segment of a holder
+	for _, dir := range unique(dirs) {
+		entries, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the journal: %w", err)
+		}
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), suffixMoney) && !strings.HasSuffix(e.Name(), suffixBody) {
+				continue
+			}
+			s := &Segment{Path: filepath.Join(dir, e.Name()), Name: e.Name()}
+			switch err := s.look(); {
+			case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+				continue
+			case err != nil && s.Problem == nil:
+				return nil, err
+			}
+			if at, ok := first[s.Holder]; !ok || s.Created.Before(at) {
+				first[s.Holder] = s.Created
+			}
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Segment) int {
+		if a.Holder != b.Holder {
+			if c := first[a.Holder].Compare(first[b.Holder]); c != 0 {
+				return c
+			}
+			return strings.Compare(a.Holder, b.Holder)
+		}
+		for _, c := range []int64{a.Generation - b.Generation, int64(a.Slot - b.Slot), a.Number - b.Number} {
+			if c != 0 {
+				return int(max(min(c, 1), -1))
+			}
+		}
+		return strings.Compare(a.Path, b.Path)
+	})
+	return out, nil
+}
 
-// Read gives every whole record from offset from on (0 or Start: the first) to
-// fn, with the offsets of its first byte and behind its last. It reads beside a
-// living writer. next is the offset to go on at, in this or another process. An
-// error of fn ends the reading, is returned, and next is the offset of that
-// record. Records of unknown types are passed over. What fn is given is its own.
-func (s *Segment) Read(from int64, fn func(off, end int64, r Record) error) (next int64, err error) {
-	return from, errors.ErrUnsupported
+// unique is the directories without empty and repeated ones.
+func unique(dirs []string) []string {
+	var out []string
+	for _, dir := range dirs {
+		if dir != "" && !slices.Contains(out, filepath.Clean(dir)) {
+			out = append(out, filepath.Clean(dir))
+		}
+	}
+	return out
+}
+
+// look reads the header again.
+func (s *Segment) look() error {
+	f, err := os.Open(s.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return s.header(f)
+}
+
+// header reads the header of the open file.
+func (s *Segment) header(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	s.Size, s.Modified = info.Size(), info.ModTime()
+	page := make([]byte, Start)
+	if _, err := f.ReadAt(page, 0); err != nil {
+		s.Problem = errNoSegment
+		return s.problem()
+	}
+	id, version, err := readIdent(page)
+	if s.Layout = version; err != nil {
+		s.Problem = err
+		return s.problem()
+	}
+	s.Problem = nil
+	s.Body, s.Host, s.mark = id.body, id.host, id.mark
+	s.Holder, s.Boot = hex.EncodeToString(id.holder[:]), hex.EncodeToString(id.boot[:])
+	s.Slot, s.Generation, s.Number, s.Created = id.slot, id.generation, id.number, id.at()
+	s.Committed, s.Shipped = word(page, wordCommitted), word(page, wordShipped)
+	s.Finished = page[wordState] == 1
+	return nil
+}
+
+func (s *Segment) problem() error {
+	return fmt.Errorf("journal segment %s cannot be read: %w", s.Path, s.Problem)
+}
+
+// Unshipped is how many bytes of the segment wait for the database.
+func (s *Segment) Unshipped() int64 {
+	if s.Body || s.Problem != nil {
+		return 0
+	}
+	return max(s.Committed-s.Shipped, 0)
 }
 
 // MarkShipped tells writers that what stands before upTo is in the database and
-// waits no more.
-func (s *Segment) MarkShipped(upTo int64) error { return nil }
+// waits no more. It is a hint about space: the truth is the cursor in the
+// database.
+func (s *Segment) MarkShipped(upTo int64) error {
+	if err := s.change(func(f *os.File) error {
+		var b [8]byte
+		le.PutUint64(b[:], checked(upTo))
+		_, err := f.WriteAt(b[:], wordShipped)
+		return err
+	}); err != nil {
+		return fmt.Errorf("mark journal segment %s as shipped: %w", s.Path, err)
+	}
+	s.Shipped = upTo
+	return nil
+}
 
-// Trim cuts the file to upTo bytes: the end of the last record, as Read gave it,
-// of a segment whose writer is dead.
-func (s *Segment) Trim(upTo int64) error { return nil }
+// Trim cuts the file to upTo bytes, which is what Read gave at the end of a
+// segment whose writer is dead, and says that it is finished.
+func (s *Segment) Trim(upTo int64) error {
+	upTo = max(upTo, Start)
+	if err := s.change(func(f *os.File) error {
+		if upTo < s.Size {
+			if err := f.Truncate(upTo); err != nil {
+				return err
+			}
+		}
+		_, err := f.WriteAt([]byte{1}, wordState)
+		return err
+	}); err != nil {
+		return fmt.Errorf("trim journal segment %s: %w", s.Path, err)
+	}
+	s.Size, s.Finished = min(s.Size, upTo), true
+	return nil
+}
 
-// Remove deletes the file.
-func (s *Segment) Remove() error { return nil }
+func (s *Segment) change(fn func(*os.File) error) error {
+	if s.Problem != nil {
+		return s.Problem
+	}
+	f, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	err = fn(f)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// Remove deletes the file. One that is gone already is no error.
+func (s *Segment) Remove() error {
+	if err := os.Remove(s.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove journal segment: %w", err)
+	}
+	return nil
+}
+
+// Prune picks what may be removed of finished segments that are wholly shipped:
+// those that were last written before keep ago, and beyond most bytes the oldest
+// ones. segments are as Scan gives them.
+func Prune(segments []*Segment, now time.Time, keep time.Duration, most int64) []*Segment {
+	var done []*Segment
+	var bytes int64
+	for _, s := range segments {
+		if s.Problem == nil && s.Finished && !s.Body && s.Shipped >= s.Committed {
+			done = append(done, s)
+			bytes += s.Size
+		}
+	}
+	slices.SortStableFunc(done, func(a, b *Segment) int { return a.Modified.Compare(b.Modified) })
+	var out []*Segment
+	for _, s := range done {
+		if now.Sub(s.Modified) < keep && bytes <= most {
+			break
+		}
+		out = append(out, s)
+		bytes -= s.Size
+	}
+	return out
+}

@@ -1,0 +1,309 @@
+package journal
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Attempts to write a record, each in another segment than the one before.
+const tries = 3
+
+// write appends rec, behind the document of its price where the segment does not
+// hold it. A segment that fails is left for another one. w.mu is held.
+func (w *Writer) write(rec []byte, version int64, price Price) error {
+	if w.closed {
+		return ErrClosed
+	}
+	if w.queue.add(rec) {
+		return nil
+	}
+	if w.c.Sync != SyncNone {
+		w.awaitRoom()
+	}
+	var err error
+	for range tries {
+		doc := w.document(version, price)
+		if w.cur == nil || !w.cur.fits(padded(len(rec))+padded(len(doc))) {
+			if err = w.turn(); err != nil {
+				break
+			}
+			doc = w.document(version, price)
+		}
+		if err = w.put(rec, doc, version); err == nil {
+			return nil
+		}
+		w.leave(w.cur, err)
+	}
+	w.stats.Lost++
+	w.ail(err)
+	return fmt.Errorf("%w: %w", ErrLost, err)
+}
+
+// put appends rec, behind doc where that is not empty. The segment has room.
+func (w *Writer) put(rec, doc []byte, version int64) error {
+	if len(doc) > 0 {
+		if err := w.append(doc); err != nil {
+			return err
+		}
+		w.prices[version] = struct{}{}
+	}
+	return w.append(rec)
+}
+
+// document is the record of a price that the segment does not hold yet, nil
+// where there is none to write.
+func (w *Writer) document(version int64, price Price) []byte {
+	if version == 0 || price == nil {
+		return nil
+	}
+	if _, ok := w.prices[version]; ok {
+		return nil
+	}
+	w.doc = putText(putInt(begin(w.doc, typePrice), fVersion, version), fDocument, price.Document())
+	if len(w.doc) > recordMax/2 {
+		w.stats.Cut++
+		w.prices[version] = struct{}{}
+		return nil
+	}
+	return w.doc
+}
+
+// append seals rec and appends it to the present segment, which has room.
+func (w *Writer) append(rec []byte) error {
+	seal(rec, w.cur.mark, w.sequence+1)
+	if err := w.cur.append(rec); err != nil {
+		return err
+	}
+	w.sequence++
+	n := int64(padded(len(rec)))
+	w.stats.Records++
+	w.stats.Bytes += n
+	w.since += n
+	if w.unshipped+w.since >= w.bound && !w.full.Load() {
+		w.wake(w.wakeKeeper) // who looks, and says so
+		w.full.Store(true)
+	}
+	if w.cur.end > w.cur.size/2 && w.next == nil && !w.asked {
+		w.asked = true
+		w.wake(w.wakeKeeper)
+	}
+	if w.c.Sync != SyncNone {
+		w.tail = append(w.tail, rec...)
+		w.tail = append(w.tail, make([]byte, padded(len(rec))-len(rec))...)
+		if !w.dirty {
+			w.dirty = true
+			w.wake(w.wakeFlush)
+		}
+	}
+	return nil
+}
+
+// wake tells a goroutine that there is something to do.
+func (w *Writer) wake(who chan struct{}) {
+	select {
+	case who <- struct{}{}:
+	default:
+	}
+}
+
+// turn goes on in another segment. An error leaves the present one.
+func (w *Writer) turn() error {
+	p := w.next
+	if w.next = nil; p == nil {
+		made, reserve, err := w.make(w.nextIdent(), w.order())
+		if err != nil {
+			return err
+		}
+		p = made
+		w.made(reserve)
+	}
+	w.end(false)
+	w.cur, w.asked = p, false
+	clear(w.prices)
+	return nil
+}
+
+// made counts a segment, and refuses intents once the reserve is being used.
+func (w *Writer) made(reserve bool) {
+	w.stats.Segments++
+	if reserve {
+		w.full.Store(true)
+		w.wake(w.wakeKeeper)
+	}
+}
+
+// end ends the present segment. last says that none follows.
+func (w *Writer) end(last bool) {
+	p := w.cur
+	if w.cur = nil; p == nil {
+		return
+	}
+	if p.records > 0 && !p.broken {
+		rec := putBool(begin(w.doc, typeFinish), fLast, last)
+		w.doc = rec
+		seal(rec, p.mark, w.sequence+1)
+		if p.append(rec) == nil {
+			w.sequence++
+			w.since += finishSize
+		}
+	}
+	w.ended = append(w.ended, p)
+	w.wake(w.wakeFlush)
+}
+
+// leave gives up a segment that failed. What it holds stays readable as far as
+// the kernel still has it; nothing is synced there again.
+func (w *Writer) leave(p *pages, err error) {
+	if p.broken {
+		return
+	}
+	p.broken = true
+	w.stats.Moved++
+	w.failed[filepath.Dir(p.path)] = w.c.Now()
+	w.c.Log.Error("a journal segment failed; going on in another one", slog.String("segment", p.path), slog.Any("error", err))
+	if w.cur == p {
+		w.cur = nil
+		w.ended = append(w.ended, p)
+		w.wake(w.wakeFlush)
+	}
+	if w.next != nil && filepath.Dir(w.next.path) == filepath.Dir(p.path) && w.c.Second != "" {
+		w.ended = append(w.ended, w.next)
+		w.next = nil
+	}
+}
+
+// ail notes that nothing can be written at present.
+func (w *Writer) ail(err error) {
+	if !w.sick {
+		w.c.Log.Error("the journal cannot be written; billable requests get 503 until it can", slog.Any("error", err))
+	}
+	w.sick = true
+	w.full.Store(true)
+}
+
+// nextIdent is that of the segment to be made now.
+func (w *Writer) nextIdent() ident {
+	w.number++
+	id := w.ident
+	id.number, id.created, id.mark = w.number, w.c.Now().UnixNano(), newMark()
+	return id
+}
+
+// newMark is a random number that is not 0.
+func newMark() uint32 {
+	for {
+		var b [4]byte
+		_, _ = rand.Read(b[:]) // never fails
+		if mark := le.Uint32(b[:]); mark != 0 {
+			return mark
+		}
+	}
+}
+
+// order is the directories in which a segment is to be made, the first one to be
+// tried first: one that failed in the last minute comes last.
+func (w *Writer) order() []string {
+	dirs := w.dirs()
+	if len(dirs) > 1 && w.c.Now().Sub(w.failed[dirs[0]]) < time.Minute {
+		dirs[0], dirs[1] = dirs[1], dirs[0]
+	}
+	return dirs
+}
+
+// make makes a segment: a new file, or one of the reserve where there is no room
+// for a new one. It needs no lock.
+func (w *Writer) make(id ident, dirs []string) (p *pages, reserve bool, err error) {
+	var errs []error
+	for _, dir := range dirs {
+		p, err := w.place(id.path(dir), id, func(path string) error { return create(path, w.sizes.segment) })
+		if err == nil {
+			return p, false, nil
+		}
+		errs = append(errs, err)
+	}
+	for k := range w.sizes.reserve {
+		p, err := w.place(id.path(w.c.Dir), id, func(path string) error { return os.Rename(reservePath(w.c.Dir, k), path) })
+		if err == nil {
+			return p, true, nil
+		}
+	}
+	return nil, false, errors.Join(errs...)
+}
+
+// place has a file of zeros made under a name of its own, makes it a segment and
+// moves it to path, so that a reader never sees one without a header.
+func (w *Writer) place(path string, id ident, file func(path string) error) (*pages, error) {
+	if _, err := os.Lstat(path); err == nil {
+		return nil, fmt.Errorf("%s is there already", path)
+	}
+	made := path + suffixNew
+	if err := file(made); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(made, os.O_RDWR, 0)
+	var p *pages
+	if err == nil {
+		if p, err = newPages(f, path, id, !w.c.unmapped); err == nil {
+			err = os.Rename(made, path)
+		}
+		if err == nil && w.c.Sync != SyncNone {
+			err = syncDir(filepath.Dir(path))
+		}
+		if err != nil {
+			_ = f.Close() // it goes
+		}
+	}
+	if err != nil {
+		_ = os.Remove(made)
+		return nil, err
+	}
+	return p, nil
+}
+
+// create makes a preallocated file.
+func create(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = preallocate(f, size)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		_ = os.Remove(path)
+		return fmt.Errorf("make %s: %w", path, err)
+	}
+	return nil
+}
+
+// syncDir makes the names of a directory survive a power cut.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	_ = f.Close() // nothing was written
+	return err
+}
+
+// Endings of files that are no segments yet.
+const (
+	suffixNew     = ".new"
+	suffixReserve = ".pre"
+)
+
+func reservePath(dir string, k int) string {
+	return filepath.Join(dir, "reserve-"+strconv.Itoa(k)+suffixReserve)
+}
+
+// noSpace reports whether a file could not be made for want of space.
+func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

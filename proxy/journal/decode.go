@@ -1,0 +1,293 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"unsafe"
+
+	"sluice/proxy/bill"
+	"sluice/proxy/money"
+)
+
+var errFields = errors.New("fields of a record are malformed")
+
+// field is one field of a record.
+type field struct {
+	number int
+	n      int64
+	text   string
+}
+
+// next takes the first field off b.
+func next(b string) (f field, rest string, ok bool) {
+	key, k := uvarint(b)
+	if k <= 0 || key>>1 > 1<<20 {
+		return f, "", false
+	}
+	f.number, b = int(key>>1), b[k:]
+	n, k := uvarint(b)
+	if k <= 0 {
+		return f, "", false
+	}
+	b = b[k:]
+	if key&1 == 0 {
+		f.n = int64(n>>1) ^ -int64(n&1) // zigzag
+		return f, b, true
+	}
+	if n > uint64(len(b)) {
+		return f, "", false
+	}
+	f.text = b[:n]
+	return f, b[n:], true
+}
+
+// uvarint is binary.Uvarint of a text.
+func uvarint(s string) (uint64, int) {
+	return binary.Uvarint(unsafe.Slice(unsafe.StringData(s), len(s)))
+}
+
+// decode reads a sound record. It is nil for a type that this release does not
+// know. All texts of the result point into one copy.
+func decode(rec []byte) (Record, error) {
+	fields := string(rec[headSize:])
+	sequence := int64(le.Uint64(rec[16:]))
+	switch rec[12] {
+	case typeIntent:
+		r := &Intent{Sequence: sequence}
+		return r, readBill(fields, &r.Intent, nil)
+	case typeReject:
+		r := &Reject{Sequence: sequence}
+		return r, readBill(fields, &r.Intent, &r.Settle)
+	case typeSettle:
+		r := &Settle{Sequence: sequence}
+		var ref bill.Intent
+		err := readBill(fields, &ref, &r.Settle)
+		r.RequestID, r.Attempt = ref.RequestID, ref.Attempt
+		return r, err
+	case typeProgress:
+		r := &Progress{Sequence: sequence}
+		return r, each(fields, func(f field) error {
+			if f.number == fOutput {
+				r.Output = f.n
+				return nil
+			}
+			return reference(f, &r.RequestID, &r.Attempt)
+		})
+	case typePrice:
+		r := &PriceDoc{}
+		return r, each(fields, func(f field) error {
+			switch f.number {
+			case fVersion:
+				r.Version = f.n
+			case fDocument:
+				r.Document = []byte(f.text)
+			}
+			return nil
+		})
+	case typeBody:
+		r := &Body{}
+		return r, each(fields, func(f field) error {
+			switch f.number {
+			case fMessages:
+				r.Messages = []byte(f.text)
+			case fResponse:
+				r.Response = []byte(f.text)
+			case fExtra:
+				r.Metadata = []byte(f.text)
+			}
+			return reference(f, &r.RequestID, &r.Attempt)
+		})
+	case typeFinish:
+		r := &Finish{}
+		return r, each(fields, func(f field) error {
+			r.Last = r.Last || f.number == fLast && f.n != 0
+			return nil
+		})
+	}
+	return nil, nil
+}
+
+// each gives all fields to fn.
+func each(b string, fn func(field) error) error {
+	for b != "" {
+		f, rest, ok := next(b)
+		if !ok {
+			return errFields
+		}
+		if err := fn(f); err != nil {
+			return err
+		}
+		b = rest
+	}
+	return nil
+}
+
+// reference takes the fields that say which attempt a record is about.
+func reference(f field, id *[16]byte, attempt *int64) error {
+	switch f.number {
+	case fRequest:
+		if len(f.text) != len(id) {
+			return errFields
+		}
+		copy(id[:], f.text)
+	case fAttempt:
+		*attempt = f.n
+	}
+	return nil
+}
+
+// readBill reads the fields of an intent and a settlement. in is never nil.
+func readBill(b string, in *bill.Intent, s *bill.Settle) error {
+	accounts, tags := 0, 0
+	err := each(b, func(f field) error {
+		switch f.number {
+		case fAccount:
+			accounts++
+		case fTag:
+			tags++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if accounts > 0 {
+		in.Accounts = make([]bill.Account, 0, accounts)
+	}
+	if tags > 0 {
+		in.Tags = make([]string, 0, tags)
+	}
+	for b != "" {
+		f, rest, _ := next(b)
+		b = rest
+		if f.number >= fSettledAt {
+			if err := settleField(f, s); err != nil {
+				return err
+			}
+		} else if err := intentField(f, in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func intentField(f field, in *bill.Intent) error {
+	switch f.number {
+	case fRequest, fAttempt:
+		return reference(f, &in.RequestID, &in.Attempt)
+	case fAt:
+		in.At = f.n
+	case fStreamed:
+		in.Streamed = f.n != 0
+	case fTag:
+		in.Tags = append(in.Tags, f.text)
+	case fPrice:
+		in.Price = f.n
+	case fPrompt:
+		in.Prompt = f.n
+	case fReserved:
+		in.Reserved = money.Nano(f.n)
+	case fClaim:
+		in.Claim = uint32(f.n)
+	case fAccount:
+		// Accounts come last: what they imply is there.
+		return readAccount(f.text, in)
+	default:
+		if s := intentText(in, f.number); s != nil {
+			*s = f.text
+		}
+	}
+	return nil
+}
+
+// intentText is the text of an intent that a field holds, nil if there is none.
+func intentText(in *bill.Intent, number int) *string {
+	switch number {
+	case fCallType:
+		return &in.CallType
+	case fToken:
+		return &in.Token
+	case fUser:
+		return &in.User
+	case fTeam:
+		return &in.Team
+	case fOrganization:
+		return &in.Organization
+	case fProject:
+		return &in.Project
+	case fEndUser:
+		return &in.EndUser
+	case fCallID:
+		return &in.CallID
+	case fSession:
+		return &in.Session
+	case fClient:
+		return &in.ClientAddress
+	case fMetadata:
+		return &in.Metadata
+	case fModel:
+		return &in.Model
+	case fModelID:
+		return &in.ModelID
+	case fProvider:
+		return &in.Provider
+	case fProviderModel:
+		return &in.ProviderModel
+	}
+	return nil
+}
+
+func readAccount(b string, in *bill.Intent) error {
+	var a bill.Account
+	named := false
+	err := each(b, func(f field) error {
+		switch f.number {
+		case fKind:
+			a.Kind = bill.Kind(f.n)
+		case fID:
+			a.ID, named = f.text, true
+		case fWindow:
+			a.Window = f.text
+		case fStart:
+			a.Start = f.n
+		case fLeased:
+			a.Leased = f.n != 0
+		}
+		return nil
+	})
+	if !named {
+		a.ID = implied(in, a.Kind)
+	}
+	in.Accounts = append(in.Accounts, a)
+	return err
+}
+
+// settleField takes a field of a settlement; s is nil where it has no place.
+func settleField(f field, s *bill.Settle) error {
+	if s == nil {
+		return nil
+	}
+	switch f.number {
+	case fSettledAt:
+		s.At = f.n
+	case fFirstByte:
+		s.FirstByteAt = f.n
+	case fStatus:
+		s.Status = bill.Status(f.n)
+	case fHTTPStatus:
+		s.HTTPStatus = int(f.n)
+	case fErrorKind:
+		s.ErrorKind = f.text
+	case fProviderID:
+		s.ProviderID = f.text
+	case fCacheHit:
+		s.CacheHit = f.n != 0
+	case fCost:
+		s.Cost = money.Nano(f.n)
+	case fUsage:
+		if !s.Usage.Read([]byte(f.text)) {
+			return errFields
+		}
+	}
+	return nil
+}
