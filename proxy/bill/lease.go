@@ -16,6 +16,9 @@ type LeaseAsk struct {
 	Max    money.Nano // of the budget, as the host knows it
 	Least  money.Nano // with less than this nothing is granted
 	Want   money.Nano // at least Least; no more than a tenth of what is left is granted beyond Least
+	// First: this host has not asked for this budget yet. What the object has
+	// spent in the window is taken over where that is more than the window knows.
+	First bool
 }
 
 // Granted is the answer to a LeaseAsk.

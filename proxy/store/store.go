@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/internal/postgres"
+	"sluice/proxy/bill"
 	"sluice/proxy/identity"
 )
 
@@ -139,6 +140,8 @@ type database interface {
 	begin(ctx context.Context) (transaction, error)
 	// ship starts a transaction that ships, beside those that begin starts.
 	ship(ctx context.Context) (shipping, error)
+	// lease grants parts of budgets, all in one transaction.
+	lease(ctx context.Context, holder string, asks []bill.LeaseAsk) ([]bill.Granted, error)
 	// batch runs queries together, on PostgreSQL in one round trip; planned
 	// ones keep their plans, for two statements more at the server.
 	batch(ctx context.Context, statements []statement, planned bool) error

@@ -86,11 +86,6 @@ func (t *Table) claim(area, i int) *claim {
 // page's first word: index 0 is no claim.
 func (t *Table) claimsUsed(area int) *atomic.Uint64 { return &t.claim(area, 0).control }
 
-// leaseIndex is the index of a record in the bank of leases.
-func (t *Table) leaseIndex(r *Record) int {
-	return t.Leases().Index(r)
-}
-
 // Claims hands out the claims of one generation. It is safe for concurrent use
 // inside the process that owns the generation.
 type Claims struct {
