@@ -1,7 +1,9 @@
 // Package price is what models cost and what they can do: LiteLLM's table of
 // some 4,200 models, embedded. It stays compressed and untouched until it is
 // asked for; a look-up inflates the one block of 64 models that holds the
-// answer and keeps nothing.
+// answer and keeps nothing. A Book finds in it, or in a file over it, what the
+// calls of a deployment cost: a Price, which is exact, has a version, and can be
+// made again from its document. docs/prices.md has the rules.
 package price
 
 import (
@@ -38,6 +40,7 @@ const (
 type Entry struct {
 	Name   string // in the table
 	Fields map[string]json.RawMessage
+	over   bool // from a file, not from the table
 }
 
 // About says what the table was made from and of which day it is.

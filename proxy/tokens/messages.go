@@ -73,6 +73,11 @@ type nested struct{ content }
 // UnmarshalJSON takes what it knows and refuses nothing: the provider was given
 // the request and has answered it.
 func (c *content) UnmarshalJSON(b []byte) error {
+	c.take(b)
+	return nil
+}
+
+func (c *content) take(b []byte) {
 	switch {
 	case len(b) == 0:
 	case b[0] == '"':
@@ -88,17 +93,16 @@ func (c *content) UnmarshalJSON(b []byte) error {
 	case b[0] == '[':
 		var items []json.RawMessage
 		if json.Unmarshal(b, &items) != nil {
-			return nil
+			return
 		}
 		for _, item := range items {
 			if item[0] == '-' || item[0] >= '0' && item[0] <= '9' {
 				c.tokens++
 				continue
 			}
-			_ = c.UnmarshalJSON(item) // it returns none
+			c.take(item)
 		}
 	}
-	return nil
 }
 
 func (c *content) part(p *part) {
