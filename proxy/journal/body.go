@@ -33,7 +33,8 @@ type bodies struct {
 	// Of the goroutine alone.
 	file   *os.File
 	id     ident
-	number int64
+	number int64 // of the segment
+	count  int64 // of records
 	end    int64
 	looked time.Time
 	used   int64 // bytes of body segments when last looked, and written since
@@ -115,7 +116,7 @@ func (b *bodies) run() {
 // write appends a record; it is not kept where the disk or the bound says no.
 func (b *bodies) write(rec []byte) bool {
 	if now := time.Now(); now.Sub(b.looked) > lookEvery {
-		b.looked, b.used = now, b.count()
+		b.looked, b.used = now, b.size()
 	}
 	n := int64(padded(len(rec)))
 	if b.used+n > b.bound || b.w.Full() {
@@ -127,8 +128,8 @@ func (b *bodies) write(rec []byte) bool {
 	if b.file == nil && !b.make() {
 		return false
 	}
-	b.number++
-	seal(rec, b.id.mark, uint64(b.number))
+	b.count++
+	seal(rec, b.id.mark, uint64(b.count))
 	if _, err := b.file.WriteAt(append(rec, make([]byte, int(n)-len(rec))...), b.end); err != nil || !b.commit(b.end+n) {
 		b.drop()
 		return false
@@ -148,10 +149,9 @@ func (b *bodies) commit(end int64) bool {
 
 // make begins a body segment. It is not preallocated.
 func (b *bodies) make() bool {
-	b.w.mu.Lock()
-	b.id = b.w.nextIdent()
-	b.w.mu.Unlock()
-	b.id.body = true
+	b.number++
+	b.id = b.w.ident
+	b.id.body, b.id.number, b.id.created, b.id.mark = true, b.number, b.w.c.Now().UnixNano(), newMark()
 	path := b.id.path(b.w.c.Dir)
 	page := make([]byte, Start)
 	b.id.put(page)
@@ -177,8 +177,8 @@ func (b *bodies) finish() {
 		return
 	}
 	rec := begin(nil, typeFinish)
-	b.number++
-	seal(rec, b.id.mark, uint64(b.number))
+	b.count++
+	seal(rec, b.id.mark, uint64(b.count))
 	rec = append(rec, make([]byte, padded(len(rec))-len(rec))...)
 	if _, err := b.file.WriteAt(rec, b.end); err == nil && b.commit(b.end+int64(len(rec))) {
 		_, _ = b.file.WriteAt([]byte{1}, wordState) // else who reads it asks the host table
@@ -194,8 +194,8 @@ func (b *bodies) drop() {
 	b.file = nil
 }
 
-// count adds up the body segments of the directory.
-func (b *bodies) count() (bytes int64) {
+// size adds up the body segments of the directory.
+func (b *bodies) size() (bytes int64) {
 	entries, err := os.ReadDir(b.w.c.Dir)
 	if err != nil {
 		return b.bound

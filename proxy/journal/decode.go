@@ -41,8 +41,11 @@ func next(b string) (f field, rest string, ok bool) {
 	return f, b[n:], true
 }
 
-// uvarint is binary.Uvarint of a text.
+// uvarint is binary.Uvarint of a text; most are of one byte.
 func uvarint(s string) (uint64, int) {
+	if len(s) > 0 && s[0] < 0x80 {
+		return uint64(s[0]), 1
+	}
 	return binary.Uvarint(unsafe.Slice(unsafe.StringData(s), len(s)))
 }
 
@@ -71,7 +74,7 @@ func decode(rec []byte) (Record, error) {
 				r.Output = f.n
 				return nil
 			}
-			return reference(f, &r.RequestID, &r.Attempt)
+			return reference(&f, &r.RequestID, &r.Attempt)
 		})
 	case typePrice:
 		r := &PriceDoc{}
@@ -95,7 +98,7 @@ func decode(rec []byte) (Record, error) {
 			case fExtra:
 				r.Metadata = []byte(f.text)
 			}
-			return reference(f, &r.RequestID, &r.Attempt)
+			return reference(&f, &r.RequestID, &r.Attempt)
 		})
 	case typeFinish:
 		r := &Finish{}
@@ -123,7 +126,7 @@ func each(b string, fn func(field) error) error {
 }
 
 // reference takes the fields that say which attempt a record is about.
-func reference(f field, id *[16]byte, attempt *int64) error {
+func reference(f *field, id *[16]byte, attempt *int64) error {
 	switch f.number {
 	case fRequest:
 		if len(f.text) != len(id) {
@@ -138,40 +141,26 @@ func reference(f field, id *[16]byte, attempt *int64) error {
 
 // readBill reads the fields of an intent and a settlement. in is never nil.
 func readBill(b string, in *bill.Intent, s *bill.Settle) error {
-	accounts, tags := 0, 0
-	err := each(b, func(f field) error {
-		switch f.number {
-		case fAccount:
-			accounts++
-		case fTag:
-			tags++
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if accounts > 0 {
-		in.Accounts = make([]bill.Account, 0, accounts)
-	}
-	if tags > 0 {
-		in.Tags = make([]string, 0, tags)
-	}
 	for b != "" {
-		f, rest, _ := next(b)
+		f, rest, ok := next(b)
+		if !ok {
+			return errFields
+		}
 		b = rest
+		var err error
 		if f.number >= fSettledAt {
-			if err := settleField(f, s); err != nil {
-				return err
-			}
-		} else if err := intentField(f, in); err != nil {
+			err = settleField(&f, s)
+		} else {
+			err = intentField(&f, in)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func intentField(f field, in *bill.Intent) error {
+func intentField(f *field, in *bill.Intent) error {
 	switch f.number {
 	case fRequest, fAttempt:
 		return reference(f, &in.RequestID, &in.Attempt)
@@ -180,6 +169,9 @@ func intentField(f field, in *bill.Intent) error {
 	case fStreamed:
 		in.Streamed = f.n != 0
 	case fTag:
+		if in.Tags == nil {
+			in.Tags = make([]string, 0, 4)
+		}
 		in.Tags = append(in.Tags, f.text)
 	case fPrice:
 		in.Price = f.n
@@ -240,7 +232,12 @@ func intentText(in *bill.Intent, number int) *string {
 func readAccount(b string, in *bill.Intent) error {
 	var a bill.Account
 	named := false
-	err := each(b, func(f field) error {
+	for b != "" {
+		f, rest, ok := next(b)
+		if !ok {
+			return errFields
+		}
+		b = rest
 		switch f.number {
 		case fKind:
 			a.Kind = bill.Kind(f.n)
@@ -253,17 +250,19 @@ func readAccount(b string, in *bill.Intent) error {
 		case fLeased:
 			a.Leased = f.n != 0
 		}
-		return nil
-	})
+	}
 	if !named {
 		a.ID = implied(in, a.Kind)
 	}
+	if in.Accounts == nil {
+		in.Accounts = make([]bill.Account, 0, 6)
+	}
 	in.Accounts = append(in.Accounts, a)
-	return err
+	return nil
 }
 
 // settleField takes a field of a settlement; s is nil where it has no place.
-func settleField(f field, s *bill.Settle) error {
+func settleField(f *field, s *bill.Settle) error {
 	if s == nil {
 		return nil
 	}

@@ -95,7 +95,8 @@ func (w *Writer) prepare() {
 	}
 	w.mu.Lock()
 	w.made(reserve)
-	if w.next == nil && !w.closed {
+	// Another one made meanwhile would come before it in number, not in time.
+	if w.next == nil && !w.closed && w.number == id.number {
 		w.next, p = p, nil
 	}
 	w.mu.Unlock()

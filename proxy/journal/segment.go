@@ -22,7 +22,7 @@ type Segment struct {
 	Boot       string // the boot of the machine, 32 hex digits
 	Slot       int
 	Generation int64
-	Number     int64 // counts the segments of a generation from 1
+	Number     int64 // rises with the segments of a generation, from 1; there may be gaps
 	Layout     int   // of the format
 	Created    time.Time
 
@@ -42,8 +42,8 @@ type Segment struct {
 // Start is the offset of the first record of every segment.
 const Start = 4096
 
-// Scan lists the segments of the directories, bodies included, oldest first: by
-// the holder's first segment, generation, slot and number. A directory that is
+// Scan lists the segments of the directories, oldest first: by the holder's first
+// segment, bodies last, then by generation, slot and number. A directory that is
 // not there has none.
 func Scan(dirs ...string) ([]*Segment, error) {
 	var out []*Segment
@@ -79,6 +79,9 @@ func Scan(dirs ...string) ([]*Segment, error) {
 				return c
 			}
 			return strings.Compare(a.Holder, b.Holder)
+		}
+		if a.Body != b.Body {
+			return map[bool]int{false: -1, true: 1}[a.Body]
 		}
 		for _, c := range []int64{a.Generation - b.Generation, int64(a.Slot - b.Slot), a.Number - b.Number} {
 			if c != 0 {
