@@ -25,6 +25,7 @@ type answer struct {
 	orgs     map[string]*identity.Organization
 	projects map[string]*identity.Project
 	budgets  map[string]*identity.Budget
+	inOrgs   map[string]*identity.OrganizationMember
 	groups   map[string]*identity.AccessGroup
 	placed   map[*box]bool
 }
@@ -34,6 +35,7 @@ func (d *Directory) newAnswer(found *identity.Resolved, at int64, live bool) *an
 	a.users = byID(found.Users, func(o *identity.User) string { return o.ID })
 	a.teams = byID(found.Teams, func(o *identity.Team) string { return o.ID })
 	a.members = byID(found.Members, func(o *identity.Member) string { return memberID(o.TeamID, o.UserID) })
+	a.inOrgs = byID(found.OrganizationMembers, func(o *identity.OrganizationMember) string { return memberID(o.OrganizationID, o.UserID) })
 	a.orgs = byID(found.Organizations, func(o *identity.Organization) string { return o.ID })
 	a.projects = byID(found.Projects, func(o *identity.Project) string { return o.ID })
 	a.budgets = byID(found.Budgets, func(o *identity.Budget) string { return o.ID })
@@ -164,6 +166,12 @@ func (a *answer) record(digest *[32]byte, k *identity.Key, old *identity.Retired
 	}
 	f.org = a.organization(k.OrganizationID)
 	f.project = a.project(k.ProjectID)
+	f.budget = a.budget(k.BudgetID)
+	f.capped, f.tags, f.mayTag = keyCaps(k), list(k.Metadata, "tags"), truthOf(k.Metadata, "allow_client_tags")
+	// Most users of keys are no members: what the snapshot does not have is none.
+	if org := a.organizationOf(k); org != "" && k.UserID != "" && (a.live || a.inOrgs[memberID(org, k.UserID)] != nil) {
+		f.orgMember = a.orgMember(org, k.UserID)
+	}
 	f.groups = a.accessGroups(list(k.Settings, "access_group_ids"))
 	f.fixed = Identity{
 		Known: true, Alias: k.Alias, User: k.UserID, Team: k.TeamID, Organization: k.OrganizationID, Project: k.ProjectID, Key: k,
@@ -233,6 +241,7 @@ func (a *answer) user(id string) *box {
 		}
 		o.blocked, o.alias, o.email, o.models, o.number = u.Blocked, u.Alias, u.Email, newGrant(u.Models), u.ChangeNumber
 		o.role, _ = identity.RoleNamed(u.Role)
+		o.budget, o.capped = a.budget(u.BudgetID), userCaps(u)
 		return u
 	})
 }
@@ -249,6 +258,8 @@ func (a *answer) team(id string) *box {
 		o.aliases = pairs(t.Settings, "model_aliases")
 		o.ips = newAddresses(slices.Concat(list(t.Settings, "allowed_ips"), list(t.Metadata, "allowed_ips")))
 		o.org = a.organization(t.OrganizationID)
+		o.budget, o.members, o.capped = a.budget(t.BudgetID), a.budget(textOf(t.Metadata, "team_member_budget_id")), teamCaps(t)
+		o.tags, o.mayTag = list(t.Metadata, "tags"), truthOf(t.Metadata, "allow_client_tags")
 		o.groups = a.accessGroups(list(t.Settings, "access_group_ids"))
 		return t
 	})
@@ -262,7 +273,32 @@ func (a *answer) member(team, user string) *box {
 			return nil
 		}
 		o.number = m.ChangeNumber
-		o.budget = a.budget(m.BudgetID)
+		o.budget, o.capped = a.budget(m.BudgetID), memberCaps(m)
+		return m
+	})
+}
+
+// organizationOf is the organization that a key belongs to: its own, else that
+// of its team.
+func (a *answer) organizationOf(k *identity.Key) string {
+	if k.OrganizationID != "" || k.TeamID == "" {
+		return k.OrganizationID
+	}
+	if t := a.teams[k.TeamID]; t != nil {
+		return t.OrganizationID
+	}
+	return ""
+}
+
+func (a *answer) orgMember(org, user string) *box {
+	id := memberID(org, user)
+	return a.place(identity.KindOrganizationMember, id, func(o *object) identity.Object {
+		m := a.inOrgs[id]
+		if m == nil {
+			return nil
+		}
+		o.number = m.ChangeNumber
+		o.budget, o.capped = a.budget(m.BudgetID), orgMemberCaps(m)
 		return m
 	})
 }
@@ -274,6 +310,7 @@ func (a *answer) organization(id string) *box {
 			return nil
 		}
 		o.alias, o.models, o.number = g.Alias, newGrant(g.Models), g.ChangeNumber
+		o.budget, o.capped = a.budget(g.BudgetID), organizationCaps(g)
 		return g
 	})
 }
@@ -285,6 +322,7 @@ func (a *answer) project(id string) *box {
 			return nil
 		}
 		o.blocked, o.alias, o.models, o.number = p.Blocked, p.Alias, newGrant(p.Models), p.ChangeNumber
+		o.budget, o.capped, o.tags = a.budget(p.BudgetID), projectCaps(p), list(p.Metadata, "tags")
 		return p
 	})
 }
@@ -297,6 +335,7 @@ func (a *answer) budget(id string) *box {
 			return nil
 		}
 		o.models, o.number = newGrant(b.AllowedModels), b.ChangeNumber
+		o.capped = budgetCaps(b)
 		return b
 	})
 }

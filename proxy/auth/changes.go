@@ -42,8 +42,15 @@ func (d *Directory) changed(c change) {
 	case identity.KindEndUser:
 		d.customers.spoil(c.hash)
 		d.poke()
-	case identity.KindUser, identity.KindTeam, identity.KindMember, identity.KindOrganization, identity.KindProject,
-		identity.KindBudget, identity.KindAccessGroup:
+	case identity.KindTag:
+		d.spenders.spoil()
+		d.poke()
+	case identity.KindUser, identity.KindTeam, identity.KindMember, identity.KindOrganization, identity.KindOrganizationMember,
+		identity.KindProject, identity.KindBudget, identity.KindAccessGroup:
+		if kind == identity.KindBudget && d.spenders.uses(c.hash) {
+			d.spenders.spoil()
+			d.poke()
+		}
 		for _, w := range d.boxes[c] {
 			if b := w.Value(); b != nil {
 				d.spoilBox(b)
@@ -73,6 +80,7 @@ func (d *Directory) everything() {
 	d.overran = true
 	d.misses.clear()
 	d.customers.spoilAll()
+	d.spenders.spoilAll()
 	for _, list := range d.boxes {
 		for _, w := range list {
 			if b := w.Value(); b != nil {

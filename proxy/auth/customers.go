@@ -86,12 +86,16 @@ func (d *Directory) readCustomers(ctx context.Context) (ok bool) {
 	d.stat.queries.Inc()
 	within, cancel := context.WithTimeout(ctx, d.c.Query)
 	ids, err := d.c.Source.BlockedCustomers(within)
+	if err == nil {
+		err = d.readSpenders(within, c.asked)
+	}
 	cancel()
 	d.answered(ctx, err)
 	if err == nil {
 		d.keepCustomers(ids)
 	} else if !c.known {
 		d.recallCustomers()
+		d.recallSpenders()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

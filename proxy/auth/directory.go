@@ -22,6 +22,8 @@ type Source interface {
 	Resolve(ctx context.Context, digests []string) (*identity.Resolved, error)
 	// BlockedCustomers lists the ids of the end users that are blocked.
 	BlockedCustomers(ctx context.Context) ([]string, error)
+	// Spenders finds the end users and tags that have budgets.
+	Spenders(ctx context.Context, q identity.SpendersQuery) (*identity.Spenders, error)
 	// TouchKeys writes when keys were last used, by their hex SHA-256. It is no
 	// change in the sense of the change feed.
 	TouchKeys(ctx context.Context, used map[string]time.Time) error
@@ -76,6 +78,7 @@ type Directory struct {
 
 	saved     savedLately // guarded by mu
 	customers customers
+	spenders  spenders
 	touches   touches
 	outbox    outbox
 	failures  atomic.Int32 // queries that failed in a row
@@ -139,9 +142,11 @@ func NewDirectory(c DirectoryConfig) (*Directory, error) {
 	d.stat = newCounters(d)
 	d.saved = make(savedLately, 16_384)
 	d.customers.init()
+	d.spenders.init()
 	d.recall()
 	if d.failing() {
 		d.recallCustomers()
+		d.recallSpenders()
 	}
 	d.done.Go(func() { d.look(ctx) })
 	d.done.Go(func() { d.tidy(ctx) })

@@ -45,4 +45,7 @@ type view struct {
 	project *object
 	member  *object
 	budget  *object // of the member
+
+	orgMember *object
+	budgets   struct{ key, user, team, org, project, member, orgMember *object }
 }

@@ -192,23 +192,41 @@ func add[T any](to *[]*T, o *T) *T {
 func (x *index) related(k *identity.Key) *identity.Resolved {
 	out := &identity.Resolved{Keys: []*identity.Key{k}}
 	groups := list(k.Settings, "access_group_ids")
-	orgs := []string{k.OrganizationID}
-	add(&out.Users, objectOf[identity.User](x, identity.KindUser, k.UserID))
+	orgs, budgets := []string{k.OrganizationID}, []string{k.BudgetID}
+	if u := add(&out.Users, objectOf[identity.User](x, identity.KindUser, k.UserID)); u != nil {
+		budgets = append(budgets, u.BudgetID)
+	}
 	if t := add(&out.Teams, objectOf[identity.Team](x, identity.KindTeam, k.TeamID)); t != nil {
 		orgs = append(orgs, t.OrganizationID)
 		groups = append(groups, list(t.Settings, "access_group_ids")...)
+		budgets = append(budgets, t.BudgetID, textOf(t.Metadata, "team_member_budget_id"))
 	}
 	if k.TeamID != "" && k.UserID != "" {
 		m := add(&out.Members, objectOf[identity.Member](x, identity.KindMember, memberID(k.TeamID, k.UserID)))
 		if m != nil {
-			add(&out.Budgets, objectOf[identity.Budget](x, identity.KindBudget, m.BudgetID))
+			budgets = append(budgets, m.BudgetID)
 		}
 	}
 	slices.Sort(orgs)
 	for _, id := range slices.Compact(orgs) {
-		add(&out.Organizations, objectOf[identity.Organization](x, identity.KindOrganization, id))
+		if o := add(&out.Organizations, objectOf[identity.Organization](x, identity.KindOrganization, id)); o != nil {
+			budgets = append(budgets, o.BudgetID)
+		}
+		if id == "" || k.UserID == "" {
+			continue
+		}
+		m := add(&out.OrganizationMembers, objectOf[identity.OrganizationMember](x, identity.KindOrganizationMember, memberID(id, k.UserID)))
+		if m != nil {
+			budgets = append(budgets, m.BudgetID)
+		}
 	}
-	add(&out.Projects, objectOf[identity.Project](x, identity.KindProject, k.ProjectID))
+	if p := add(&out.Projects, objectOf[identity.Project](x, identity.KindProject, k.ProjectID)); p != nil {
+		budgets = append(budgets, p.BudgetID)
+	}
+	slices.Sort(budgets)
+	for _, id := range slices.Compact(budgets) {
+		add(&out.Budgets, objectOf[identity.Budget](x, identity.KindBudget, id))
+	}
 	for _, id := range groups {
 		add(&out.AccessGroups, objectOf[identity.AccessGroup](x, identity.KindAccessGroup, id))
 	}

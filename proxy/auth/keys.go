@@ -8,11 +8,15 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"sluice/proxy/access"
+	"sluice/proxy/bill"
+	"sluice/proxy/budget"
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
+	"sluice/proxy/money"
 )
 
 // Config is what Keys is made from.
@@ -33,6 +37,11 @@ type Config struct {
 	AllowUnavailable  bool
 	UnavailableModels []string // db_unavailable_models; nil: all
 	UnavailableRPM    int      // db_unavailable_rpm of a whole host
+
+	Zone           *time.Location       // of the windows of budgets; nil: UTC
+	CustomerBudget string               // max_end_user_budget_id: the budget object of customers that have none of their own
+	CustomerMax    *money.Nano          // max_end_user_budget, where there is no such object; nil: none
+	TagBudgets     map[string]TagBudget // tag_budget_config
 }
 
 // Keys knows the keys of one generation of the configuration. It is immutable
@@ -52,6 +61,13 @@ type Keys struct {
 	permissive        bool
 	unavailableModels grant
 	unavailableRPM    uint32
+
+	zone           *time.Location
+	customerBudget string
+	customerMax    *money.Nano
+	tagBudgets     map[string]TagBudget
+	adminAccount   *budget.Limit
+	accounts       *atomic.Pointer[accounts]
 }
 
 // New makes the keys of a configuration. It keeps no key, only its digest.
@@ -61,6 +77,8 @@ func New(c Config) *Keys {
 		fresh: int64(c.Fresh), staleMax: int64(c.StaleMax),
 		permissive: c.AllowUnavailable, unavailableModels: newGrant(withoutAll(c.UnavailableModels)),
 		unavailableRPM: uint32(max(c.UnavailableRPM, 0)),
+		zone:           c.Zone, customerBudget: c.CustomerBudget, customerMax: c.CustomerMax, tagBudgets: c.TagBudgets,
+		accounts: &atomic.Pointer[accounts]{},
 	}
 	if k.fresh <= 0 {
 		k.fresh = int64(60 * time.Second)
@@ -79,6 +97,10 @@ func New(c Config) *Keys {
 	}
 	k.admin = Identity{Known: true, Master: true, Role: identity.RoleProxyAdmin, User: cmp.Or(c.AdminUser, identity.DefaultUserID)}
 	hex.Encode(k.admin.KeyHash[:], k.master[:])
+	k.adminAccount = budget.NewLimit(bill.KindUser, k.admin.User, budget.None, budget.None, "", time.Time{}, c.Zone)
+	if c.Directory != nil {
+		c.Directory.useDefaultBudget(c.CustomerBudget)
+	}
 	return k
 }
 

@@ -217,7 +217,7 @@ func (d *Directory) look(ctx context.Context) {
 	p := pace{tokens: burst, last: time.Now()}
 	for ctx.Err() == nil {
 		some, waited := d.pending()
-		customers := d.customers.due()
+		customers := d.customers.due() || d.spenders.dirty.Load()
 		if !some && !customers {
 			select {
 			case <-ctx.Done():

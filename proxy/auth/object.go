@@ -22,10 +22,14 @@ type object struct {
 	models  grant
 	aliases map[string]string // model_aliases of a team
 	ips     *addresses
-	org     *box   // of a team
-	budget  *box   // of a member
-	groups  []*box // access groups of a team
-	number  int64  // of the change that made it what it is
+	org     *box    // of a team
+	budget  *box    // the budget object that it names
+	members *box    // of a team: the budget object of members who name none
+	groups  []*box  // access groups of a team
+	capped  *capped // its limits and budgets
+	tags    []string
+	mayTag  bool // clients may say tags of their own (allow_client_tags)
+	number  int64   // of the change that made it what it is
 }
 
 // box is where the present state of a shared object is found: keys of one team
@@ -50,7 +54,12 @@ type keyFacts struct {
 	ips     *addresses // nil: every address
 
 	user, team, org, project, member *box
+	orgMember                        *box // of the user in the organization that the key had when it was read
+	budget                           *box
 	groups                           []*box
+	capped                           *capped
+	tags                             []string
+	mayTag                           bool // allow_client_tags
 	fixed                            Identity // everything that follows from the key alone
 }
 
@@ -88,10 +97,27 @@ func (f *keyFacts) load(v *view) *box {
 	first = either(first, org.open(&v.org))
 	first = either(first, f.project.open(&v.project))
 	first = either(first, f.member.open(&v.member))
+	first = either(first, f.orgMember.open(&v.orgMember))
 	if v.member != nil {
 		first = either(first, v.member.budget.open(&v.budget))
 	}
+	first = either(first, f.budget.open(&v.budgets.key))
+	first = either(first, v.user.budgetOf().open(&v.budgets.user))
+	first = either(first, v.team.budgetOf().open(&v.budgets.team))
+	first = either(first, v.org.budgetOf().open(&v.budgets.org))
+	first = either(first, v.project.budgetOf().open(&v.budgets.project))
+	first = either(first, v.orgMember.budgetOf().open(&v.budgets.orgMember))
+	if v.budget == nil && v.member != nil && v.team != nil {
+		first = either(first, v.team.members.open(&v.budgets.member))
+	}
 	return either(first, firstStale(f.groups))
+}
+
+func (o *object) budgetOf() *box {
+	if o == nil {
+		return nil
+	}
+	return o.budget
 }
 
 func either(a, b *box) *box {
@@ -128,7 +154,7 @@ func (b *box) open(into **object) *box {
 func (f *keyFacts) refersTo(b *box) bool {
 	var v view
 	f.load(&v)
-	for _, c := range [...]*box{f.user, f.team, f.org, f.project, f.member} {
+	for _, c := range [...]*box{f.user, f.team, f.org, f.project, f.member, f.orgMember, f.budget} {
 		if c == b {
 			return true
 		}
@@ -136,7 +162,15 @@ func (f *keyFacts) refersTo(b *box) bool {
 	if v.team != nil && (v.team.org == b || slices.Contains(v.team.groups, b)) {
 		return true
 	}
-	return v.member != nil && v.member.budget == b || slices.Contains(f.groups, b)
+	if v.team != nil && v.team.members == b {
+		return true
+	}
+	for _, o := range [...]*object{v.user, v.team, v.org, v.project, v.member, v.orgMember} {
+		if o.budgetOf() == b {
+			return true
+		}
+	}
+	return slices.Contains(f.groups, b)
 }
 
 // list reads a field of an object's settings that holds a list of texts.
@@ -161,6 +195,18 @@ func pairs(f identity.Fields, name string) map[string]string {
 	var out map[string]string
 	if json.Unmarshal(raw, &out) != nil {
 		return nil
+	}
+	return out
+}
+
+// truthOf reads a field that is true or false; false where it is missing.
+func truthOf(f identity.Fields, name string) bool { return string(f[name]) == "true" }
+
+// textOf reads a field that holds a text; "" where it is missing.
+func textOf(f identity.Fields, name string) string {
+	var out string
+	if raw := f[name]; len(raw) == 0 || json.Unmarshal(raw, &out) != nil {
+		return ""
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,6 +31,8 @@ type source struct {
 	number  int64
 	data    identity.Resolved
 	blocked []string
+	spends  identity.Spenders
+	asks    []identity.SpendersQuery
 	touched map[string]time.Time
 	err     error
 	before  func() // runs inside each query, before it answers
@@ -68,7 +71,7 @@ func (s *source) find(digests []string) *identity.Resolved {
 	out := &identity.Resolved{
 		Number: s.number, Users: copies(s.data.Users), Teams: copies(s.data.Teams), Members: copies(s.data.Members),
 		Organizations: copies(s.data.Organizations), Projects: copies(s.data.Projects), Budgets: copies(s.data.Budgets),
-		AccessGroups: copies(s.data.AccessGroups),
+		AccessGroups: copies(s.data.AccessGroups), OrganizationMembers: copies(s.data.OrganizationMembers),
 	}
 	want := map[string]bool{}
 	for _, d := range digests {
@@ -110,6 +113,23 @@ func (s *source) BlockedCustomers(context.Context) ([]string, error) {
 		reading()
 	}
 	return ids, err
+}
+
+// Spenders answers as a database does: with what has changed since.
+func (s *source) Spenders(_ context.Context, q identity.SpendersQuery) (*identity.Spenders, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asks = append(s.asks, q)
+	out := &identity.Spenders{Tags: s.spends.Tags, Budgets: copies(s.spends.Budgets)}
+	for _, c := range s.spends.Customers {
+		if c.Number > q.After || slices.Contains(q.IDs, c.ID) {
+			out.Customers = append(out.Customers, c)
+		}
+	}
+	if out.More = len(out.Customers) > q.Most; out.More {
+		out.Customers = out.Customers[:q.Most]
+	}
+	return out, s.err
 }
 
 func (s *source) TouchKeys(_ context.Context, used map[string]time.Time) error {

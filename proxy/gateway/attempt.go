@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"errors"
+	"strconv"
 	"time"
 
+	"sluice/proxy/bill"
 	"sluice/proxy/jsonscan"
 	"sluice/proxy/llm"
 	"sluice/proxy/provider"
@@ -17,7 +20,8 @@ func (g *Gateway) attempts(x *Exchange) (*Answer, *llm.Error) {
 	if x.Request.Retries >= 0 {
 		retries = min(x.Request.Retries, 10)
 	}
-	for i := 0; ; i++ {
+	passed := 0 // deployments that had no room, in a row
+	for i, tries := 0, 0; ; i++ {
 		d := x.plan.Deployments[i%len(x.plan.Deployments)]
 		x.Deployment = d
 		a, err := g.try(x, d)
@@ -27,16 +31,35 @@ func (g *Gateway) attempts(x *Exchange) (*Answer, *llm.Error) {
 		if gone := x.canceled(); gone != nil {
 			return nil, gone
 		}
+		if noRoom(err) { // nobody was called: another one may have room
+			if passed++; passed >= len(x.plan.Deployments) {
+				return nil, err
+			}
+			continue
+		}
+		passed = 0
+		_ = x.end(bill.StatusFailure, err) // what cannot be written is counted
 		g.metrics.attemptFailed(x, err)
-		if i >= retries || !retryable(err) && !g.elsewhere(x, i, err) || x.g.now() >= x.deadline || !x.plan.Group.Retry() {
+		if tries >= retries || final(err) || !retryable(err) && !g.elsewhere(x, i, err) || x.g.now() >= x.deadline || !x.plan.Group.Retry() {
 			x.failureHeaders()
 			return nil, err
 		}
 		if gone := x.pause(i, len(x.plan.Deployments), err.RetryAfter); gone != nil {
 			return nil, gone
 		}
+		tries++
 	}
 }
+
+// noRoom says whether a deployment was not called because of its own limits or
+// budget.
+func noRoom(err *llm.Error) bool {
+	return errors.Is(err.Err, errFull) || errors.Is(err.Err, errElsewhere)
+}
+
+// final says whether an error is about the caller's budget or our own state: no
+// other deployment helps.
+func final(err *llm.Error) bool { return err.Type == "budget_exceeded" }
 
 // retryable says whether another try may help.
 func retryable(err *llm.Error) bool {
@@ -115,9 +138,12 @@ func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
 	if e := t.Unsupported(&x.Request); e != nil {
 		return nil, e
 	}
-	x.Attempts++
 	x.began = g.now()
+	x.Usage, x.FirstByte = llm.Usage{}, 0
 	model, name := x.names(b, d)
+	if err := g.begin(x, b, model); err != nil {
+		return nil, err
+	}
 	mock := t.Mock
 	if x.Request.Mock != nil {
 		mock = provider.NewMock(string(x.Request.Mock))
@@ -126,9 +152,12 @@ func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
 		return g.mocked(x, b, name, mock, model)
 	}
 	x.edits = t.Pass(&x.Request, model, x.edits[:0])
+	if x.capped > 0 {
+		x.edits = t.Cap(&x.Request, model, x.digits(x.capped), x.edits)
+	}
 	jsonscan.Sort(x.edits)
 	x.pieces = jsonscan.Splice(x.pieces[:0], x.Body, x.edits)
-	x.call = upstream.Call{Head: g.head(x, b), Body: x.pieces, Timeouts: g.timeouts(x, d)}
+	x.call = upstream.Call{Head: g.head(x, b), Body: x.pieces, Timeouts: g.timeouts(x, d), Again: x}
 	resp, err := b.endpoint.Do(&x.call, &x.handle)
 	if err != nil {
 		x.UpstreamNanos += g.now() - x.began
@@ -136,6 +165,13 @@ func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
 	}
 	x.open = resp
 	return g.received(x, b, name, resp)
+}
+
+// digits writes a number to the scratch.
+func (x *Exchange) digits(n int64) []byte {
+	from := len(x.scratch)
+	x.scratch = strconv.AppendInt(x.scratch, n, 10)
+	return x.scratch[from:len(x.scratch):len(x.scratch)]
 }
 
 // names gives the provider's name of the model, as JSON and with its prefix.

@@ -9,7 +9,12 @@ import (
 	"time"
 
 	"sluice/proxy/auth"
+	"sluice/proxy/bill"
+	"sluice/proxy/budget"
 	"sluice/proxy/jsonscan"
+	"sluice/proxy/limit"
+	"sluice/proxy/money"
+	"sluice/proxy/price"
 	"sluice/proxy/provider"
 	"sluice/proxy/route"
 	"sluice/proxy/upstream"
@@ -34,6 +39,8 @@ type Model struct {
 	Client   []ClientParam // configurable_clientside_auth_params
 
 	Weight, RPM, TPM int64
+	Terms            ModelTerms
+	Price            *price.Price // nil: nothing is known, nothing is charged
 	Order            int
 	Timeout          time.Duration // 0: the router's
 	StreamTimeout    time.Duration // 0: Timeout
@@ -41,6 +48,39 @@ type Model struct {
 	Info             route.Limits  // what model_info says of it
 	Team             string        // model_info.team_id: serves this team alone
 	AccessGroups     []string      // model_info.access_groups
+}
+
+// ModelTerms are what a deployment may take and cost. nil: no bound.
+type ModelTerms struct {
+	Enforced    bool   // RPM and TPM are limits, beside being weights
+	Parallel    *int64 // max_parallel_requests
+	KeyRequests *int64 // default_api_key_rpm_limit
+	KeyTokens   *int64 // default_api_key_tpm_limit
+	Budget      *Budget
+}
+
+// Budget is an amount that may be spent over a window.
+type Budget struct {
+	Max      money.Nano
+	Duration string // "": for all time
+}
+
+// Terms are what holds for all calls of a gateway. The zero value bounds
+// nothing.
+type Terms struct {
+	Parallel     *int64            // global_max_parallel_requests; nil: no bound
+	Budget       *Budget           // max_budget of everything; nil: none
+	Providers    map[string]Budget // provider_budget_config
+	Zone         *time.Location    // of budgets' windows; nil: UTC
+	Optimistic   bool              // budget_mode: an average is reserved, nothing is capped
+	BudgetStatus int               // of a refusal by a budget; 0: 429
+	RejectTags   bool              // reject_clientside_metadata_tags
+	NoRejects    bool              // disable_error_logs
+	NoCustomers  bool              // disable_end_user_cost_tracking
+	AgentTag     bool              // the client's program is a tag
+	TagHeaders   []string          // extra_spend_tag_headers
+	Keep         bool              // store_prompts_in_spend_logs
+	IgnoreNoLog  bool              // global_disable_no_log_param
 }
 
 // Limits are the times and sizes of calls. Zero values mean the defaults.
@@ -72,6 +112,13 @@ type Config struct {
 	AllowClient bool // allow_client_side_credentials: as if each Model listed all of them
 	Forward     Forward
 	Lenient     bool // compat.lenient_json
+
+	// What limits and charges calls, and where it is written down; of the
+	// process. Each may be nil.
+	Limiter *limit.Limiter
+	Budgets *budget.Budgets
+	Journal Journal
+	Terms   Terms
 
 	Agent   string          // User-Agent of calls; "sluice"
 	Lookup  provider.Lookup // environment: default keys and addresses
@@ -121,6 +168,10 @@ func New(c Config) (g *Gateway, warnings []string, err error) {
 	g = &Gateway{
 		generation: c.Generation, keys: c.Keys, retryAfter: c.RetryAfter, forward: c.Forward, limits: c.Limits, lenient: c.Lenient, alwaysUsage: c.AlwaysUsage,
 		allowMock: c.AllowMock, metrics: c.Metrics, log: c.Log, now: c.Now, rand: c.Rand,
+		limiter: c.Limiter, budgets: c.Budgets, journal: c.Journal, terms: c.Terms, rejects: &c.Metrics.rejects,
+	}
+	if n := c.Terms.Parallel; n != nil {
+		g.everybody = limit.NewRule(limit.ScopeProxy, "", limit.None, limit.None, *n)
 	}
 	var problems []error
 	var ds []route.Deployment
@@ -183,6 +234,14 @@ type binding struct {
 	group    []byte
 	base     []byte
 	client   *clientSide // nil: clients bring nothing
+
+	price       *price.Price
+	rule        *limit.Rule     // of the deployment; nil: none
+	budgets     []*budget.Limit // of the deployment, its provider, everything
+	maxOutput   int64           // tokens that the model gives at most; 0: not known
+	keyRequests int64           // default limits of keys; limit.None: none
+	keyTokens   int64
+	average     *expectation
 }
 
 func bind(m *Model, c *Config) (*binding, route.Deployment, error) {
@@ -204,6 +263,7 @@ func bind(m *Model, c *Config) (*binding, route.Deployment, error) {
 		d.ID = route.StableID(m.Name, pairs)
 	}
 	b := &binding{target: t, id: []byte(d.ID), group: []byte(m.Name), base: []byte(t.Shown), client: newClientSide(m, c)}
+	b.terms(m, &d, &c.Terms)
 	if !d.Wildcard() {
 		b.model, b.name = jsonscan.AppendString(nil, d.Model), []byte(d.ModelName)
 	}
@@ -217,6 +277,40 @@ func bind(m *Model, c *Config) (*binding, route.Deployment, error) {
 	}
 	b.head = head(b.endpoint, t, c.Agent)
 	return b, d, nil
+}
+
+// terms prepares what the deployment may take and cost.
+func (b *binding) terms(m *Model, d *route.Deployment, all *Terms) {
+	or := func(n *int64) int64 {
+		if n == nil {
+			return limit.None
+		}
+		return *n
+	}
+	b.price, b.maxOutput, b.average = m.Price, m.Info.MaxOutput, &expectation{}
+	b.keyRequests, b.keyTokens = or(m.Terms.KeyRequests), or(m.Terms.KeyTokens)
+	requests, tokens := int64(limit.None), int64(limit.None)
+	if m.Terms.Enforced && m.RPM > 0 {
+		requests = m.RPM
+	}
+	if m.Terms.Enforced && m.TPM > 0 {
+		tokens = m.TPM
+	}
+	if r := limit.NewRule(limit.ScopeDeployment, d.ID, requests, tokens, or(m.Terms.Parallel)); r.Limits() {
+		b.rule = r
+	}
+	add := func(kind bill.Kind, id string, of Budget) {
+		b.budgets = append(b.budgets, budget.NewLimit(kind, id, of.Max, budget.None, of.Duration, time.Time{}, all.Zone))
+	}
+	if of, ok := all.Providers[d.Provider]; ok {
+		add(bill.KindProvider, d.Provider, of)
+	}
+	if of := m.Terms.Budget; of != nil {
+		add(bill.KindDeployment, d.ID, *of)
+	}
+	if all.Budget != nil {
+		add(bill.KindProxy, "", *all.Budget)
+	}
 }
 
 // head is the request line and the header lines that all calls to a deployment

@@ -72,6 +72,7 @@ type Exchange struct {
 	Lines     []byte // the request's header lines as they came; the server's, until Do returns
 	Request   llm.Request
 	Asked     Timeouts
+	Said      Said
 	Room      upstream.Room // asked before a large answer is held; nil refuses nothing
 
 	// What came of it.
@@ -88,28 +89,37 @@ type Exchange struct {
 	// error too. It lives until Settle.
 	Header []llm.Field
 
-	g        *Gateway
-	plan     route.Plan
-	deadline int64 // on fleet.Now's scale
-	handle   upstream.Handle
-	call     upstream.Call
-	open     *upstream.Response // the last call's; closing it again does nothing
-	answer   Answer
-	pump     pump
-	object   jsonscan.Object    // of answers
-	inner    [2]jsonscan.Object // of usage in them
-	whole    []byte             // a whole answer's bytes
-	edits    []llm.Edit
-	pieces   [][]byte // of the provider's request
-	parts    [][]byte // of the client's answer
-	scratch  []byte   // names and header values
-	choices  llm.Span // of a whole answer
-	head     []byte   // of the provider's request, where it holds the client's headers
-	model    []byte   // the name the client asked for, as JSON
-	began    int64    // of the running or last call
-	attrs    []slog.Attr
-	cause    atomic.Uint32
-	wake     chan struct{} // ends a wait between attempts
+	g     *Gateway
+	plan  route.Plan
+	wants auth.Model // the model as limits and lists name it
+	spending
+	tagNames     []string        // tags of the spend
+	chargedTags  int             // of them, those that budgets may hang on
+	tagged       []*auth.Account // of those
+	customer     *auth.Account   // of the end user, nil for none
+	metadata     []byte          // what the client says of the request, as JSON; nil for nothing, or too much
+	manyMetadata []byte          // where it is too much
+	kept         keeping
+	deadline     int64 // on fleet.Now's scale
+	handle       upstream.Handle
+	call         upstream.Call
+	open         *upstream.Response // the last call's; closing it again does nothing
+	answer       Answer
+	pump         pump
+	object       jsonscan.Object    // of answers
+	inner        [2]jsonscan.Object // of usage in them
+	whole        []byte             // a whole answer's bytes
+	edits        []llm.Edit
+	pieces       [][]byte // of the provider's request
+	parts        [][]byte // of the client's answer
+	scratch      []byte   // names and header values
+	choices      llm.Span // of a whole answer
+	head         []byte   // of the provider's request, where it holds the client's headers
+	model        []byte   // the name the client asked for, as JSON
+	began        int64    // of the running or last call
+	attrs        []slog.Attr
+	cause        atomic.Uint32
+	wake         chan struct{} // ends a wait between attempts
 }
 
 // maxKept bounds the memory that a pooled exchange holds on to, in bytes.
@@ -135,6 +145,12 @@ func (x *Exchange) Reset() {
 		x.scratch = nil
 	}
 	x.scratch, x.call = x.scratch[:0], upstream.Call{}
+	x.Said, x.wants = Said{}, auth.Model{}
+	clear(x.tagNames)
+	clear(x.tagged)
+	x.tagNames, x.tagged, x.chargedTags, x.customer, x.metadata, x.manyMetadata = x.tagNames[:0], x.tagged[:0], 0, nil, nil, nil
+	x.spending.reset()
+	x.kept.reset()
 	x.cause.Store(0)
 	if x.wake == nil {
 		x.wake = make(chan struct{}, 1)

@@ -8,8 +8,10 @@ import (
 	"unsafe"
 
 	"sluice/proxy/auth"
+	"sluice/proxy/budget"
 	"sluice/proxy/identity"
 	"sluice/proxy/jsonscan"
+	"sluice/proxy/limit"
 	"sluice/proxy/llm"
 	"sluice/proxy/route"
 )
@@ -27,6 +29,13 @@ type Gateway struct {
 	lenient     bool
 	alwaysUsage bool
 	allowMock   bool
+	limiter     *limit.Limiter  // nil: nothing is limited
+	budgets     *budget.Budgets // nil: nothing is bounded
+	journal     Journal         // nil: nothing is written down
+	terms       Terms
+	everybody   *limit.Rule // global_max_parallel_requests; nil: none
+	agents      agents
+	rejects     *rejects // of the process
 	metrics     *Metrics
 	log         Log
 	now         func() int64
@@ -103,10 +112,14 @@ func (g *Gateway) Note(x *Exchange) {
 // caller calls x.Settle exactly once, whatever Do returns.
 func (g *Gateway) Do(x *Exchange) (*Answer, *llm.Error) {
 	x.g = g
+	x.spending.id = requestID(&x.ID)
 	if err := g.permit(x); err != nil {
 		return nil, x.fail(err)
 	}
 	if err := g.plan(x); err != nil {
+		return nil, x.fail(err)
+	}
+	if err := g.admit(x); err != nil {
 		return nil, x.fail(err)
 	}
 	if err := x.mockFailure(); err != nil {
@@ -171,11 +184,11 @@ func (x *Exchange) wanted() []byte {
 func (g *Gateway) plan(x *Exchange) *llm.Error {
 	model := x.wanted()
 	served := g.routes.Plan(model, x.Caller.Team, &x.plan)
-	m := auth.Model{Name: view(model)}
+	x.wants = auth.Model{Name: view(model)}
 	if served {
-		m.Target, m.Groups = x.plan.Group.Name, x.plan.Group.AccessGroups
+		x.wants.Target, x.wants.Groups = x.plan.Group.Name, x.plan.Group.AccessGroups
 	}
-	if err := g.keys.MayUse(&x.Caller, &m); err != nil {
+	if err := g.keys.MayUse(&x.Caller, &x.wants); err != nil {
 		return err
 	}
 	if !served {

@@ -88,6 +88,8 @@ func (x *Exchange) answerHeaders(b *binding, name []byte) {
 	total := x.g.now() - x.Start
 	x.addMillis(headDuration, total)
 	x.addMillis(headOverhead, max(total-x.UpstreamNanos, 0))
+	x.limitHeaders()
+	x.costHeaders()
 }
 
 func (x *Exchange) add(name, value []byte) {
@@ -98,6 +100,23 @@ func (x *Exchange) addInt(name []byte, n int64) {
 	from := len(x.scratch)
 	x.scratch = strconv.AppendInt(x.scratch, n, 10)
 	x.add(name, x.scratch[from:len(x.scratch):len(x.scratch)])
+}
+
+// drop takes out what the answer has of a header.
+func (x *Exchange) drop(name []byte) {
+	for i := 0; i < len(x.Header); {
+		if bytes.Equal(x.Header[i].Name, name) {
+			x.Header = append(x.Header[:i], x.Header[i+1:]...)
+		} else {
+			i++
+		}
+	}
+}
+
+// replaceInt adds a header in place of those of its name.
+func (x *Exchange) replaceInt(name []byte, n int64) {
+	x.drop(name)
+	x.addInt(name, n)
 }
 
 // addMillis writes nanoseconds as milliseconds with three places.

@@ -39,6 +39,10 @@ type Metrics struct {
 	callers map[string]struct{}                   // hashes of the keys that failures are counted for
 	timed   map[who]struct{}                      // callers with histograms of their own
 	series  atomic.Pointer[map[seriesKey]*series] // copied when one is added
+	rejects rejects
+
+	unwritten  *metrics.Counter // records that the journal did not take
+	unrecorded *metrics.Counter // refused requests that were not written down
 }
 
 // seriesKey is what tells the label sets of successful exchanges apart.
@@ -100,6 +104,8 @@ func NewMetrics(bounds []float64) *Metrics {
 	}
 	m := &Metrics{set: metrics.NewSet(), buckets: bounds, states: map[string]*health{}, callers: map[string]struct{}{}, timed: map[who]struct{}{}}
 	m.series.Store(&map[seriesKey]*series{})
+	m.unwritten = m.set.NewCounter("sluice_journal_refused_total")
+	m.unrecorded = m.set.NewCounter("sluice_rejects_unrecorded_total")
 	return m
 }
 

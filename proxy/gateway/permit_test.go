@@ -24,6 +24,8 @@ import (
 type keyring struct {
 	keys []*identity.Key
 	away atomic.Bool
+
+	spends identity.Spenders
 }
 
 func (k *keyring) Resolve(_ context.Context, digests []string) (*identity.Resolved, error) {
@@ -45,6 +47,10 @@ func (k *keyring) Reached() {}
 
 func (k *keyring) BlockedCustomers(context.Context) ([]string, error) {
 	return []string{"c-blocked", `c"quoted`}, nil
+}
+
+func (k *keyring) Spenders(context.Context, identity.SpendersQuery) (*identity.Spenders, error) {
+	return &k.spends, nil
 }
 
 func (k *keyring) TouchKeys(context.Context, map[string]time.Time) error { return nil }

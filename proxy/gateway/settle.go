@@ -14,7 +14,7 @@ func (x *Exchange) Settle() {
 	if g == nil {
 		return
 	}
-	x.g = nil
+	defer func() { x.g = nil }()
 	if x.open != nil { // left open only after a panic
 		x.open.Close()
 	}
@@ -24,9 +24,7 @@ func (x *Exchange) Settle() {
 	if x.Err != nil && !x.Streamed {
 		x.Status = x.Err.HTTPStatus()
 	}
-	if !x.Usage.Reported && x.Status == 200 && x.Attempts > 0 {
-		x.estimate()
-	}
+	x.finishSpending()
 	now := g.now()
 	if x.Streamed && x.began > 0 {
 		x.UpstreamNanos = now - x.began

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"sluice/proxy/bill"
 	"sluice/proxy/jsonscan"
 	"sluice/proxy/llm"
 	"sluice/proxy/provider"
@@ -72,6 +73,7 @@ func (g *Gateway) stream(x *Exchange, b *binding, name []byte, src source) (*Ans
 	p.reset()
 	p.x, p.target, p.src = x, b.target, src
 	p.withhold = !x.Request.IncludeUsage && !g.alwaysUsage
+	x.kept.on = g.journal != nil && x.keeps()
 	for !p.started && !p.done && len(p.out) < pumpComment {
 		if err := p.turn(); err != nil {
 			if p.started {
@@ -132,6 +134,8 @@ func (p *pump) Close() error {
 // end produces the error event that ends the stream.
 func (p *pump) end(err *llm.Error) {
 	p.x.Err, p.broken = err, true
+	p.x.Streamed = true
+	_ = p.x.end(bill.StatusCut, err) // what cannot be written is counted
 	p.out = p.x.Dialect.StreamError(p.out, err)
 	p.src.Close()
 }
@@ -144,6 +148,7 @@ func (p *pump) turn() *llm.Error {
 	if e := p.events(); e != nil || p.done {
 		return e
 	}
+	p.x.advance(&p.spoken)
 	switch {
 	case err == nil:
 		return nil
@@ -253,12 +258,19 @@ func (p *pump) event(b []byte, ev sse.Event) *llm.Error {
 	if n := p.at + len(p.pattern); len(p.pattern) > 0 && len(data) > n &&
 		bytes.Equal(data[p.at:n], p.pattern) && !hasUsage(data) {
 		p.spoken.add(data)
+		if p.x.kept.on {
+			p.x.kept.heard(data)
+		}
 		at := ev.Data.From + p.at
 		p.out = append(append(append(p.out, b[:at]...), p.becomes...), b[at+len(p.pattern):]...)
 		return nil
 	}
 	if bytes.Equal(bytes.TrimRight(data, " "), doneData) {
-		p.started, p.done = true, true
+		p.started = true
+		if err := p.x.delivered(); err != nil {
+			return err
+		}
+		p.done = true
 		p.out = append(p.out, b...)
 		return nil
 	}
@@ -287,6 +299,10 @@ func (p *pump) parse(b []byte, ev sse.Event, data []byte) *llm.Error {
 		}
 	}
 	p.spoken.add(data)
+	if p.x.kept.on {
+		p.x.kept.heard(data)
+	}
+	p.x.identified(o, data)
 	m := o.Find("model")
 	if m == nil || m.Kind != llm.JSONString {
 		p.out = append(p.out, b...)

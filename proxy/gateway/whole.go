@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 
+	"sluice/proxy/bill"
 	"sluice/proxy/jsonscan"
 	"sluice/proxy/llm"
 )
@@ -29,6 +30,10 @@ func (g *Gateway) finish(x *Exchange, b *binding, name []byte) (*Answer, *llm.Er
 		x.edits = append(x.edits, llm.Edit{Span: m.Value, With: x.model})
 	}
 	x.parts = jsonscan.Splice(x.parts[:0], x.whole, x.edits)
+	x.identified(o, x.whole)
+	if err := x.end(bill.StatusSuccess, nil); err != nil {
+		return nil, err
+	}
 	x.Status = 200
 	x.answerHeaders(b, name)
 	x.answer = Answer{Status: 200, ContentType: "application/json", Header: x.Header, Body: x.parts}

@@ -116,7 +116,8 @@ func (n Nano) Append(dst []byte) []byte {
 		dst, u = append(dst, '-'), -u
 	}
 	dst = strconv.AppendUint(dst, u/uint64(Dollar), 10)
-	fraction := strconv.AppendUint(nil, u%uint64(Dollar)+uint64(Dollar), 10)[1:]
+	var room [10]byte // the fraction behind a 1
+	fraction := strconv.AppendUint(room[:0], u%uint64(Dollar)+uint64(Dollar), 10)[1:]
 	end := len(fraction)
 	for end > 1 && fraction[end-1] == '0' {
 		end--

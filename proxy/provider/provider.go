@@ -73,6 +73,11 @@ type Adapter interface {
 	// Pass appends the edits that make of the client's bytes what this provider
 	// wants. model is the provider's name of the model as JSON.
 	Pass(req *llm.Request, t *Target, model []byte, edits []llm.Edit) []llm.Edit
+	// CapMember is the name, as JSON with a colon, of the parameter that caps an
+	// answer of the model.
+	CapMember(model []byte) []byte
+	// Sends reports whether Pass leaves a member of the client's in the body.
+	Sends(req *llm.Request, t *Target, model []byte, m *llm.Member) bool
 	// Failure reads an answer that is not 2xx.
 	Failure(status int, body []byte) Failure
 }

@@ -291,7 +291,7 @@ func (s *Server) identify(c *conn, k *call) *llm.Error {
 			Message: "Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix.",
 		}
 	}
-	k.x.Asked, k.x.Access, k.x.EndUser = k.head.asked, k.entry.row, k.head.endUser
+	k.x.Asked, k.x.Said, k.x.Access, k.x.EndUser = k.head.asked, k.head.said, k.entry.row, k.head.endUser
 	k.identified = k.entry.model // settled from here on, refused or not
 	return k.g.Identify(&k.x, k.head.key)
 }

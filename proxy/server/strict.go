@@ -25,6 +25,7 @@ type head struct {
 	reason     []byte // x-sluice-reason
 	endUser    []byte // the customer that the request is for
 	asked      gateway.Timeouts
+	said       gateway.Said
 	framed     bool // Content-Length or Transfer-Encoding was there
 }
 
@@ -195,6 +196,10 @@ func (h *head) field(name, value []byte) (uint32, *llm.Error) {
 		if equalFold(name, "x-api-key") {
 			return onceKeyAnthropic, nil
 		}
+	case 10:
+		if equalFold(name, "user-agent") {
+			h.said.Agent = value
+		}
 	case 12:
 		if equalFold(name, "content-type") {
 			h.mediaType = value
@@ -210,6 +215,9 @@ func (h *head) field(name, value []byte) (uint32, *llm.Error) {
 		}
 		if equalFold(name, "x-goog-api-key") {
 			return onceKeyGoogle, nil
+		}
+		if equalFold(name, "x-litellm-tags") {
+			h.said.Tags = value
 		}
 	case 15:
 		if equalFold(name, "x-forwarded-for") {
@@ -252,6 +260,13 @@ func (h *head) longField(name, value []byte) (uint32, *llm.Error) {
 		if equalFold(name, "litellm-changed-by") {
 			h.changedBy = value
 		}
+		if equalFold(name, "x-litellm-trace-id") && h.said.Session == nil {
+			h.said.Session = value
+		}
+	case 20:
+		if equalFold(name, "x-litellm-session-id") {
+			h.said.Session = value
+		}
 	case 21:
 		if equalFold(name, "x-litellm-customer-id") || equalFold(name, "x-litellm-end-user-id") {
 			h.endUser = value
@@ -268,9 +283,16 @@ func (h *head) longField(name, value []byte) (uint32, *llm.Error) {
 		if equalFold(name, "access-control-request-method") {
 			h.wantMethod = value
 		}
+		if equalFold(name, "x-litellm-spend-logs-metadata") {
+			h.said.Metadata = value
+		}
 	case 30:
 		if equalFold(name, "access-control-request-headers") {
 			h.wantHeader = value
+		}
+	case 34:
+		if equalFold(name, "x-litellm-enable-message-redaction") {
+			h.said.Redact = equalFold(value, "true") || string(value) == "1"
 		}
 	}
 	return 0, nil

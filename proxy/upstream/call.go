@@ -30,7 +30,13 @@ type Call struct {
 	// Body is the request's body in pieces.
 	Body     [][]byte
 	Timeouts Timeouts
+	// Again is asked before the request is sent a second time, because a pooled
+	// connection died when some of it had gone out; nil allows it.
+	Again Again
 }
+
+// Again decides about second tries. With an error there is none.
+type Again interface{ TryAgain() error }
 
 // copyBelow is the size up to which a request is copied together; larger ones
 // go out by writev, without a copy.
@@ -70,6 +76,11 @@ func (q *pool) call(c *Call, h *Handle) *Error {
 		again := err != nil && cn.got == 0 && !err.Canceled && !err.Timeout && broken(err.Err)
 		if !again {
 			return err
+		}
+		if c.Again != nil && h.reached {
+			if refused := c.Again.TryAgain(); refused != nil {
+				return err
+			}
 		}
 	}
 	cn, err := q.open(h)

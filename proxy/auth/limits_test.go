@@ -1,0 +1,261 @@
+package auth
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/proxy/bill"
+	"sluice/proxy/budget"
+	"sluice/proxy/identity"
+	"sluice/proxy/limit"
+	"sluice/proxy/money"
+)
+
+func ref[T any](v T) *T { return &v }
+
+func raw(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// held writes rules as "scope:id requests/tokens/parallel".
+func held(rules []*limit.Rule) string {
+	var out []string
+	for _, r := range rules {
+		out = append(out, fmt.Sprintf("%s:%s %d/%d/%d", r.Scope.Descriptor(), r.ID, r.Requests, r.Tokens, r.Parallel))
+	}
+	return strings.Join(out, ", ")
+}
+
+// charged writes accounts as "kind:id max/window".
+func charged(limits []*budget.Limit) string {
+	var out []string
+	for _, l := range limits {
+		top := "-"
+		if l.Max >= 0 {
+			top = l.Max.String()
+		}
+		id := l.ID
+		if l.Kind == bill.KindKey || l.Kind == bill.KindKeyModel {
+			id = id[64:]
+		}
+		out = append(out, fmt.Sprintf("%s:%s %s/%s", l.Kind, id, top, l.Duration))
+	}
+	return strings.Join(out, ", ")
+}
+
+// everyone is a database in which each object has limits.
+func everyone() *source {
+	src := newSource()
+	src.change(func(r *identity.Resolved) {
+		r.Users = []*identity.User{{ID: "u", Caps: identity.Caps{RPMLimit: ref(int64(2)), MaxBudget: ref(2 * money.Dollar), BudgetDuration: "7d"}}}
+		r.Teams = []*identity.Team{{
+			ID: "t", OrganizationID: "o", BudgetID: "b-team",
+			Metadata: identity.Fields{"team_member_budget_id": raw("b-members"), "model_tpm_limit": raw(map[string]int{"gpt": 33})},
+		}}
+		r.Members = []*identity.Member{{TeamID: "t", UserID: "u"}}
+		r.Organizations = []*identity.Organization{{ID: "o", BudgetID: "b-org"}}
+		r.OrganizationMembers = []*identity.OrganizationMember{{OrganizationID: "o", UserID: "u", BudgetID: "b-inorg"}}
+		r.Projects = []*identity.Project{{ID: "p", BudgetID: "b-project", Settings: identity.Fields{"model_rpm_limit": raw(map[string]int{"gpt": 66})}}}
+		for i, id := range []string{"b-team", "b-members", "b-org", "b-inorg", "b-project", "b-key", "b-customer"} {
+			r.Budgets = append(r.Budgets, &identity.Budget{ID: id, Caps: identity.Caps{
+				RPMLimit: ref(int64(10 + i)), MaxBudget: ref(money.Nano(10+i) * money.Dollar), BudgetDuration: "1d",
+			}})
+		}
+	})
+	src.key("sk-of-everything", func(k *identity.Key) {
+		k.UserID, k.TeamID, k.ProjectID, k.BudgetID = "u", "t", "p", "b-key"
+		k.TPMLimit, k.MaxParallelRequests = ref(int64(1000)), ref(int64(4))
+		k.Metadata = identity.Fields{"model_rpm_limit": raw(map[string]int{"gpt": 5})}
+		k.ModelMaxBudget = identity.Fields{"gpt": raw(map[string]any{"budget_limit": 0.5, "time_period": "1h"}), "other": raw(3)}
+		k.Settings = identity.Fields{"budget_limits": raw([]any{
+			map[string]any{"max_budget": 100, "budget_duration": "30d"}, map[string]any{"max_budget": 12, "budget_duration": "1d"},
+		})}
+	})
+	return src
+}
+
+func TestWhatStandsOverAKey(t *testing.T) {
+	r := newRig(t, everyone(), nil)
+	who := r.good("sk-of-everything")
+	m := &Model{Name: "alias", Target: "gpt"}
+	rules := held(r.Limits(&who, m, nil))
+	want := "api_key: 15/1000/4, model_per_key:/gpt 5/-1/-1, user:u 2/-1/-1, team:t 10/-1/-1, model_per_team:t/gpt -1/33/-1, " +
+		"team_member:t/u 11/-1/-1, organization:o 12/-1/-1, organization:o/u 13/-1/-1, project:p 14/-1/-1, model_per_project:p/gpt 66/-1/-1"
+	if got := strings.ReplaceAll(rules, digest("sk-of-everything"), ""); got != want {
+		t.Errorf("limits are\n%s\nwant\n%s", got, want)
+	}
+	// The window of budget_limits that is the key's own makes its budget smaller.
+	want = "key: 12.0/1d, key: 100.0/30d, key_model:/gpt 0.5/1h, user:u -/7d, team:t 10.0/1d, team_member:t/u 11.0/1d, " +
+		"organization:o 12.0/1d, organization_member:o/u 13.0/1d, project:p 14.0/1d"
+	if got := charged(r.Budgets(&who, m, nil)); got != want {
+		t.Errorf("budgets are\n%s\nwant\n%s", got, want)
+	}
+	if n := len(r.Limits(&who, &Model{Name: "else"}, nil)); n != 7 {
+		t.Errorf("%d limits for another model", n)
+	}
+}
+
+// The master key is not limited, and its user is charged.
+func TestMasterIsNotLimited(t *testing.T) {
+	r := newRig(t, newSource(), nil)
+	who := r.good(master)
+	if l := r.Limits(&who, &Model{Name: "m"}, nil); len(l) != 0 {
+		t.Errorf("limited by %s", held(l))
+	}
+	if got := charged(r.Budgets(&who, &Model{Name: "m"}, nil)); got != "user:default_user_id -/" {
+		t.Errorf("charged to %s", got)
+	}
+}
+
+// A user's budget refuses where its key has no team.
+func TestBudgetOfAUserWithoutTeam(t *testing.T) {
+	src := everyone()
+	src.key("sk-personal-key", func(k *identity.Key) { k.UserID = "u" })
+	r := newRig(t, src, nil)
+	who := r.good("sk-personal-key")
+	if got := charged(r.Budgets(&who, &Model{}, nil)); got != "key: -/, user:u 2.0/7d" {
+		t.Errorf("charged to %s", got)
+	}
+}
+
+// What was prepared is given again, without a new object, until something that
+// it follows from changes.
+func TestLimitsArePreparedOnce(t *testing.T) {
+	src := everyone()
+	r := newRig(t, src, nil)
+	who, m := r.good("sk-of-everything"), &Model{Name: "gpt"}
+	rules, limits := r.Limits(&who, m, nil), r.Budgets(&who, m, nil)
+	if n := testing.AllocsPerRun(100, func() {
+		who, _ := r.Identify([]byte("sk-of-everything"))
+		rules = r.Limits(&who, m, rules[:0])
+		limits = r.Budgets(&who, m, limits[:0])
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	was := slices.Clone(rules)
+	src.change(func(r *identity.Resolved) {
+		for i, b := range r.Budgets {
+			if b.ID == "b-team" {
+				r.Budgets[i] = &identity.Budget{ID: "b-team", Caps: identity.Caps{RPMLimit: ref(int64(77))}, Stamp: identity.Stamp{ChangeNumber: 9}}
+			}
+		}
+	})
+	r.tab.PublishChange(uint8(identity.KindBudget), "b-team")
+	eventually(t, "the new limit of the team's budget holds", func() bool {
+		who := r.good("sk-of-everything")
+		rules = r.Limits(&who, m, rules[:0])
+		return strings.Contains(held(rules), "team:t 77/-1/-1")
+	})
+	if rules[0].Tag != was[0].Tag || rules[3].Tag != was[3].Tag {
+		t.Error("a changed limit counts from the beginning")
+	}
+}
+
+// A temporary increase ends by itself.
+func TestTemporaryIncrease(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	c := keyCaps(&identity.Key{
+		Token: digest("x"), Caps: identity.Caps{MaxBudget: ref(money.Dollar)},
+		Metadata: identity.Fields{"temp_budget_increase": raw(2.5), "temp_budget_expiry": raw("2026-05-02T00:00:00")},
+	})
+	top := func() money.Nano {
+		return c.of(nil, nil, func() time.Time { return now }).accounts[0].Max
+	}
+	if top() != 3*money.Dollar+money.Dollar/2 {
+		t.Errorf("raised to %s", top())
+	}
+	now = now.Add(12 * time.Hour)
+	if top() != money.Dollar {
+		t.Errorf("after its end: %s", top())
+	}
+}
+
+// Customers and tags have their own budgets, else what the configuration gives
+// to all of them.
+func TestSpenders(t *testing.T) {
+	src := newSource()
+	dear := func(n money.Nano) *identity.Budget {
+		return &identity.Budget{ID: "b-dear", Caps: identity.Caps{MaxBudget: &n, RPMLimit: ref(int64(3))}}
+	}
+	src.spends = identity.Spenders{
+		Customers: []identity.Spender{{ID: "c-own", BudgetID: "b-dear", Number: 4}},
+		Tags:      []identity.Spender{{ID: "t-own", BudgetID: "b-dear"}},
+		Budgets:   []*identity.Budget{dear(5 * money.Dollar), {ID: "b-all", Caps: identity.Caps{MaxBudget: ref(money.Dollar)}}},
+	}
+	r := newRig(t, src, func(_ *DirectoryConfig, c *Config) {
+		c.CustomerBudget, c.TagBudgets = "b-all", map[string]TagBudget{"t-file": {Max: 7 * money.Dollar, Duration: "1d"}}
+	})
+	of := func(a *Account) string { return charged(a.Budgets) }
+	eventually(t, "the budgets are known", func() bool { return of(r.Customer([]byte("c-own"))) == "customer:c-own 5.0/" })
+	if a := r.Customer([]byte("c-own")); a.Rule == nil || a.Rule.Requests != 3 || a != r.Customer([]byte("c-own")) {
+		t.Errorf("%+v", a.Rule)
+	}
+	for _, c := range []struct{ got, want string }{
+		{of(r.Customer([]byte("c-any"))), "customer:c-any 1.0/"},
+		{of(r.Tag([]byte("t-own"))), "tag:t-own 5.0/"},
+		{of(r.Tag([]byte("t-file"))), "tag:t-file 7.0/1d"},
+		{of(r.Tag([]byte("t-any"))), "tag:t-any -/"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s, want %s", c.got, c.want)
+		}
+	}
+	// One more has a budget, another one's has changed, a third has none any more.
+	src.mu.Lock()
+	src.spends.Customers = []identity.Spender{{ID: "c-new", BudgetID: "b-dear", Number: 5}}
+	src.spends.Budgets[0] = dear(6 * money.Dollar)
+	src.mu.Unlock()
+	r.tab.PublishChange(uint8(identity.KindEndUser), "c-own")
+	r.tab.PublishChange(uint8(identity.KindEndUser), "c-new")
+	eventually(t, "the changes are known", func() bool {
+		return of(r.Customer([]byte("c-new"))) == "customer:c-new 6.0/" && of(r.Customer([]byte("c-own"))) == "customer:c-own 1.0/"
+	})
+	src.mu.Lock()
+	last := src.asks[len(src.asks)-1]
+	src.mu.Unlock()
+	if last.After < 4 {
+		t.Errorf("all were read again: %+v", last)
+	}
+	src.mu.Lock()
+	src.spends.Budgets[0] = dear(8 * money.Dollar)
+	src.mu.Unlock()
+	r.tab.PublishChange(uint8(identity.KindBudget), "b-dear")
+	eventually(t, "a changed budget object holds", func() bool { return of(r.Customer([]byte("c-new"))) == "customer:c-new 8.0/" })
+}
+
+// Customers with budgets are remembered by who is born in an outage.
+func TestSpendersAreRemembered(t *testing.T) {
+	src := newSource()
+	src.spends = identity.Spenders{
+		Customers: []identity.Spender{{ID: "c-own", BudgetID: "b"}},
+		Budgets:   []*identity.Budget{{ID: "b", Caps: identity.Caps{MaxBudget: ref(money.Dollar)}}},
+	}
+	r := born(t, src)
+	eventually(t, "the budget is remembered", func() bool {
+		return charged(r.Customer([]byte("c-own")).Budgets) == "customer:c-own 1.0/"
+	})
+}
+
+// Default limits of a deployment hold for keys that have none of their own.
+func TestDefaultLimits(t *testing.T) {
+	r := newRig(t, everyone(), nil)
+	who := r.good("sk-of-everything")
+	if l := r.DefaultLimits(&who, &Model{Name: "gpt"}, "gpt", 9, -1); l != nil {
+		t.Errorf("over the key's own: %s", held([]*limit.Rule{l}))
+	}
+	l := r.DefaultLimits(&who, &Model{Name: "x"}, "x", 9, -1)
+	if l == nil || l.Requests != 9 || l != r.DefaultLimits(&who, &Model{Name: "x"}, "x", 9, -1) {
+		t.Fatalf("%+v", l)
+	}
+	if other := r.DefaultLimits(&who, &Model{Name: "x"}, "x", 8, -1); other.Requests != 8 || other.Tag != l.Tag {
+		t.Errorf("after a reload: %+v", other)
+	}
+}

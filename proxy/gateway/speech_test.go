@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/proxy/llm"
+)
+
+// TestTierOfAnswer: the class of service stands beside the usage, in streams in
+// each event.
+func TestTierOfAnswer(t *testing.T) {
+	x := &Exchange{}
+	x.Reset()
+	text := []byte(`{"service_tier":"flex","usage":{"prompt_tokens":1,"completion_tokens":2}}`)
+	if x.object.Scan(text) != nil {
+		t.Fatal("no object")
+	}
+	x.readUsage(x.object.Find("usage").Value.Of(text))
+	if x.readTier(&x.object, text); x.Usage.Tier != llm.TierFlex {
+		t.Errorf("%+v", x.Usage)
+	}
+}
+
+// TestSearchAsked: a request that asks for a search of the web has made one,
+// where nobody counts them.
+func TestSearchAsked(t *testing.T) {
+	x := &Exchange{}
+	x.Reset()
+	x.Request.Body = []byte(`{"model":"m","web_search_options":{"search_context_size":"high"}}`)
+	if x.object.Scan(x.Request.Body) != nil {
+		t.Fatal("no object")
+	}
+	x.Request.Members = append(x.Request.Members, x.object.Members...)
+	if x.readUsage([]byte(`{"prompt_tokens":1,"completion_tokens":2}`)); x.Usage.Searches != 1 || x.Usage.SearchSize != llm.SearchHigh {
+		t.Errorf("%+v", x.Usage)
+	}
+	if x.readUsage([]byte(`{"prompt_tokens":1,"completion_tokens":2,"num_search_queries":4}`)); x.Usage.Searches != 4 {
+		t.Errorf("%+v", x.Usage)
+	}
+}
+
+func event(text string) []byte {
+	return []byte(`{"id":"x","model":"m","choices":[{"index":0,"delta":{"content":"` + text + `"},"finish_reason":null}]}`)
+}
+
+// TestSpeech: the text of a stream is found in its events, whatever is in it.
+func TestSpeech(t *testing.T) {
+	var s speech
+	for _, text := range []string{"Hello", "", ` \"world\"`, `\n`, ` back\\`, "!"} {
+		s.add(event(text))
+	}
+	s.add([]byte(`{"choices":[{"delta":{"content":null,"tool_calls":[{"function":{"arguments":"{\"a\":1}"}}]}}]}`))
+	s.add([]byte(`{"choices":[{"delta":{"role":"assistant"}}]}`))
+	s.add([]byte(`{"choices":[{"delta":{"content":"cut`))
+	if got, want := unescaped(s.text), "Hello \"world\"\n back\\!{\"a\":1}cut"; got != want || s.events != 9 {
+		t.Errorf("%q of %d, want %q", got, s.events, want)
+	}
+	for _, odd := range []string{`\`, `\u`, `\u12`, `a\`, `\ud83c\udf0a`, ``} {
+		_ = unescaped([]byte(odd)) // whatever a provider sends
+	}
+}
+
+// TestSpeechCount: a long stream is counted by its beginning, and the memory of
+// it is bounded.
+func TestSpeechCount(t *testing.T) {
+	var s speech
+	words := strings.Fields("the quick brown fox jumps over a lazy dog and the harbour pilot waits")
+	for i := range 5000 {
+		s.add(event(words[i%len(words)] + " "))
+	}
+	if n := s.count("gpt-4o"); n < 4500 || n > 6500 {
+		t.Errorf("%d tokens of 5000 words", n)
+	}
+	if len(s.text) > spokenKept || cap(s.text) > 2*spokenKept {
+		t.Errorf("%d bytes kept in %d", len(s.text), cap(s.text))
+	}
+}
+
+func BenchmarkSpeech(b *testing.B) {
+	e := event(" harbour")
+	var s speech
+	b.ReportAllocs()
+	for b.Loop() {
+		s.add(e)
+	}
+}
