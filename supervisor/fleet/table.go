@@ -141,6 +141,12 @@ type Header struct {
 	WallOffset   atomic.Int64  // unix nanoseconds less Now, kept by who needed it first; 0 nobody yet
 	LeaseTurn    atomic.Int64  // Now until which a process looks after the leases of the host; claimed by CAS
 	JournalFull  atomic.Int64  // Now of the last refusal because the journal was at its bound; 0 never
+
+	// Written by whoever ships the journals, 0 until it knows: the Now before which
+	// everything that was settled on the host is in the database, and the Now at
+	// which nothing of earlier lives of the table was left to ship.
+	JournalShipped atomic.Int64
+	EarlierShipped atomic.Int64
 }
 
 // States of the migrator.
