@@ -37,8 +37,9 @@ var mayImport = map[string]string{
 	"proxy/seal":     "internal/env",
 	"proxy/auth":     "proxy/llm proxy/identity proxy/access proxy/money proxy/seal proxy/limit proxy/budget proxy/bill supervisor/fleet",
 	"proxy/admin": "proxy/llm proxy/identity proxy/access proxy/auth proxy/store proxy/money proxy/seal proxy/price " +
-		"proxy/jsonscan proxy/window proxy/llm proxy/budget proxy/bill proxy/tokens",
+		"proxy/jsonscan proxy/window proxy/llm proxy/budget proxy/bill proxy/tokens proxy/usage",
 	"proxy/bill":    "proxy/llm proxy/money",
+	"proxy/usage":   "proxy/llm proxy/jsonscan proxy/money",
 	"proxy/window":  "",
 	"proxy/tokens":  "",
 	"proxy/price":   "proxy/money proxy/llm",
@@ -46,10 +47,10 @@ var mayImport = map[string]string{
 	"proxy/limit":   "proxy/redis supervisor/fleet",
 	"proxy/budget":  "proxy/bill proxy/money proxy/window supervisor/fleet",
 	"proxy/journal": "proxy/bill proxy/llm proxy/money",
-	"proxy/ledger":  "proxy/journal proxy/bill proxy/llm proxy/money proxy/store supervisor/fleet",
+	"proxy/ledger":  "proxy/journal proxy/bill proxy/llm proxy/money proxy/price proxy/store supervisor/fleet",
 	"proxy/route":   "proxy/llm",
 	"proxy/gateway": "proxy/llm proxy/auth proxy/identity proxy/access proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
-		"proxy/limit proxy/budget proxy/price proxy/bill proxy/journal proxy/tokens proxy/money supervisor/fleet",
+		"proxy/limit proxy/budget proxy/price proxy/bill proxy/journal proxy/tokens proxy/usage proxy/money supervisor/fleet",
 	"proxy/server": "proxy/gateway proxy/admin proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
 		"supervisor/fleet",
 	"proxy/config":  "internal/env proxy/llm proxy/seal proxy/money proxy/window",
