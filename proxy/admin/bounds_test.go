@@ -52,11 +52,14 @@ func TestListBounds(t *testing.T) {
 // A number in a text is decimal, and long values are not repeated whole.
 func TestOddValues(t *testing.T) {
 	each(t, func(w *world) {
-		for _, n := range []string{`"0x10"`, `"0x1p4"`, `"1_000"`, `"1e"`, `"-"`, `"١"`, `1.5`, `1e300`, `"NaN"`, `"inf"`} {
+		for _, n := range []string{`"0x10"`, `"0x1p4"`, `"1_000"`, `"1e"`, `"-"`, `"١"`, `1.5`, `"NaN"`, `"inf"`} {
 			w.refused(422, "int", "master", "POST", "/key/generate", `{"tpm_limit":`+n+`}`)
 		}
 		for _, n := range []string{`"0x1p4"`, `"NaN"`, `"Infinity"`, `"1e400"`} {
 			w.refused(422, "number", "master", "POST", "/key/generate", `{"max_budget":`+n+`}`)
+		}
+		for _, n := range []string{`1e300`, `-1`, `9223372036854775808`} {
+			w.refused(400, "tpm_limit", "master", "POST", "/key/generate", `{"tpm_limit":`+n+`}`)
 		}
 		for _, n := range []string{`-0.1`, `1e300`, `9223372036.9`, `"-1"`} {
 			w.refused(400, "max_budget must be", "master", "POST", "/key/generate", `{"max_budget":`+n+`}`)

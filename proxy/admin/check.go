@@ -83,7 +83,19 @@ func (b Body) check(fields []access.Field, place ...any) (unknown []string, e *l
 	if len(wrong) > 0 {
 		return unknown, validation(wrong...)
 	}
+	if refused == nil {
+		refused = b.contradicts()
+	}
 	return unknown, refused
+}
+
+// contradicts refuses a budget that would never warn.
+func (b Body) contradicts() *llm.Error {
+	soft, most := b.Money("soft_budget"), b.Money("max_budget")
+	if soft == nil || most == nil || *soft <= *most {
+		return nil
+	}
+	return badRequest("soft_budget must not be more than max_budget, which refuses calls before: "+soft.String()+" and "+most.String()+" dollars were sent.", "soft_budget")
 }
 
 // sub reads an object inside a body, checked by fields of its own. place names
@@ -111,6 +123,9 @@ func checkValue(f *access.Field, raw json.RawMessage, place []any) (json.RawMess
 		return nil, one(checkText(f, raw, place)), nil
 	case access.Integer:
 		v, w := checkInteger(f, raw, place)
+		if w != nil && f.Minimum != nil && *f.Minimum == 0 && slices.Contains(noLimit, w.Type) {
+			return nil, nil, badRequest(f.Name+" must be a whole number, zero or more, and below 2^63. Received: "+string(clip(raw)), f.Name)
+		}
 		return v, one(w), nil
 	case access.Number:
 		v, w := checkNumber(f, raw, place)
@@ -198,6 +213,9 @@ func checkInteger(f *access.Field, raw json.RawMessage, place []any) (json.RawMe
 	}
 	return json.RawMessage(strconv.FormatInt(n, 10)), checkRange(f, float64(n), place)
 }
+
+// noLimit are the violations of numbers that cannot be a limit.
+var noLimit = []string{"greater_than_equal", "int_parsing_size"}
 
 func checkRange(f *access.Field, n float64, place []any) *Violation {
 	if f.Minimum != nil && n < float64(*f.Minimum) {

@@ -45,7 +45,7 @@ func TestCheckValues(t *testing.T) {
 		{access.Field{Type: access.Integer}, `9223372036854775807`, `9223372036854775807`},
 		{access.Field{Type: access.Integer}, `9223372036854775808`, "int_parsing_size"},
 		{access.Field{Type: access.Integer}, `1e300`, "int_parsing_size"},
-		{access.Field{Type: access.Integer, Minimum: &zero}, `-1`, "greater_than_equal"},
+		{access.Field{Type: access.Integer, Minimum: &zero}, `-1`, "400"},
 		{access.Field{Type: access.Integer, Maximum: &ten}, `11`, "less_than_equal"},
 		{access.Field{Type: access.Number}, `1.5`, `1.5`},
 		{access.Field{Type: access.Number}, `"1.5"`, `1.5`},

@@ -97,7 +97,7 @@ func TestUserRefused(t *testing.T) {
 			{422, "literal_error", "/user/new", M{"user_role": "king"}},
 			{422, "float_parsing", "/user/new", M{"max_budget": "ten"}},
 			{400, "max_budget", "/user/new", M{"max_budget": -1}},
-			{422, "greater_than_equal", "/user/new", M{"rpm_limit": -1}},
+			{400, "rpm_limit", "/user/new", M{"rpm_limit": -1}},
 			{400, "budget_duration", "/user/new", M{"budget_duration": "soon"}},
 			{400, "soft_budget", "/user/new", M{"max_budget": 1, "soft_budget": 2}},
 			{400, "8 to 128", "/user/new", M{"password": "short"}},
