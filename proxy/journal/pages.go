@@ -46,6 +46,7 @@ func newPages(f *os.File, path string, id ident, mapped bool) (*pages, error) {
 		return nil, err
 	}
 	p := &pages{ident: id, file: f, fd: int(f.Fd()), path: path, size: info.Size(), end: Start, mapped: mapped}
+	hold(f)
 	page := make([]byte, Start)
 	id.put(page)
 	if _, err := f.WriteAt(page, 0); err != nil {

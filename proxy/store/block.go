@@ -24,11 +24,14 @@ type block struct {
 	values  []driver.Value
 }
 
-// vector is an array of PostgreSQL without its header.
+// vector is an array of PostgreSQL: its header, which arguments fills in, and its
+// elements.
 type vector struct {
 	data  []byte
 	nulls bool
 }
+
+const vectorHead = 20 // bytes
 
 // field is the name and sort of a column.
 type field struct {
@@ -45,6 +48,7 @@ func newBlock(sqlite bool, fields ...field) *block {
 	if !sqlite {
 		b.vectors = make([]vector, len(fields))
 	}
+	b.reset()
 	return b
 }
 
@@ -54,7 +58,7 @@ func (b *block) reset() {
 	clear(b.values)
 	b.values = b.values[:0]
 	for i := range b.vectors {
-		b.vectors[i].data, b.vectors[i].nulls = b.vectors[i].data[:0], false
+		b.vectors[i].data, b.vectors[i].nulls = append(b.vectors[i].data[:0], make([]byte, vectorHead)...), false
 	}
 }
 
@@ -166,24 +170,25 @@ var columnTypes = [...]struct {
 	asDate: {"date[]", 1082, 1182},
 }
 
-// arguments are the columns as parameters of a statement, with their types.
+// arguments are the columns as parameters of a statement, with their types. They
+// are good until the block is reset.
 func (b *block) arguments() (values [][]byte, types []uint32) {
 	for i := range b.vectors {
 		v, t := &b.vectors[i], columnTypes[b.sorts[i]]
-		head := make([]byte, 0, 20+len(v.data))
+		data := v.data
+		clear(data[:vectorHead])
+		binary.BigEndian.PutUint32(data[8:], t.element)
 		if b.rows == 0 {
-			head = append(head, 0, 0, 0, 0, 0, 0, 0, 0)
-			head = binary.BigEndian.AppendUint32(head, t.element)
+			data = data[:12]
 		} else {
-			head = append(head, 0, 0, 0, 1, 0, 0, 0, 0)
+			data[3] = 1 // dimension
 			if v.nulls {
-				head[7] = 1
+				data[7] = 1
 			}
-			head = binary.BigEndian.AppendUint32(head, t.element)
-			head = binary.BigEndian.AppendUint32(head, uint32(b.rows))
-			head = append(append(head, 0, 0, 0, 1), v.data...)
+			binary.BigEndian.PutUint32(data[12:], uint32(b.rows))
+			data[19] = 1 // index of the first element
 		}
-		values, types = append(values, head), append(types, t.array)
+		values, types = append(values, data), append(types, t.array)
 	}
 	return values, types
 }

@@ -34,6 +34,8 @@ type server struct {
 	// the change head, and a few of them all that lookups need, here or in the
 	// pooler.
 	writing chan struct{}
+
+	spare spare // of shipping
 }
 
 func openPostgres(c Config) (*server, error) {

@@ -78,8 +78,9 @@ func loadObjects(tb testing.TB, s *store.Store, keys int) {
 // of PostgreSQL's for a row.
 func BenchmarkShip(b *testing.B) {
 	for _, kind := range []string{"postgres", "sqlite"} {
-		for _, size := range []int{100, 1000, 5000} {
-			b.Run(kind+"/"+strconv.Itoa(size), func(b *testing.B) {
+		for _, of := range []struct{ size, keys int }{{1000, 100}, {5000, 100}, {5000, 1000}} {
+			b.Run(fmt.Sprintf("%s/%d rows of %d keys", kind, of.size, of.keys), func(b *testing.B) {
+				size, keys := of.size, of.keys
 				c, url := store.Config{Pool: 1}, ""
 				if kind == "postgres" {
 					url = dbtest.PostgresURL(b)
@@ -96,7 +97,6 @@ func BenchmarkShip(b *testing.B) {
 					b.Fatal(err)
 				}
 				defer s.Close()
-				const keys = 1000
 				loadObjects(b, s, keys)
 				var pid int
 				if url != "" {

@@ -16,12 +16,42 @@ import (
 // pgShip ships through one connection. Statements are sent unnamed and in
 // pipelines of the extended protocol, which poolers in transaction mode pass
 // on; a batch takes five round trips whatever its size.
-type pgShip struct{ *pgTx }
+type pgShip struct {
+	*pgTx
+	spare *spare
+}
 
 var binaryFormat = []int16{1}
 
-// spendBlocks are the arrays of a batch, some megabytes, for the next one.
-var spendBlocks = sync.Pool{New: func() any { return newBlock(false, spendFields()...) }}
+// spare is the arrays of a batch, some megabytes while there is much to ship,
+// for the next one.
+type spare struct {
+	mu    sync.Mutex
+	block *block
+}
+
+func (s *spare) take() *block {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.block
+	s.block = nil
+	if b == nil {
+		return newBlock(false, spendFields()...)
+	}
+	b.reset()
+	return b
+}
+
+// put keeps a block, but not the memory of a large batch after a small one.
+func (s *spare) put(b *block) {
+	const small = 500
+	if b.rows < small && cap(b.vectors[0].data) > 2*small*vectorHead {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.block = b
+}
 
 func (s *server) ship(ctx context.Context) (shipping, error) {
 	tx, err := s.beginOnce(ctx)
@@ -29,7 +59,7 @@ func (s *server) ship(ctx context.Context) (shipping, error) {
 		return nil, pgError(err)
 	}
 	tx.writing = nil // changes of the management API go on beside
-	return &pgShip{tx}, nil
+	return &pgShip{tx, &s.spare}, nil
 }
 
 // run runs statements in one round trip and gives their rows to each.
@@ -59,9 +89,8 @@ func (t *pgShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 	for _, c := range b.Cursors {
 		cursors.text(c.Segment)
 	}
-	rows := spendBlocks.Get().(*block)
-	defer spendBlocks.Put(rows)
-	rows.reset()
+	rows := t.spare.take()
+	defer t.spare.put(rows)
 	var scratch []byte
 	for i := range b.Rows {
 		pauseAfter(i)

@@ -1,0 +1,345 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"slices"
+	"time"
+
+	"sluice/proxy/bill"
+	"sluice/proxy/journal"
+	"sluice/proxy/price"
+)
+
+// scan lists the segments. cursors are given after the beginning alone.
+func (s *session) scan(cursors map[string]int64, now time.Time) error {
+	s.scanned = now
+	// Who is gone is asked first: what it wrote is there then, and is read after.
+	for _, g := range s.generations {
+		g.gone = g.gone || !s.alive(g)
+	}
+	found, err := journal.Scan(s.l.c.Dirs...)
+	if err != nil {
+		return err
+	}
+	s.bodies = s.bodies[:0]
+	for _, f := range found {
+		switch {
+		case f.Problem != nil || f.Host != s.l.c.HostID:
+			s.stranger(f)
+		case f.Body:
+			s.bodies = append(s.bodies, f)
+		case s.segments[f.Name] == nil:
+			s.add(f, cursors[f.Name])
+		default:
+			s.segments[f.Name].Segment = f
+		}
+	}
+	if cursors != nil {
+		for _, g := range s.generations {
+			g.skip()
+		}
+	}
+	return nil
+}
+
+// stranger tells once of a segment that is left alone.
+func (s *session) stranger(f *journal.Segment) {
+	if s.strangers[f.Name] {
+		return
+	}
+	s.strangers[f.Name] = true
+	s.l.c.Metrics.strangers.Inc()
+	if f.Problem != nil {
+		s.l.c.Log.Error("a segment of the journal cannot be read and is left alone: it is another version's or damaged",
+			slog.String("segment", f.Path), slog.Any("error", f.Problem))
+		return
+	}
+	s.l.c.Log.Error("a segment of the journal is another host's and is left alone: put it into that host's state directory",
+		slog.String("segment", f.Path), slog.String("segment_host", f.Host), slog.String("host", s.l.c.HostID))
+}
+
+func (s *session) add(f *journal.Segment, was int64) {
+	l := life{f.Holder, f.Slot, f.Generation}
+	g := s.generations[l]
+	if g == nil {
+		g = &generation{life: l, open: map[key]*attempt{}}
+		s.generations[l] = g
+	}
+	seg := &segment{Segment: f, of: g, was: was, floor: was, read: journal.Start}
+	if was > f.Committed { // not of this file: it is another one's of the same name, or its end was lost with the power
+		seg.floor = 0
+	}
+	s.segments[f.Name] = seg
+	g.segments = append(g.segments, seg)
+}
+
+// skip passes over the segments at the beginning of a journal that are wholly
+// in the database. From the first that is not, all are read: what one says was
+// begun may have ended in the next.
+func (g *generation) skip() {
+	for i, seg := range g.segments {
+		last := i == len(g.segments)-1
+		if seg.floor < seg.Committed || last && !seg.Finished {
+			return
+		}
+		seg.read, seg.ended = seg.Committed, true
+	}
+}
+
+// alive says whether a process may still write a journal.
+func (s *session) alive(g *generation) bool {
+	if t := s.l.c.Table; t != nil && g.holder == s.l.c.Holder && t.Find(int(g.generation)) >= 0 {
+		return true
+	}
+	for _, seg := range g.segments {
+		if seg.Written() {
+			return true
+		}
+	}
+	return false
+}
+
+// errEnough ends the reading of a segment for now.
+var errEnough = errors.New("enough has been read")
+
+// follow reads what is new, as far as there is room for it in memory.
+func (s *session) follow(now time.Time) (more bool, err error) {
+	for _, g := range s.generations {
+		for i, seg := range g.segments {
+			if seg.ended {
+				continue
+			}
+			if len(s.ready) >= 2*s.l.c.Most {
+				return true, nil
+			}
+			from := seg.read
+			if err := s.read(seg, now); err != nil {
+				return false, err
+			}
+			more = more || seg.read > from
+			if !seg.ended && seg.read >= seg.Committed && (i+1 < len(g.segments) || g.gone) {
+				seg.ended = true
+			}
+			if !seg.ended {
+				break // the next one goes on where this one ends
+			}
+		}
+	}
+	return more, nil
+}
+
+func (s *session) read(seg *segment, now time.Time) error {
+	n := 0
+	next, err := seg.Read(seg.read, func(off, end int64, r journal.Record) error {
+		if n++; n%chunk == 0 {
+			runtime.Gosched()
+		}
+		if len(s.ready) >= 2*s.l.c.Most {
+			return errEnough
+		}
+		s.record(seg, off, end, r, now)
+		return nil
+	})
+	seg.read = max(seg.read, next)
+	if err != nil && !errors.Is(err, errEnough) {
+		return err
+	}
+	return nil
+}
+
+// chunk is how many records are read before others of the process may run.
+const chunk = 250
+
+// record takes one record. Below the floor stands what is in the database: it
+// only tells what is not open any more.
+func (s *session) record(seg *segment, off, end int64, r journal.Record, now time.Time) {
+	g, shipped := seg.of, off < seg.floor
+	switch r := r.(type) {
+	case *journal.Intent:
+		if shipped {
+			return
+		}
+		a := &attempt{intent: place{seg, off}}
+		a.Intent, a.Sequence = r.Intent, r.Sequence
+		g.open[key{r.RequestID, r.Attempt}] = a
+		seg.pin(off, a)
+	case *journal.Progress:
+		a := g.open[key{r.RequestID, r.Attempt}]
+		if a == nil {
+			return
+		}
+		a.output = max(a.output, r.Output)
+		if !shipped {
+			a.progress = place{seg, off}
+			seg.pin(off, a)
+		}
+	case *journal.Settle:
+		k := key{r.RequestID, r.Attempt}
+		a := g.open[k]
+		if a == nil {
+			return // its intent stands below the floor, or cannot be read
+		}
+		delete(g.open, k)
+		if shipped {
+			a.shipped = true
+			return
+		}
+		a.Settle, a.settle = r.Settle, place{seg, off}
+		seg.pin(off, a)
+		s.whole(a, now)
+	case *journal.Reject:
+		if shipped {
+			return
+		}
+		a := &attempt{intent: place{seg, off}}
+		a.Intent, a.Settle, a.Sequence = r.Intent, r.Settle, r.Sequence
+		seg.pin(off, a)
+		s.whole(a, now)
+	case *journal.PriceDoc:
+		s.price(r)
+	case *journal.Finish:
+		seg.ended = true
+		if r.Last {
+			g.gone = true
+		}
+	case *journal.Damaged:
+		s.l.c.Metrics.damaged.Inc()
+		s.l.c.Log.Error("a part of the journal is damaged and was passed over", slog.String("segment", seg.Path),
+			slog.Int64("offset", off), slog.Int64("bytes", end-off))
+	}
+}
+
+func (s *session) price(r *journal.PriceDoc) {
+	if s.prices[r.Version] != nil {
+		return
+	}
+	p := &priced{document: r.Document}
+	var err error
+	if p.price, err = price.Read(r.Document); err != nil {
+		s.l.c.Log.Error("a price in the journal cannot be read: what is interrupted at it costs nothing", slog.Int64("price_version", r.Version),
+			slog.Any("error", err))
+	}
+	s.prices[r.Version] = p
+}
+
+// whole takes an attempt that has ended.
+func (s *session) whole(a *attempt, now time.Time) {
+	if s.l.c.DisableErrors && a.Cost == 0 && (a.Status == bill.StatusRejected || a.Status == bill.StatusFailure) {
+		a.shipped = true
+		return
+	}
+	seg := a.intent.segment
+	a.Host, a.Holder, a.since = seg.Host, seg.Holder, now
+	s.ready = append(s.ready, a)
+}
+
+// finish ends what dead processes left open.
+func (s *session) finish(ctx context.Context, now time.Time) {
+	for _, g := range s.generations {
+		if !g.gone || g.closed || !g.ended() {
+			continue
+		}
+		if len(g.open) > 0 && s.foreign(g) && !s.silent(ctx, g.holder, now) {
+			continue
+		}
+		g.closed = true
+		if len(g.open) == 0 {
+			continue
+		}
+		s.l.c.Log.Warn("a process died with attempts at providers open: they are charged by what is known of them",
+			slog.String("journal", g.String()), slog.Int("attempts", len(g.open)))
+		for _, a := range g.opened() {
+			s.interrupt(a)
+			s.whole(a, now)
+		}
+		s.l.c.Metrics.interrupted.Add(len(g.open))
+		clear(g.open)
+	}
+}
+
+// silent says whether nobody has heard of the holder of another host table for a
+// while. Two machines that were made from one disk have the same host id, and
+// segments of the other one seem to be of a dead process here.
+func (s *session) silent(ctx context.Context, holder string, now time.Time) bool {
+	const quiet, fresh = 30 * time.Second, 5 * time.Second // it tells that it lives every 10 s
+	if now.Sub(s.holdersAt) >= fresh {
+		holders, err := s.l.c.Database.Holders(ctx, s.l.c.HostID)
+		if err != nil {
+			s.verify = true
+			return false
+		}
+		s.holders, s.holdersAt = holders, now
+	}
+	for i := range s.holders {
+		if h := &s.holders[i]; h.Holder == holder && h.ReleasedAt == nil && h.Silent < quiet {
+			return false
+		}
+	}
+	return true
+}
+
+// ended says that every segment was read to its end.
+func (g *generation) ended() bool {
+	for _, seg := range g.segments {
+		if !seg.ended || seg.read < seg.Committed {
+			return false
+		}
+	}
+	return true
+}
+
+// interrupt settles an attempt whose process died: the prompt as it was counted,
+// and what had come of the answer.
+func (s *session) interrupt(a *attempt) {
+	a.Status = bill.StatusInterrupted
+	a.Settle.At = a.Intent.At // nobody knows when it ended
+	a.Usage.Input, a.Usage.Output, a.Usage.Total, a.Usage.Estimated = a.Prompt, a.output, a.Prompt+a.output, true
+	if p := s.prices[a.Price]; p != nil && p.price != nil {
+		a.Cost, _ = p.price.Cost(&a.Usage)
+	}
+}
+
+// pin keeps the cursor at a record until its attempt is in the database.
+func (seg *segment) pin(off int64, a *attempt) { seg.pins = append(seg.pins, pin{off, a}) }
+
+// holds says that the cursor may not pass the record: its attempt is not in the
+// database, and the record is one of those that tell of it. Of its records of
+// progress that is the last one: a long stream must not keep what stands
+// between.
+func (p pin) holds(seg *segment) bool {
+	at := place{seg, p.off}
+	return !p.a.shipped && (p.a.intent == at || p.a.progress == at || p.a.settle == at)
+}
+
+// cursor is the oldest record whose attempt is not in the database, or how far
+// the segment was read.
+func (seg *segment) cursor() int64 {
+	n := 0
+	for _, p := range seg.pins {
+		if p.holds(seg) {
+			break
+		}
+		n++
+	}
+	seg.pins = seg.pins[n:]
+	if len(seg.pins) > max(seg.compact, 256) { // one long stream must not keep all that came after it in memory
+		seg.pins = slices.DeleteFunc(seg.pins, func(p pin) bool { return !p.holds(seg) })
+		seg.compact = 2 * len(seg.pins)
+	}
+	if len(seg.pins) > 0 {
+		return seg.pins[0].off
+	}
+	return max(seg.read, seg.floor)
+}
+
+// due says that the cursor in the database is behind.
+func (seg *segment) due() bool {
+	to := seg.cursor()
+	return to != seg.was && (to > journal.Start || seg.was > 0)
+}
+
+// shipped says that the whole segment is in the database.
+func (seg *segment) shipped() bool { return seg.cursor() >= seg.Committed && !seg.due() }

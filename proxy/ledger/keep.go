@@ -1,0 +1,89 @@
+package ledger
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"sluice/proxy/journal"
+)
+
+const tidyEvery = 10 * time.Second
+
+// tidy trims the segments of the dead and removes those that are no longer
+// needed to heal what a failover may have lost.
+func (s *session) tidy(ctx context.Context, now time.Time) {
+	if !s.began || s.sending != nil || now.Sub(s.tidied) < tidyEvery {
+		return
+	}
+	s.tidied = now
+	var done []*journal.Segment
+	for l, g := range s.generations {
+		if g.closed && g.settled() {
+			s.trim(g)
+		}
+		for _, seg := range g.segments {
+			if seg.ended && seg.Finished && seg.shipped() {
+				done = append(done, seg.Segment)
+			}
+		}
+		if len(g.segments) == 0 {
+			delete(s.generations, l)
+		}
+	}
+	for _, f := range s.bodies {
+		if f.Finished && f.Shipped >= f.Committed || f.Committed <= journal.Start && !f.Written() {
+			s.remove(f)
+		}
+	}
+	for _, f := range journal.Prune(done, now, s.l.c.KeepSegments, s.l.c.KeepBytes) {
+		if !s.remove(f) {
+			continue
+		}
+		s.forget(f.Name)
+		if err := s.l.c.Database.DropCursors(ctx, []string{f.Name}); err != nil {
+			s.verify = true
+			return // the row stays and says nothing
+		}
+	}
+}
+
+// trim gives back what a dead process had preallocated. Segments without a record
+// go.
+func (s *session) trim(g *generation) {
+	for _, seg := range append([]*segment(nil), g.segments...) {
+		switch {
+		case seg.Committed <= journal.Start:
+			if s.remove(seg.Segment) {
+				s.forget(seg.Name)
+			}
+		case !seg.Finished:
+			if err := seg.Trim(seg.Committed); err != nil {
+				s.l.c.Log.Warn("a segment of the journal cannot be trimmed", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+func (s *session) remove(f *journal.Segment) bool {
+	if err := f.Remove(); err != nil {
+		s.l.c.Log.Warn("a segment of the journal cannot be removed", slog.Any("error", err))
+		return false
+	}
+	return true
+}
+
+// forget takes a segment that is not there any more out of what is known.
+func (s *session) forget(name string) {
+	seg := s.segments[name]
+	if seg == nil {
+		return
+	}
+	delete(s.segments, name)
+	for i, other := range seg.of.segments {
+		if other == seg {
+			seg.of.segments = append(seg.of.segments[:i], seg.of.segments[i+1:]...)
+			return
+		}
+	}
+}

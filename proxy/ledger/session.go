@@ -1,0 +1,289 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"sluice/proxy/bill"
+	"sluice/proxy/journal"
+	"sluice/proxy/price"
+	"sluice/proxy/store"
+)
+
+// session is what the holder of the lock knows. It is thrown away, and made
+// again from the cursors, whenever the database turns out to be at another place
+// than it thought.
+type session struct {
+	l *Ledger
+
+	began       bool // the cursors have been read
+	generations map[life]*generation
+	segments    map[string]*segment // by name
+	strangers   map[string]bool     // segments that are left alone, told once
+	prices      map[int64]*priced
+	bodies      []*journal.Segment
+
+	ready   []*attempt // whole, in the order in which they ended
+	sending *sending   // a batch of which nobody knows what became
+
+	failures  int // in a row
+	since     time.Time
+	verify    bool      // the database was away: the cursors are looked at
+	verified  time.Time // when they were
+	scanned   time.Time
+	cursorsAt time.Time // when cursors alone were shipped last
+	claimsAt  time.Time
+	tidied    time.Time
+
+	holders   []bill.Holder // of this host's earlier lives
+	holdersAt time.Time
+}
+
+// life is one generation of a worker: segments of it are one journal.
+type life struct {
+	holder     string
+	slot       int
+	generation int64
+}
+
+// generation is the journal of a life, and what of it is open.
+type generation struct {
+	life
+	segments []*segment // in order
+	open     map[key]*attempt
+	gone     bool // nobody writes it: seen before it was read
+	closed   bool // read to the end, nothing is open
+	// recovered says that what it held of leases was given back.
+	recovered bool
+}
+
+type key struct {
+	id [16]byte
+	n  int64
+}
+
+// attempt is one attempt from its intent to the database.
+type attempt struct {
+	bill.Attempt
+	output  int64 // tokens, by the last progress
+	shipped bool
+	since   time.Time // it is ready
+
+	intent, progress, settle place
+}
+
+// place is where a record stands.
+type place struct {
+	segment *segment
+	off     int64
+}
+
+// segment is a file of a journal and how far it was read.
+type segment struct {
+	*journal.Segment
+	of    *generation
+	was   int64 // the cursor in the database
+	floor int64 // what stands before it is in the database
+	read  int64 // offset to go on at
+	ended bool  // its last record was read
+
+	pins    []pin // records of attempts that are not shipped, in order
+	compact int   // more pins than these are looked through
+}
+
+type pin struct {
+	off int64
+	a   *attempt
+}
+
+// priced is a price that rows were computed with.
+type priced struct {
+	document []byte
+	price    *price.Price
+	wrote    time.Time // into the database
+}
+
+func newSession(l *Ledger) *session {
+	return &session{
+		l: l, generations: map[life]*generation{}, segments: map[string]*segment{}, strangers: map[string]bool{},
+		prices: map[int64]*priced{},
+	}
+}
+
+// again begins anew from the cursors in the database.
+func (s *session) again() {
+	told, failures, since := s.strangers, s.failures, s.since
+	*s = *newSession(s.l)
+	s.strangers, s.failures, s.since = told, failures, since
+}
+
+// turn does what there is to do, and reports whether there is more. With all,
+// nothing waits for others to be shipped with.
+func (s *session) turn(ctx context.Context, all bool) (more bool, err error) {
+	now := s.l.c.Now()
+	if s.sending == nil {
+		if err := s.look(ctx, now, all); err != nil {
+			return false, err
+		}
+		more, err = s.follow(now)
+		if err != nil {
+			return false, err
+		}
+		s.finish(ctx, now)
+		s.pick(now, all)
+	}
+	if s.sending != nil {
+		if err := s.send(ctx); err != nil {
+			return false, err
+		}
+		more = true
+	}
+	if err := s.check(ctx, now); err != nil {
+		return false, err
+	}
+	s.recoverClaims(now)
+	s.tidy(ctx, now)
+	s.report(now)
+	return more, nil
+}
+
+// look finds new segments, and who is gone.
+func (s *session) look(ctx context.Context, now time.Time, all bool) error {
+	if !s.began {
+		cursors, err := s.l.c.Database.Cursors(ctx, s.l.c.HostID)
+		if err != nil {
+			return err
+		}
+		s.began = true
+		return s.scan(cursors, now)
+	}
+	if all || now.Sub(s.scanned) >= idleEvery {
+		return s.scan(nil, now)
+	}
+	return nil
+}
+
+// send ships the batch that was picked. When nobody knows whether it was
+// written, the same one is sent again: where it was, the cursors have moved.
+func (s *session) send(ctx context.Context) error {
+	c, b := &s.l.c, s.sending
+	began := c.Now()
+	out, err := c.Database.Ship(ctx, &b.batch)
+	switch {
+	case errors.Is(err, store.ErrMoved):
+		c.Log.Warn("the database has another place in the journals: they are read again from there", slog.Any("error", err))
+		c.Metrics.moved.Inc()
+		s.again()
+		return nil
+	case errors.Is(err, store.ErrInvalid):
+		if err = s.apart(ctx, b); err == nil {
+			return nil
+		}
+		return err
+	case err != nil:
+		return err
+	}
+	if s.failures > 0 {
+		c.Log.Info("the journals are shipped again", slog.Duration("after", c.Now().Sub(s.since)))
+		s.failures, s.verify = 0, true
+	}
+	c.Metrics.shipped(len(b.batch.Rows), out, c.Now().Sub(began))
+	return s.sent(b)
+}
+
+// failed notes that the database did not answer, tells it once, and says how
+// long to wait.
+func (s *session) failed(err error) time.Duration {
+	c := &s.l.c
+	c.Metrics.retries.Inc()
+	s.verify = true
+	if s.failures++; s.failures == 1 {
+		s.since = c.Now()
+		c.Log.Warn("the journals cannot be shipped now: they grow until they can", slog.Any("error", err))
+	}
+	const most = 5 * time.Second
+	wait := min(100*time.Millisecond<<min(s.failures, 8), most)
+	return wait/2 + rand.N(wait/2)
+}
+
+// check compares the cursors in the database with what was shipped, after an
+// outage and once a minute: a standby that took over may lack commits, and a
+// pooler in between does not tell.
+func (s *session) check(ctx context.Context, now time.Time) error {
+	const every = time.Minute
+	if s.sending != nil || !s.verify && now.Sub(s.verified) < every {
+		return nil
+	}
+	cursors, err := s.l.c.Database.Cursors(ctx, s.l.c.HostID)
+	if err != nil {
+		return err
+	}
+	s.verify, s.verified = false, now
+	for name, seg := range s.segments {
+		if cursors[name] != seg.was {
+			s.l.c.Log.Warn("the database has lost what was shipped: it is shipped again", slog.String("segment", name),
+				slog.Int64("shipped", seg.was), slog.Int64("found", cursors[name]))
+			s.l.c.Metrics.moved.Inc()
+			s.again()
+			return nil
+		}
+	}
+	return nil
+}
+
+// idle says that nothing waits.
+func (s *session) idle() bool { return len(s.ready) == 0 && s.sending == nil }
+
+// drained says that everything that processes which are gone have written is in
+// the database, and what they left open.
+func (s *session) drained() bool {
+	if !s.began || s.sending != nil || s.verify {
+		return false
+	}
+	for _, g := range s.generations {
+		if g.gone && !s.foreign(g) && (!g.closed || !g.settled()) {
+			return false
+		}
+		for _, seg := range g.segments {
+			if g.gone && (seg.read < seg.Committed || seg.due()) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// foreign: of another life of the host table, here or on another machine.
+func (s *session) foreign(g *generation) bool { return g.holder != s.l.c.Holder }
+
+// unshipped is how many bytes of the journals wait.
+func (s *session) unshipped() int64 {
+	var n int64
+	for _, seg := range s.segments {
+		n += max(seg.Committed-max(seg.was, journal.Start), 0)
+	}
+	return n
+}
+
+func (s *session) report(now time.Time) {
+	var lag time.Duration
+	for _, a := range s.ready[:min(len(s.ready), 1)] {
+		lag = now.Sub(time.Unix(0, a.Settle.At))
+	}
+	if s.sending != nil && len(s.sending.attempts) > 0 {
+		lag = now.Sub(time.Unix(0, s.sending.attempts[0].Settle.At))
+	}
+	open := 0
+	for _, g := range s.generations {
+		open += len(g.open)
+	}
+	s.l.c.Metrics.state(max(lag, 0), len(s.segments), open, s.unshipped())
+}
+
+func (l life) String() string {
+	return fmt.Sprintf("%.8s slot %d generation %d", l.holder, l.slot, l.generation)
+}
