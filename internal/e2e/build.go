@@ -15,11 +15,13 @@ import (
 type Variant string
 
 // The variants. Bad has the known-bad switches compiled in (environment
-// SLUICE_TEST_BAD), which must lose requests.
+// SLUICE_TEST_BAD), which must lose requests. Layout is a release whose host
+// table has another layout.
 const (
-	Plain Variant = "plain"
-	Race  Variant = "race"
-	Bad   Variant = "bad"
+	Plain  Variant = "plain"
+	Race   Variant = "race"
+	Bad    Variant = "bad"
+	Layout Variant = "layout"
 )
 
 // Programs are the four that make an appliance.
@@ -115,6 +117,8 @@ func build(root, dir string, v Variant, version string) error {
 		args, env = append(args, "-race"), append(env, "CGO_ENABLED=1")
 	case Bad:
 		args = append(args, "-tags", "sluicebad")
+	case Layout:
+		args = append(args, "-tags", "sluicelayout")
 	case Plain:
 	}
 	for _, p := range Programs {

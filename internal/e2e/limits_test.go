@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/supervisor/fleet"
 )
 
 // limitModels answer at once, or after half a minute.
@@ -237,4 +239,75 @@ func TestParallelLimit(t *testing.T) {
 	if worst > time.Second {
 		t.Errorf("the slots of killed workers came back after %v", worst)
 	}
+}
+
+// TestLimitsUpgrade: the programs are replaced by those of a release whose host
+// table has another layout, at full load: the limit holds over it, and so do the
+// slots of calls that run meanwhile.
+func TestLimitsUpgrade(t *testing.T) {
+	t.Parallel()
+	bin := t.TempDir()
+	CopyBinaries(t, Binaries(t, Plain), bin)
+	w := limited(t, Options{Workers: 4, Bin: bin}, "gcra")
+	a := w.hosts[0]
+	key := moneyKey{key: a.generate(`{"rpm_limit":100}`)}
+	w.keys = []moneyKey{{key: a.generate(`{"max_parallel_requests":2}`)}}
+	held := w.newLoad("held")
+	for range 2 {
+		held.done.Go(func() { held.call(moneyKind{group: "waits"}, 0) })
+	}
+	for deadline := time.Now().Add(5 * time.Second); w.p.Ledger().Running() < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the calls that are to be held do not run")
+		}
+	}
+	began := time.Now()
+	until := began.Add(length(20*time.Second, time.Minute))
+	upgraded := make(chan fleet.Status, 1)
+	go func() { // ends with the upgrade
+		defer close(upgraded)
+		time.Sleep(2 * time.Second)
+		before := a.MustStatus()
+		CopyBinaries(t, Binaries(t, Layout), bin)
+		a.Signal(syscall.SIGUSR2)
+		upgraded <- a.WaitStatus(40*time.Second, "upgraded", func(s fleet.Status) bool {
+			return renewed(s, before) && s.Healthd.PID != before.Healthd.PID
+		})
+	}()
+	var over sync.WaitGroup
+	var third []int // statuses of a third call at once while two run
+	over.Go(func() {
+		l := w.newLoad("third")
+		for time.Now().Before(until) && time.Since(began) < 25*time.Second {
+			third = append(third, l.call(moneyKind{group: "plain"}, 0).status)
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	calls := w.hammer("rpm", key, until)
+	if _, ok := <-upgraded; !ok {
+		t.Fatal("it was not upgraded")
+	}
+	over.Wait()
+	times := w.admissions("rpm")
+	t.Logf("show 2: USR2 to another layout of the host table: %d admitted in %v, %d refused, %d lost; a third call at once: %d refused of %d", len(times),
+		until.Sub(began), statusCount(calls, http.StatusTooManyRequests), statusCount(calls, 0), countOf(third, http.StatusTooManyRequests), len(third))
+	if worst := steadyRate(times, 100, 50*time.Millisecond); worst != "" {
+		t.Error(worst)
+	}
+	if n := statusCount(calls, 0); n > 0 {
+		t.Errorf("%d calls were lost", n)
+	}
+	if n := countOf(third, http.StatusTooManyRequests); n != len(third) {
+		t.Errorf("of %d calls at once with two that run %d were refused", len(third), n)
+	}
+	w.p.Disconnect() // ends the two
+}
+
+func countOf(list []int, status int) (n int) {
+	for _, s := range list {
+		if s == status {
+			n++
+		}
+	}
+	return n
 }
