@@ -17,7 +17,7 @@ import (
 // 6, 9, 12, ... bits its bucket in the first, second, third, ... level. A record
 // is taken in the first level that has room, and the next is only looked into
 // once something was taken there, so few subjects touch few pages however they
-// are spread. In the last level the seven buckets behind one's own serve too.
+// are spread. In the last level the 31 buckets behind one's own serve too.
 //
 // Looking takes no lock. Taking takes the lock of the stripe, which holds every
 // place that a tag of it may have, so that two processes never take two records
@@ -67,7 +67,7 @@ const (
 	bucketSlots = 8 // records in a bucket
 	stripes     = 64
 	stripeBits  = 6
-	lastProbes  = 8 // buckets of the last level that a tag may be in
+	lastProbes  = 32 // buckets of the last level that a tag may be in
 
 	// A bank of each kind has as many records as the sum of its levels.
 	limitRecords = (64 + 512 + 4096 + 32768 + 131072) * bucketSlots

@@ -16,6 +16,7 @@ const (
 	envTable = "SLUICE_TEST_TABLE" // descriptor of the table that a child of the test holds words of
 	envArea  = "SLUICE_TEST_AREA"
 	envSeed  = "SLUICE_TEST_SEED"
+	envWhat  = "SLUICE_TEST_WHAT" // what the child does
 )
 
 // cellsOfTest have limits that the children of the test run into all the time.
@@ -43,6 +44,12 @@ func holdForEver() {
 	}
 	area := number(envArea)
 	h := NewHolders(table, area)
+	switch os.Getenv(envWhat) {
+	case "take":
+		takeForEver(table, area)
+	case "records":
+		h = NewRecordHolders(table, area)
+	}
 	for worker := range 3 {
 		go func() {
 			dice := rand.New(rand.NewPCG(uint64(number(envSeed)), uint64(worker)))
@@ -66,13 +73,13 @@ func holdForEver() {
 
 // held is what the holder words say that an area holds of a cell; an announced
 // change counts when the cell shows it. Nobody may change the table meanwhile.
-func held(table *Table, area, cell int) (sum int64) {
-	for i := range min(int(table.Generation(area).Holders.Load()), MaxHolders) {
-		v := table.hosts.holder(area, i).Load()
-		if hostCells.cellOf(v) != cell {
+func held(c *cells, area, cell int) (sum int64) {
+	for i := range c.used(area) {
+		v := c.holder(area, i).Load()
+		if c.cellOf(v) != cell {
 			continue
 		}
-		happened := hostCells.sign(table.Cell(cell).word.Load()) == hostCells.signature(area, i, v)
+		happened := c.sign(c.cell(cell).Load()) == c.signature(area, i, v)
 		state := v & stateMask
 		if state == stateHeld || state == stateAdding && happened || state == stateRemoving && !happened {
 			sum += int64(v >> amountAt & amountMask)
@@ -85,32 +92,21 @@ func held(table *Table, area, cell int) (sum int64) {
 // back. Whenever they stand still a cell is exactly the sum of what is held of
 // it, it never passes its limit, and nothing is left once all are reaped.
 func TestCellsAreExactWhoeverIsKilled(t *testing.T) {
-	table, fd := newTestTable(t, 1)
+	for _, what := range []string{"cells", "records"} {
+		t.Run(what, func(t *testing.T) {
+			table, fd := newTestTable(t, 1)
+			kind := &table.hosts
+			if what == "records" {
+				kind = &table.parallel
+			}
+			killAtAnyInstruction(t, table, kind, newChildren(t, table, fd, what))
+		})
+	}
+}
+
+func killAtAnyInstruction(t *testing.T, table *Table, kind *cells, p *children) {
 	dice := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	type process struct {
-		cmd  *exec.Cmd
-		area int
-	}
-	generation := 0
-	start := func() process {
-		generation++
-		area, err := table.Claim(0, generation)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), envTable+"=3", envArea+"="+strconv.Itoa(area), envSeed+"="+strconv.Itoa(generation))
-		dup, err := syscall.Dup(fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(dup), "table")}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		_ = cmd.ExtraFiles[0].Close()
-		return process{cmd, area}
-	}
+	value := func(cell int) int64 { return kind.value(kind.cell(cell).Load()) }
 	var watching atomic.Bool
 	watching.Store(true)
 	var watcher sync.WaitGroup
@@ -119,57 +115,49 @@ func TestCellsAreExactWhoeverIsKilled(t *testing.T) {
 		defer watcher.Done()
 		for watching.Load() {
 			for _, c := range cellsOfTest {
-				if n := table.Cell(c.cell).Load(); n < 0 || n > c.limit {
+				if n := value(c.cell); n < 0 || n > c.limit {
 					t.Errorf("cell %d is %d, its limit %d", c.cell, n, c.limit)
 					return
 				}
 			}
 		}
 	}()
-	living := []process{start(), start(), start()}
-	defer func() {
-		for _, p := range living {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
-		}
-	}()
+	living := []child{p.start(), p.start(), p.start()}
 	changes, kills, announced := uint64(0), 0, 0
-	for deadline := time.Now().Add(4 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); {
 		time.Sleep(time.Duration(dice.IntN(10_000)) * time.Microsecond)
 		victim := dice.IntN(len(living))
-		p := living[victim]
-		if table.Generation(p.area).Requests.Load() == 0 {
+		c := living[victim]
+		if table.Generation(c.area).Requests.Load() == 0 {
 			continue // has not begun
 		}
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
+		_ = c.cmd.Process.Kill()
+		_ = c.cmd.Wait()
 		kills++
-		changes += table.Generation(p.area).Requests.Load()
-		for i := range int(table.Generation(p.area).Holders.Load()) {
-			if s := table.hosts.holder(p.area, i).Load() & stateMask; s == stateAdding || s == stateRemoving {
+		changes += table.Generation(c.area).Requests.Load()
+		for i := range kind.used(c.area) {
+			if s := kind.holder(c.area, i).Load() & stateMask; s == stateAdding || s == stateRemoving {
 				announced++
 			}
 		}
-		table.Reap(p.area) // beside neighbours that go on
-		for i := range MaxHolders {
-			if table.hosts.holder(p.area, i).Load()&stateMask != stateFree {
+		p.kill(c) // which reaps, beside neighbours that go on
+		for i := range kind.used(c.area) {
+			if kind.holder(c.area, i).Load()&stateMask != stateFree {
 				t.Fatalf("holder word %d of a reaped area is taken", i)
 			}
 		}
-		living[victim] = start()
+		living[victim] = p.start()
 		if kills%5 == 0 {
-			standStill(t, table, living[0].cmd, living[1].cmd, living[2].cmd)
+			standStill(t, table, kind, living[0].cmd, living[1].cmd, living[2].cmd)
 		}
 	}
 	watching.Store(false)
 	watcher.Wait()
-	for _, p := range living {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-		table.Reap(p.area)
+	for _, c := range living {
+		p.kill(c)
 	}
 	for _, c := range cellsOfTest {
-		if n := table.Cell(c.cell).Load(); n != 0 {
+		if n := value(c.cell); n != 0 {
 			t.Errorf("cell %d is %d after the last was reaped", c.cell, n)
 		}
 	}
@@ -180,7 +168,23 @@ func TestCellsAreExactWhoeverIsKilled(t *testing.T) {
 }
 
 // standStill stops all processes, compares, and lets them go on.
-func standStill(t *testing.T, table *Table, commands ...*exec.Cmd) {
+func standStill(t *testing.T, table *Table, kind *cells, commands ...*exec.Cmd) {
+	t.Helper()
+	stopped(t, func() {
+		for _, c := range cellsOfTest {
+			sum := int64(0)
+			for area := range table.Areas() {
+				sum += held(kind, area, c.cell)
+			}
+			if got := kind.value(kind.cell(c.cell).Load()); got != sum {
+				t.Errorf("cell %d is %d, its holders have %d", c.cell, got, sum)
+			}
+		}
+	}, commands...)
+}
+
+// stopped calls look while all processes stand still.
+func stopped(t *testing.T, look func(), commands ...*exec.Cmd) {
 	t.Helper()
 	for _, c := range commands {
 		_ = c.Process.Signal(syscall.SIGSTOP)
@@ -189,15 +193,7 @@ func standStill(t *testing.T, table *Table, commands ...*exec.Cmd) {
 			t.Fatalf("process has not stopped: %v, %v", status, err)
 		}
 	}
-	for _, c := range cellsOfTest {
-		sum := int64(0)
-		for area := range table.Areas() {
-			sum += held(table, area, c.cell)
-		}
-		if got := table.Cell(c.cell).Load(); got != sum {
-			t.Errorf("cell %d is %d, its holders have %d", c.cell, got, sum)
-		}
-	}
+	look()
 	for _, c := range commands {
 		_ = c.Process.Signal(syscall.SIGCONT)
 	}

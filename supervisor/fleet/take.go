@@ -64,7 +64,9 @@ func (b *Bank) place(s *stripe, h, tag uint64, second int64) *Record {
 				s.depth.Store(uint64(p) + 1) // before the tag: who looks must come as far
 			}
 			if r.tag.CompareAndSwap(0, tag) {
-				b.table.Header().LimitsTaken.Add(1)
+				if b.idle.Load() > 0 {
+					b.table.Header().LimitsTaken.Add(1)
+				}
 				return r
 			}
 		}
