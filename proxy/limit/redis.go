@@ -3,6 +3,7 @@ package limit
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -13,10 +14,6 @@ import (
 )
 
 const (
-	// outstanding is the longest time between a grant by Redis and the moment
-	// in which the permit is spent: a call, and then the life of a block.
-	outstanding = redis.Deadline + BlockLife
-
 	small     = 100 // limits under it ask for each request and get no block
 	sharePart = 10  // of a process's part of a limit: the most in one block
 
@@ -29,6 +26,7 @@ const (
 	long     = time.Second             // an outage after which the hosts settle before they ask again
 	settling = 2500 * time.Millisecond // until every host has noticed that Redis is back: its look, and a margin
 	sureNo   = 250 * time.Millisecond  // the longest time that a refusal is believed without asking
+	recent   = 2 * time.Second         // an answer tells how things stand
 
 	idle        = 20 * time.Second // of a subject, until it is forgotten here
 	mostEntries = 1 << 17
@@ -45,7 +43,9 @@ type RedisConfig struct {
 	Process string
 	Window  time.Duration // 0: a minute
 	Fixed   bool
-	Known   int64 // hosts, as another process of this host knew them; 0: only this one
+	// Hosts is where this host's processes note how many hosts there are: who is
+	// born while Redis is away reads it there. nil: nobody else's business.
+	Hosts *atomic.Int64
 }
 
 // RedisShare is a Share whose truth is in Redis. What it promises stands beside
@@ -55,13 +55,14 @@ type RedisShare struct {
 	self   string
 	window time.Duration
 	fixed  bool
+	late   time.Duration // the longest time between a grant by Redis and the moment in which it is spent
 
 	parts [parts]struct {
 		mu      sync.Mutex
 		entries map[subject]*permits
 	}
 	count     atomic.Int64
-	hosts     atomic.Int64
+	hosts     *atomic.Int64
 	processes atomic.Int64
 	ready     atomic.Bool // Redis is there, and every host has settled
 
@@ -94,7 +95,11 @@ type permits struct {
 	span      int64    // number of the 25 ms that used[0] is of
 	used      [4]int64 // permits of it and of those before
 	no, noFor int64    // until when Redis has said no, and to how many
-	owed      float64  // used while Redis was away, to be charged
+	room      int64    // what was left when Redis answered last
+	roomAt    int64
+	alone     float64 // what may be spent without Redis at present
+	aloneAt   int64   // 0: Redis is there
+	owed      float64 // used while Redis was away, to be charged
 	owedAt    int64
 	back      []returned // to be given back
 	charge    int64      // to be charged
@@ -107,23 +112,25 @@ type returned struct{ n, taken int64 }
 // NewRedisShare makes a share; Run keeps it going.
 func NewRedisShare(c RedisConfig) *RedisShare {
 	r := &RedisShare{
-		client: c.Client, self: c.Host + "/" + c.Process, window: c.Window, fixed: c.Fixed,
-		kick: make(chan struct{}, 1),
+		client: c.Client, self: c.Host + "/" + c.Process, window: c.Window, fixed: c.Fixed, hosts: c.Hosts,
+		late: c.Client.Wait() + BlockLife, kick: make(chan struct{}, 1),
 	}
 	if r.window == 0 {
 		r.window = time.Minute
 	}
+	if r.hosts == nil {
+		r.hosts = new(atomic.Int64)
+	}
 	for i := range r.parts {
 		r.parts[i].entries = map[subject]*permits{}
 	}
-	r.hosts.Store(max(c.Known, 1))
 	r.processes.Store(1)
 	return r
 }
 
 // Hosts is how many hosts have shown a sign of life in the last ten seconds
 // that Redis was there.
-func (r *RedisShare) Hosts() int64 { return r.hosts.Load() }
+func (r *RedisShare) Hosts() int64 { return max(r.hosts.Load(), 1) }
 
 func (r *RedisShare) usable() bool { return r.ready.Load() && r.client.Up() }
 
@@ -168,9 +175,8 @@ func (r *RedisShare) Take(tag uint64, t Type, limit, n int64) (got int64, reset 
 		e.limit, e.no = limit, 0
 	}
 	if !r.usable() {
-		r.owe(e, start, n)
-		e.mu.Unlock()
-		return 0, 0, false
+		defer e.mu.Unlock()
+		return r.without(e, start, n)
 	}
 	if start < e.no && n >= e.noFor {
 		wait := e.no - start
@@ -178,31 +184,32 @@ func (r *RedisShare) Take(tag uint64, t Type, limit, n int64) (got int64, reset 
 		return 0, time.Duration(wait), true
 	}
 	more := r.block(e, start)
-	owed := r.owing(e, start)
-	e.owed = 0
+	owed := int64(math.Ceil(r.owing(e, start)))
+	e.owed, e.aloneAt = 0, 0
 	e.mu.Unlock()
 
-	got, wait, err := r.ask(e, limit, n, more, owed)
+	answer, err := r.call(e, "ask", limit, n, more, owed)
 	now := fleet.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if more > 0 {
 		e.asking = false
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		e.owed, e.owedAt = e.owed+float64(owed), now
-		r.owe(e, now, n)
-		return 0, 0, false
+		return r.without(e, now, n)
+	}
+	got, wait := answer[0], time.Duration(answer[1])*time.Microsecond
+	e.room, e.roomAt = answer[2], start
+	switch {
 	case got == 0:
 		e.no, e.noFor = now+int64(min(wait, sureNo)), n
 		return 0, wait, true
-	case now-start > int64(redis.Deadline), r.fixed && now-start >= int64(wait):
+	case now-start > int64(r.client.Wait()), r.fixed && now-start >= int64(wait):
 		// This process was held up, and what it got may not be spent any more.
 		e.back = append(e.back, returned{got, start})
 		r.enlist(e)
-		r.owe(e, now, n)
-		return 0, 0, false
+		return r.without(e, now, n)
 	}
 	e.use(start, got)
 	return got, wait, true
@@ -239,21 +246,42 @@ func (e *permits) use(now, n int64) {
 	e.used[0] = e.used[0] + n
 }
 
+// without is the answer while nobody can be asked: the host decides, by its
+// part of the limit and what it has used of it. But where Redis has just said
+// what was left for all, this process begins with its part of that: what is
+// used up does not begin anew because Redis is away.
+func (r *RedisShare) without(e *permits, now, n int64) (got int64, reset time.Duration, ok bool) {
+	part := float64(e.limit) / float64(r.Hosts())
+	rate := part / float64(r.window)
+	if e.aloneAt == 0 {
+		e.alone, e.aloneAt = part, now
+		if age := now - e.roomAt; e.roomAt != 0 && age < int64(recent) {
+			e.alone = min(part, float64(e.room)/float64(max(r.processes.Load(), 1))+rate*float64(age))
+		}
+	}
+	e.alone, e.aloneAt = min(part, e.alone+rate*float64(now-e.aloneAt)), now
+	if need := float64(n); e.alone < need && e.alone < part {
+		return 0, time.Duration((min(need, part) - e.alone) / rate), true
+	}
+	e.alone -= float64(n)
+	r.owe(e, now, n)
+	return 0, 0, false
+}
+
 // owe notes what was wanted while Redis was away. Some of it the host refused;
 // so no more is owed than the host's part of the limit, and it is paid off at
 // the rate of that part.
 func (r *RedisShare) owe(e *permits, now, n int64) {
-	owed := r.owing(e, now)
-	e.owed, e.owedAt = min(float64(owed+n), float64(e.limit)/float64(r.Hosts())), now
+	e.owed, e.owedAt = min(r.owing(e, now)+float64(n), float64(e.limit)/float64(r.Hosts())), now
 	r.enlist(e)
 }
 
-func (r *RedisShare) owing(e *permits, now int64) int64 {
+func (r *RedisShare) owing(e *permits, now int64) float64 {
 	if e.owed == 0 {
 		return 0
 	}
 	rate := float64(e.limit) / float64(r.Hosts()) / float64(r.window)
-	return int64(max(0, e.owed-rate*float64(now-e.owedAt)))
+	return max(0, e.owed-rate*float64(now-e.owedAt))
 }
 
 // Give returns permits, or charges tokens, within a turn of the goroutine.
@@ -299,15 +327,6 @@ func (r *RedisShare) enlist(e *permits) {
 	r.listMu.Unlock()
 }
 
-// ask is the call for permits of a window.
-func (r *RedisShare) ask(e *permits, limit, n, more, owed int64) (got int64, reset time.Duration, err error) {
-	answer, err := r.call(e, "ask", limit, n, more, owed)
-	if err != nil {
-		return 0, 0, err
-	}
-	return answer[0], time.Duration(answer[1]) * time.Microsecond, nil
-}
-
 func (r *RedisShare) call(e *permits, op string, limit, n, arg, owed int64) ([]int64, error) {
 	span := int64(0)
 	if !r.fixed {
@@ -315,7 +334,7 @@ func (r *RedisShare) call(e *permits, op string, limit, n, arg, owed int64) ([]i
 			span = r.window.Microseconds()
 		}
 	}
-	answer, err := r.client.Eval(script, e.key, op, text(limit), text(r.window.Microseconds()), text(outstanding.Microseconds()),
+	answer, err := r.client.Eval(script, e.key, op, text(limit), text(r.window.Microseconds()), text(r.late.Microseconds()),
 		text(n), text(arg), text(owed), text(span))
 	if err == nil && len(answer) != 4 {
 		err = errAnswer

@@ -27,6 +27,9 @@ func connected(tb testing.TB, c redis.Config) *redis.Client {
 	return client
 }
 
+// outstanding is how late a permit may be spent.
+const outstanding = redis.Deadline + BlockLife
+
 // imagined is the script with a clock that the test sets.
 type imagined struct {
 	tb     testing.TB

@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -45,7 +46,7 @@ type keeper struct {
 
 func (k *keeper) pause() time.Duration {
 	if !k.r.ready.Load() && !k.settle {
-		return briefly // a start, or a hiccup
+		return briefly // a start, or a moment without Redis
 	}
 	return turn
 }
@@ -61,10 +62,8 @@ func (k *keeper) turn(now int64) {
 			k.down = now
 		}
 		k.up = 0
-		if now-k.down > int64(long) {
-			r.ready.Store(false)
-			k.settle = true
-		}
+		r.ready.Store(false)
+		k.settle = k.settle || now-k.down > int64(long)
 		return
 	}
 	first := k.up == 0
@@ -76,7 +75,7 @@ func (k *keeper) turn(now int64) {
 		r.beat(false)
 	}
 	done := !k.settle || now-k.up >= int64(settling)
-	r.work(now, k.settle && (first || done))
+	r.work(now, first || k.settle && done)
 	if done {
 		k.settle = false
 		r.ready.Store(true)
@@ -140,7 +139,7 @@ func (r *RedisShare) tend(e *permits, now int64, owed bool) {
 	limit, back, charge := e.limit, e.back, e.charge
 	e.back, e.charge = nil, 0
 	if owed {
-		charge += r.owing(e, now)
+		charge += int64(math.Ceil(r.owing(e, now)))
 		e.owed = 0
 	}
 	e.mu.Unlock()

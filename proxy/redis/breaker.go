@@ -7,8 +7,8 @@ import (
 
 // What a breaker goes by.
 const (
-	mostFails = 5                     // in a row, until it opens
-	slow      = 25 * time.Millisecond // the 99th percentile of a second may not be above
+	mostFails = 5 // in a row, until it opens
+	slowPart  = 2 // of a call's deadline: the 99th percentile of a second may not be above
 	slowSpan  = time.Second
 	leastSlow = 5 // calls of that second that must have been: one hiccup of a quiet host is none
 )
@@ -25,6 +25,7 @@ const (
 // ones on a quiet host, would otherwise pay the deadline again and again until
 // five calls have failed.
 type breaker struct {
+	slow  time.Duration
 	state atomic.Uint32
 	fails atomic.Uint32 // in a row
 
@@ -46,7 +47,7 @@ func (b *breaker) passed(now int64, took time.Duration) bool {
 		}
 	}
 	b.n.Add(1)
-	if took > slow {
+	if took > b.slow {
 		b.late.Add(1)
 	}
 	return false
@@ -62,10 +63,10 @@ func (b *breaker) failed() (first, opened bool) {
 }
 
 // reset closes the breaker.
-func (b *breaker) reset() (was uint32) {
+func (b *breaker) reset() {
 	b.fails.Store(0)
 	b.n.Store(0)
 	b.late.Store(0)
 	b.second.Store(0)
-	return b.state.Swap(closed)
+	b.state.Store(closed)
 }

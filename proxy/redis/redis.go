@@ -178,6 +178,7 @@ func New(c Config) *Client {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Client{config: c, wake: make(chan struct{}, 1), stop: stop}
+	r.gate.slow = c.Wait / slowPart
 	r.gate.state.Store(open)
 	r.done.Go(func() { r.keep(ctx) })
 	return r
@@ -191,6 +192,9 @@ func (r *Client) Close() {
 
 // Up reports whether calls are made at present.
 func (r *Client) Up() bool { return r.gate.is() == closed }
+
+// Wait is the longest time that a call takes.
+func (r *Client) Wait() time.Duration { return r.config.Wait }
 
 // Stats are counts since the start.
 type Stats struct {
@@ -230,7 +234,7 @@ func (r *Client) Eval(s *Script, key string, args ...string) ([]int64, error) {
 		return nil, err
 	}
 	if r.gate.passed(start.Add(took).UnixNano(), took) {
-		r.tell(fmt.Errorf("more than one call in a hundred takes longer than %v", slow))
+		r.tell(fmt.Errorf("more than one call in a hundred takes longer than %v", r.gate.slow))
 		r.rouse()
 	}
 	return answer, nil

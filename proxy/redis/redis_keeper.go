@@ -107,7 +107,7 @@ func (r *Client) recover(ctx context.Context) error {
 	if c := r.live.Load(); c != nil {
 		start := time.Now()
 		if err := r.look(ctx, c.client); err == nil {
-			if time.Since(start) > slow {
+			if time.Since(start) > r.gate.slow {
 				return context.DeadlineExceeded
 			}
 			return nil
