@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
+	"time"
 
 	"sluice/proxy/identity"
 )
@@ -126,4 +128,24 @@ func Text(ctx context.Context, s *Store, query string) (out string, err error) {
 		return err
 	})
 	return out, err
+}
+
+// Number reads one number.
+func Number(ctx context.Context, s *Store, sql string, args ...any) (n int64, err error) {
+	err = s.db.query(ctx, sql, args, func(scan func(...any) error) error { return scan(&n) })
+	return n, err
+}
+
+// Exec runs a statement.
+func Exec(ctx context.Context, s *Store, sql string) error {
+	_, err := s.db.exec(ctx, sql, nil)
+	return err
+}
+
+// Moment is a time as a statement has it.
+func Moment(s *Store, at time.Time) string {
+	if s.db.dialect().sqlite {
+		return strconv.FormatInt(at.UnixMicro(), 10)
+	}
+	return "'" + at.UTC().Format(time.RFC3339Nano) + "'"
 }

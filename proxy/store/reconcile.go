@@ -152,12 +152,12 @@ func (s *Store) reconcileDay(ctx context.Context, day time.Time, out *Reconciled
 		day.Format(time.DateOnly), d.id(idAt(day.Add(-longestAdmitted))), d.id(idAt(next.Add(longestAdmitted))), d.time(day), d.time(next),
 	}
 	const rows = " FROM sluice.spend WHERE request_id >= $2 AND request_id < $3 AND started_at >= $4 AND started_at < $5 AND host <> ''"
-	tags := "jsonb_array_elements_text(tags) AS t(tag)"
+	tags, tag := "jsonb_array_elements_text(tags) AS t(tag)", "t.tag"
 	if d.sqlite {
-		tags = "(SELECT DISTINCT value AS tag FROM json_each(tags)) AS t"
-	} else {
-		tags = "LATERAL (SELECT DISTINCT tag FROM " + tags + ") AS t"
+		tags, tag = "json_each(spend.tags) AS t", "t.value"
 	}
+	const counted = "cost, prompt_tokens, completion_tokens"
+	tagged := " FROM (SELECT DISTINCT request_id, attempt, " + counted + ", " + tag + " AS tag" + fromTags(rows, tags) + ") AS x"
 	const sums = "CAST(SUM(cost) AS BIGINT), COUNT(*), CAST(SUM(prompt_tokens + completion_tokens) AS BIGINT)"
 	const days = "CAST(SUM(spend) AS BIGINT), CAST(SUM(requests) AS BIGINT), CAST(SUM(prompt_tokens + completion_tokens) AS BIGINT)" +
 		" FROM sluice.daily_spend WHERE day = "
@@ -168,7 +168,7 @@ func (s *Store) reconcileDay(ctx context.Context, day time.Time, out *Reconciled
 		" UNION ALL SELECT 1, '', '', " + dims + "model_group, model, provider, endpoint, " + days + s.dayArgument() + " AND entity_type = '' GROUP BY " +
 		dims + "model_group, model, provider, endpoint" +
 		" UNION ALL SELECT 0, 'customer', end_user, " + none + sums + rows + " AND end_user <> '' GROUP BY end_user" +
-		" UNION ALL SELECT 0, 'tag', t.tag, " + none + sums + fromTags(rows, tags) + " GROUP BY t.tag" +
+		" UNION ALL SELECT 0, 'tag', x.tag, " + none + sums + tagged + " GROUP BY x.tag" +
 		" UNION ALL SELECT 1, entity_type, entity_id, " + none + days + s.dayArgument() + " AND entity_type <> '' GROUP BY entity_type, entity_id"
 	sides, slim := map[dayKey]*compared{}, false
 	err := s.db.query(ctx, statement, args, func(scan func(...any) error) error {

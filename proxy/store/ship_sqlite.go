@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -218,7 +217,7 @@ func (t *fileShip) sums(_ context.Context, b *Batch, s *sums, now time.Time) err
 	}
 	taken := map[account]money.Nano{}
 	st, keys := leaseStep(true, s)
-	err := t.each(st, func(n int64) {
+	err := t.each(st, func(n int) {
 		k := keys[n]
 		taken[k.account] += s.leases[k]
 	})
@@ -228,45 +227,21 @@ func (t *fileShip) sums(_ context.Context, b *Batch, s *sums, now time.Time) err
 	return t.each(windowStep(true, s, taken), nil)
 }
 
-// each runs a step for each of its rows, and gives the number that it returns
-// to fn.
-func (t *fileShip) each(st step, fn func(n int64)) error {
+// each runs a step for each of its rows, and gives the numbers of those that
+// wrote something to fn.
+func (t *fileShip) each(st step, fn func(n int)) error {
 	text, width := st.rows.with(1)+st.sql, len(st.rows.names)
 	var args []driver.NamedValue
 	for i := range st.rows.rows {
 		pauseAfter(i)
 		args = ordinals(args[:0], st.rows.values[i*width:(i+1)*width])
-		if fn == nil {
-			if _, err := t.run(text, args); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := t.returned(text, args, fn); err != nil {
+		n, err := t.run(text, args)
+		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (t *fileShip) returned(text string, args []driver.NamedValue, fn func(n int64)) error {
-	st, err := t.prepared(text)
-	if err != nil {
-		return shipError(err)
-	}
-	rows, err := st.(driver.StmtQueryContext).QueryContext(context.Background(), args)
-	if err != nil {
-		return shipError(err)
-	}
-	var row [1]driver.Value
-	for err = rows.Next(row[:]); err == nil; err = rows.Next(row[:]) {
-		fn(row[0].(int64))
-	}
-	if closed := rows.Close(); errors.Is(err, io.EOF) {
-		err = closed
-	}
-	if err != nil {
-		return shipError(err)
+		if fn != nil && n > 0 {
+			fn(i)
+		}
 	}
 	return nil
 }

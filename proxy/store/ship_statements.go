@@ -224,7 +224,8 @@ func lockStep(s *sums) step {
 }
 
 // leaseStep takes what was spent out of the leases that it was reserved from,
-// and returns the places in keys of those that are there.
+// and returns the places in keys of those that are there. A lease that is not
+// was given back: its host was taken for gone.
 func leaseStep(sqlite bool, s *sums) (st step, keys []lease) {
 	fields := append([]field{{"n", asInt}, {"holder", asText}}, windowFields...)
 	rows := newBlock(sqlite, append(fields, field{"cost", asInt})...)
@@ -235,8 +236,11 @@ func leaseStep(sqlite bool, s *sums) (st step, keys []lease) {
 		rows.account(k.account)
 		rows.int(int64(s.leases[k]))
 	}
-	return step{"UPDATE sluice.budget_leases AS w SET amount = w.amount - v.cost FROM v WHERE w.holder = v.holder AND " + windowMatch +
-		" RETURNING v.n", rows}, keys
+	st = step{"UPDATE sluice.budget_leases AS w SET amount = w.amount - v.cost FROM v WHERE w.holder = v.holder AND " + windowMatch, rows}
+	if !sqlite { // which runs it for each row, and counts
+		st.sql += " RETURNING v.n"
+	}
+	return st, keys
 }
 
 // windowStep adds to the windows, and takes out of what hosts hold of them what
