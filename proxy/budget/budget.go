@@ -11,16 +11,17 @@ import (
 
 	"sluice/proxy/bill"
 	"sluice/proxy/money"
+	"sluice/supervisor/fleet"
 )
 
 // None is a budget without a maximum, or without a soft one.
 const None money.Nano = -1
 
 // MaxLimits is how many accounts one attempt may be charged to; MaxLeased how
-// many of them may have a maximum.
+// many of them may have a maximum or a soft budget.
 const (
 	MaxLimits = 48
-	MaxLeased = 36
+	MaxLeased = fleet.MaxClaimAccounts
 )
 
 // Refusal is why an attempt may not be made. It is good until the next call with

@@ -2,7 +2,11 @@ package budget
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/proxy/bill"
@@ -11,36 +15,39 @@ import (
 )
 
 // Leaser is the database: the store, with connections of its own for this.
-// Errors that mean that it cannot answer now are told by Config.Away.
 type Leaser interface {
 	Lease(ctx context.Context, holder string, asks []bill.LeaseAsk) ([]bill.Granted, error)
-	ReturnLeases(ctx context.Context, holder string, leases []bill.Lease, end bool) error
-	Leases(ctx context.Context, holder string, idle time.Duration, limit int) ([]bill.Lease, error)
+	ReturnLeases(ctx context.Context, holder string, leases []bill.Lease) error
+	EndLeases(ctx context.Context, holder string, leases []bill.Lease) ([]bool, error)
+	Leases(ctx context.Context, holder string, idle time.Duration, after bill.Lease, limit int) ([]bill.Lease, error)
 	Beat(ctx context.Context, h bill.Holder) (released bool, err error)
+	Revive(ctx context.Context, holder string) error
 	Holders(ctx context.Context, hostID string) ([]bill.Holder, error)
-	ReleaseHolder(ctx context.Context, holder string) (money.Nano, error)
+	ReleaseHolder(ctx context.Context, holder string) (amount money.Nano, leases int, err error)
 }
 
 // Config is what budgets need.
 type Config struct {
 	Table    *fleet.Table
 	Area     int    // of this process's generation in the host table
-	Holder   string // 32 hex digits: the life of the host table
+	Holder   string // the life of the host table, 32 hexadecimal digits; "": as the table says
 	HostID   string
 	HostName string
-	Leaser   Leaser // nil: no database, budgets without a maximum only
-	// Allowance is what this host may spend beyond its leases while the database
-	// does not answer.
-	Allowance money.Nano
-	// Shipped is the instant of fleet.Now before which everything that was
-	// settled on this host is in the database; 0: not known.
+	Leaser   Leaser // with a pool of its own: its transactions must not wait for others of this process
+	// Shipped is the instant of fleet.Now before which everything that was settled
+	// on this host is in the database, 0 for not known; nil: as the host table says.
 	Shipped func() int64
-	// HolderShipped says whether the journals of an earlier life of this host's
-	// table are in the database to their end.
+	// HolderShipped says whether the journals of an earlier life of the table are
+	// in the database to their end; nil: as the host table says.
 	HolderShipped func(holder string) bool
-	// Exceeded is told once per budget and window that a soft budget was passed.
+	// Allowance is what this host may spend beyond its leases in one outage of the
+	// database.
+	Allowance money.Nano
+	// Exceeded is told of a soft budget that was passed, once per host and window.
 	Exceeded func(Exceeded)
+	Metrics  *Metrics      // nil: none
 	Idle     time.Duration // a lease that nobody used for so long is returned; 0: 60 s
+	Wait     time.Duration // for the database, at most; 0: 2 s
 	Log      *slog.Logger
 }
 
@@ -51,32 +58,185 @@ type Exceeded struct {
 	Start int64 // unix seconds of the window, 0 for all time
 }
 
+// Defaults of Config, and what follows from it.
+const (
+	idleAfter  = 60 * time.Second
+	waitAtMost = 2 * time.Second
+	retryAfter = time.Second            // that a client is told while the database is away
+	pauseAway  = 500 * time.Millisecond // between two asks of a database that does not answer
+	refusedFor = 500 * time.Millisecond // a refusal is repeated without asking
+)
+
 // Budgets is one process's access to the budgets. It is safe for concurrent use.
-type Budgets struct{ c Config }
+type Budgets struct {
+	c      Config
+	bank   *fleet.Bank
+	claims *fleet.Claims
+	holder string
 
-// New makes the budgets; it starts nothing.
-func New(c Config) *Budgets { return &Budgets{c: c} }
+	mu      sync.Mutex
+	flights map[uint64]*flight // of the budgets that are leased or about to be, by tag
+	waiting []*flight          // not begun
+	soft    map[uint64]soft    // budgets that may have passed their soft one, by tag
+	stopped bool
+	wake    chan struct{}
+	paused  atomic.Int64 // Now until which the database is not asked
+	outage  atomic.Bool  // the database did not answer when it was asked last
+	beaten  atomic.Bool  // the database knows this holder
+}
 
-// Run keeps leases ahead of what is needed, returns idle ones, and gives back
-// what earlier lives of the host hold, until ctx ends.
-func (b *Budgets) Run(ctx context.Context) { <-ctx.Done() }
+// New makes the budgets; Run has to be running for them.
+func New(c Config) *Budgets {
+	if c.Idle <= 0 {
+		c.Idle = idleAfter
+	}
+	if c.Wait <= 0 {
+		c.Wait = waitAtMost
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
+	}
+	h := c.Table.Header()
+	if c.Holder == "" {
+		c.Holder = Holder(c.Table)
+	}
+	if c.Shipped == nil {
+		c.Shipped = h.JournalShipped.Load
+	}
+	if c.HolderShipped == nil {
+		c.HolderShipped = func(string) bool { return h.EarlierShipped.Load() != 0 }
+	}
+	return &Budgets{
+		c: c, bank: c.Table.Leases(), claims: fleet.NewClaims(c.Table, c.Area), holder: c.Holder,
+		flights: map[uint64]*flight{}, soft: map[uint64]soft{}, wake: make(chan struct{}, 1),
+	}
+}
+
+// Holder is the life of a host table as leases and journals name it: 32
+// hexadecimal digits.
+func Holder(t *fleet.Table) string {
+	h := t.Header()
+	return fmt.Sprintf("%016x%016x", h.Holder[0].Load(), h.Holder[1].Load())
+}
+
+// Run leases what attempts need, returns what nobody uses, and gives back what
+// earlier lives of the host hold, until ctx ends.
+func (b *Budgets) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	for range 2 {
+		running.Go(func() { b.lead(ctx) })
+	}
+	running.Go(func() { b.sweepOn(ctx) })
+	running.Wait()
+	b.abandon()
+}
+
+// Reference is the part of a request's id that claims are known by.
+func Reference(id [16]byte) uint64 { return binary.BigEndian.Uint64(id[8:]) }
 
 // Reserve reserves amount of every limit that has a maximum, or of none: then it
 // says which one refused. An amount of 0 reserves nothing and passes every
-// budget that is not 0. ref and attempt name the attempt in the journal. now and
-// deadline are unix nanoseconds: it waits for the database no longer.
-func (b *Budgets) Reserve(h *Hold, limits []*Limit, amount money.Nano, ref [16]byte, attempt int64, now, deadline int64) *Refusal {
-	h.n, h.leased, h.claim, h.amount = copy(h.limits[:], limits), 0, 0, amount
-	for i := range h.n {
-		h.starts[i] = 0
-		if limits[i].Max == 0 {
-			h.refusal = Refusal{Limit: limits[i]}
-			return &h.refusal
+// budget that is not 0. id and attempt name the attempt in the journal. now and
+// deadline are unix nanoseconds: it waits for the database no longer. What the
+// Hold held before must be settled.
+func (b *Budgets) Reserve(h *Hold, limits []*Limit, amount money.Nano, id [16]byte, attempt, now, deadline int64) *Refusal {
+	h.n, h.leased, h.claim, h.amount = 0, 0, 0, 0
+	if len(limits) > MaxLimits {
+		return h.refuse(b, Refusal{Limit: limits[MaxLimits], Max: max(limits[MaxLimits].Max, 0), Away: true, RetryAfter: retryAfter})
+	}
+	var accounts [MaxLeased]fleet.Claimed
+	var places [MaxLeased]int8
+	n := 0
+	at := fleet.Now()
+	for i, l := range limits {
+		if l.Max == 0 {
+			return h.refuse(b, Refusal{Limit: l})
+		}
+		h.limits[i], h.starts[i] = l, l.start(now)
+		if amount <= 0 || !l.leased() {
+			continue
+		}
+		if n == MaxLeased {
+			return h.refuse(b, Refusal{Limit: l, Max: max(l.Max, 0), Away: true, RetryAfter: retryAfter})
+		}
+		r := l.record(b.bank, at)
+		if r == nil { // more budgets are in use than the host table has room for
+			return h.refuse(b, Refusal{Limit: l, Max: max(l.Max, 0), Away: true, RetryAfter: retryAfter})
+		}
+		accounts[n], places[n] = fleet.Claimed{Record: r, Tag: l.Tag}, int8(i)
+		n++
+	}
+	h.n = len(limits)
+	if n == 0 {
+		return nil
+	}
+	if b.fits(h, accounts[:n], places[:n]) {
+		if claim, failed := b.claims.Hold(Reference(id), attempt, int64(reserved(amount)), accounts[:n]); failed < 0 {
+			h.took(claim, amount, places[:n])
+			b.prefetch(h, accounts[:n], places[:n], at)
+			return nil
 		}
 	}
-	return nil
+	r := reserving{b: b, h: h, accounts: accounts[:n], places: places[:n], amount: amount, reference: Reference(id), attempt: attempt}
+	return r.wait(at, at+max(min(deadline-now, int64(b.c.Wait)), 0))
 }
 
-// Settle ends an attempt that cost so much, and gives back the rest. The hold is
-// empty afterwards.
-func (b *Budgets) Settle(h *Hold, cost money.Nano) { h.n, h.leased, h.claim = 0, 0, 0 }
+// fits says whether all leases were taken under the maxima that hold now.
+func (b *Budgets) fits(h *Hold, accounts []fleet.Claimed, places []int8) bool {
+	for n := range accounts {
+		if !(account{accounts[n].Record}).under(h.limits[places[n]].most()) {
+			return false
+		}
+	}
+	return true
+}
+
+func (h *Hold) took(claim uint32, amount money.Nano, places []int8) {
+	h.claim, h.amount = claim, amount
+	for _, i := range places {
+		h.leased |= 1 << i
+	}
+}
+
+func (h *Hold) refuse(b *Budgets, r Refusal) *Refusal {
+	h.n, h.leased, h.claim, h.amount = 0, 0, 0, 0
+	h.refusal = r
+	b.c.Metrics.refusal(&r)
+	return &h.refusal
+}
+
+// Settle ends an attempt that cost so much, and gives back the rest. Settling an
+// empty Hold does nothing. The Hold is empty afterwards.
+func (b *Budgets) Settle(h *Hold, cost money.Nano) {
+	if h.claim != 0 {
+		b.claims.Give(h.claim, int64(cost))
+		for i := range h.n {
+			if l := h.limits[i]; l.Soft >= 0 && h.leased&(1<<i) != 0 {
+				b.watch(l, h.starts[i])
+			}
+		}
+	}
+	h.n, h.leased, h.claim, h.amount = 0, 0, 0, 0
+}
+
+// prefetch asks for more of a lease that will be used up soon.
+func (b *Budgets) prefetch(h *Hold, accounts []fleet.Claimed, places []int8, now int64) {
+	for n := range accounts {
+		a := account{accounts[n].Record}
+		used, since := a.used(now)
+		left := a.available()
+		if used <= left || since < int64(100*time.Millisecond) || a.busy() || left >= a.need(now, soonUsed) {
+			continue
+		}
+		l := h.limits[places[n]]
+		if !a.refused(now, l.most(), left+1) {
+			b.ask(l, a, h.starts[places[n]], 1)
+		}
+	}
+}
+
+// soonUsed is how long a lease should last at least when it is not asked for more.
+const soonUsed = 5 * time.Second

@@ -1,10 +1,17 @@
 package budget
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"sluice/proxy/bill"
 	"sluice/proxy/money"
+	"sluice/proxy/window"
+	"sluice/supervisor/fleet"
 )
 
 // Limit is one account that attempts are charged to, and what may be spent of
@@ -16,10 +23,114 @@ type Limit struct {
 	Soft     money.Nano // None: no soft budget
 	Duration string     // of its window, "" is all time
 	Tag      uint64     // of its record in the host table: kind, id and duration
+
+	grid    window.Grid
+	current atomic.Pointer[span]    // the window that was used last
+	place   atomic.Pointer[located] // the record that was used last
+	looked  atomic.Int64            // fleet.Now of the last look at what was spent, for the soft budget
+}
+
+// span is a window: unix nanoseconds, start as accounts have it.
+type span struct{ from, to, start int64 }
+
+// located is the record of a limit in a bank.
+type located struct {
+	bank   *fleet.Bank
+	record *fleet.Record
 }
 
 // NewLimit prepares a limit. resetAt is when its window is due for a reset, as
-// far as it is known (zero: it is not); zone is that of windows (nil: UTC).
+// far as it is known (zero: it is not); zone is that of windows (nil: UTC). With
+// a duration that cannot be read the window is all time: too strict, never too
+// lax.
 func NewLimit(kind bill.Kind, id string, maximum, soft money.Nano, duration string, resetAt time.Time, zone *time.Location) *Limit {
-	return &Limit{Kind: kind, ID: id, Max: max(maximum, None), Soft: max(soft, None), Duration: duration}
+	id = fitted(id)
+	l := &Limit{
+		Kind: kind, ID: id, Max: max(maximum, None), Soft: max(soft, None), Duration: duration, Tag: Tag(kind, id, duration),
+		grid: window.New(duration, resetAt, zone),
+	}
+	if l.grid.Endless() {
+		l.Duration, l.Tag = "", Tag(kind, id, "")
+	}
+	return l
 }
+
+// longest is the length in bytes of an id in the database.
+const longest = 1024
+
+// fitted is an id as the database takes it. What is longer is cut, and a digest
+// keeps it apart.
+func fitted(id string) string {
+	if len(id) <= longest && utf8.ValidString(id) && strings.IndexByte(id, 0) < 0 {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	id = strings.ReplaceAll(strings.ToValidUTF8(id, "\uFFFD"), "\x00", "\uFFFD")
+	end := min(len(id), longest-17)
+	for end < len(id) && !utf8.RuneStart(id[end]) {
+		end--
+	}
+	return id[:end] + "~" + hex.EncodeToString(sum[:8])
+}
+
+// Tag is what the record of an account is known by in the host table. It is a
+// hash: two of a million accounts share one with a probability of 3 in 10⁸, and
+// then both are held to the stricter budget.
+func Tag(kind bill.Kind, id, duration string) uint64 {
+	h := uint64(14695981039346656037)
+	add := func(s string) {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * 1099511628211
+		}
+		h = (h ^ 0xff) * 1099511628211
+	}
+	h = (h ^ uint64(kind)) * 1099511628211
+	add(id)
+	add(duration)
+	h ^= h >> 32
+	h *= 0xd6e8_feb8_6659_fd93
+	return max(h^h>>32, 1)
+}
+
+// start is the unix second at which the window of a moment began; 0 for all time.
+func (l *Limit) start(now int64) int64 {
+	if l.grid.Endless() {
+		return 0
+	}
+	if w := l.current.Load(); w != nil && w.from <= now && now < w.to {
+		return w.start
+	}
+	from, to := l.grid.At(time.Unix(0, now))
+	l.current.Store(&span{from.UnixNano(), to.UnixNano(), from.Unix()})
+	return from.Unix()
+}
+
+// record is the limit's record in the host table; nil where there is no room for
+// one more account.
+func (l *Limit) record(bank *fleet.Bank, now int64) *fleet.Record {
+	if p := l.place.Load(); p != nil && p.bank == bank && p.record.Is(l.Tag) {
+		p.record.Touch(now / int64(time.Second))
+		return p.record
+	}
+	r, shared := bank.FindAt(l.Tag, now)
+	if shared {
+		return nil
+	}
+	l.place.Store(&located{bank, r})
+	return r
+}
+
+// leased says whether attempts reserve something of it.
+func (l *Limit) leased() bool { return l.Max > 0 || l.Max == None && l.Soft >= 0 }
+
+// most is the maximum that leases are taken under. A budget that is only soft has
+// one that nobody reaches, so that what it has come to is known.
+func (l *Limit) most() money.Nano {
+	if l.Max == None {
+		return endless
+	}
+	return l.Max
+}
+
+// endless is more dollars than there will be.
+const endless money.Nano = 1 << 61
