@@ -59,8 +59,12 @@ var families = []struct{ sentence, paths string }{
 			"/agent/daily /gateway/daily /tag/dau /tag/wau /tag/mau /tag/distinct /tag/summary /tag/user-agent /user_agent",
 	},
 	{
-		"Estimates of cost and settings of discount and margin are not part of this release.",
-		"/cost /cost_optimization /config/cost_discount_config /config/cost_margin_config /config/block_requests_for_models_without_pricing",
+		"Settings of discount and margin cannot be changed by this API; set cost_discount_config and cost_margin_config in the configuration file.",
+		"/config/cost_discount_config /config/cost_margin_config",
+	},
+	{
+		"Of the reports of what calls would cost, /cost/estimate and /spend/calculate are served; the others are not part of this release.",
+		"/cost /cost_optimization /config/block_requests_for_models_without_pricing",
 	},
 	{
 		"Settings of secret managers are not part of this release; name secrets in the configuration file.",

@@ -11,6 +11,6 @@ func Routes() []Route {
 	return slices.Concat(
 		llmRoutes(), keyRoutes(), userRoutes(), teamRoutes(), organizationRoutes(), projectRoutes(), customerRoutes(),
 		budgetRoutes(), tagRoutes(), accessGroupRoutes(), invitationRoutes(), jwtMappingRoutes(), modelRoutes(),
-		credentialRoutes(), configRoutes(), spendRoutes(), auditRoutes(), healthRoutes(), docsRoutes(), laterRoutes(),
+		credentialRoutes(), configRoutes(), spendRoutes(), costRoutes(), auditRoutes(), healthRoutes(), docsRoutes(), laterRoutes(),
 	)
 }

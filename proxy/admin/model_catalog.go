@@ -7,6 +7,7 @@ import (
 
 	"sluice/proxy/auth"
 	"sluice/proxy/identity"
+	"sluice/proxy/price"
 	"sluice/proxy/seal"
 )
 
@@ -115,6 +116,9 @@ type ModelConfig struct {
 	// MayUse says whether a caller may call a model: lists of models are cut down
 	// to what it says. It is (*auth.Keys).CanUse; nil: by the list of the key alone.
 	MayUse func(who *auth.Identity, m *auth.Model) bool
+	// Prices and Adjustments are what calls cost; nil: by the embedded table alone.
+	Prices      *price.Book
+	Adjustments *price.Adjustments
 	// TeamBases are the api_base that team admins may give to deployments of
 	// their teams. Those of proxy admins need not be listed.
 	TeamBases []string

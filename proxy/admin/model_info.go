@@ -338,14 +338,11 @@ func (v *viewer) described(d *Deployment) identity.Fields {
 // name where it has none. Many deployments are of one model, and a look-up
 // inflates a part of the table.
 func (v *viewer) priced(d *Deployment) price.Entry {
-	model, provider := d.Model, d.Provider
-	if base := textOf(d.Info["base_model"]); base != "" {
-		provider, model = splitModel(base, "")
-	}
+	provider, model := d.modelForPrice()
 	key := provider + "/" + model
 	e, ok := v.known[key]
 	if !ok {
-		e, _ = price.Lookup(model, provider)
+		e, _, _ = v.api.c.Models.Prices.Lookup(model, provider)
 		v.known[key] = e
 	}
 	return e
