@@ -117,26 +117,20 @@ func (w *Writer) wake(who chan struct{}) {
 func (w *Writer) turn() error {
 	p := w.next
 	if w.next = nil; p == nil {
-		made, reserve, err := w.make(w.nextIdent(), w.order())
+		id := w.nextIdent()
+		var err error
+		if p, err = w.make(id, w.order()); noSpace(err) {
+			p, err = w.reserved(id, err)
+		}
 		if err != nil {
 			return err
 		}
-		p = made
-		w.made(reserve)
+		w.stats.Segments++
 	}
 	w.end(false)
 	w.cur, w.asked = p, false
 	clear(w.prices)
 	return nil
-}
-
-// made counts a segment, and refuses intents once the reserve is being used.
-func (w *Writer) made(reserve bool) {
-	w.stats.Segments++
-	if reserve {
-		w.full.Store(true)
-		w.wake(w.wakeKeeper)
-	}
 }
 
 // end ends the present segment. last says that none follows.
@@ -217,24 +211,32 @@ func (w *Writer) order() []string {
 	return dirs
 }
 
-// make makes a segment: a new file, or one of the reserve where there is no room
-// for a new one. It needs no lock.
-func (w *Writer) make(id ident, dirs []string) (p *pages, reserve bool, err error) {
+// make makes a segment in the first of the directories that allows it. It needs
+// no lock.
+func (w *Writer) make(id ident, dirs []string) (p *pages, err error) {
 	var errs []error
 	for _, dir := range dirs {
 		p, err := w.place(id.path(dir), id, func(path string) error { return create(path, w.sizes.segment) })
 		if err == nil {
-			return p, false, nil
+			return p, nil
 		}
 		errs = append(errs, err)
 	}
+	return nil, errors.Join(errs...)
+}
+
+// reserved makes a segment of a file of the reserve, because of an error. From
+// then on intents are refused until the reserve is whole again.
+func (w *Writer) reserved(id ident, because error) (*pages, error) {
 	for k := range w.sizes.reserve {
 		p, err := w.place(id.path(w.c.Dir), id, func(path string) error { return os.Rename(reservePath(w.c.Dir, k), path) })
 		if err == nil {
-			return p, true, nil
+			w.full.Store(true)
+			w.wake(w.wakeKeeper)
+			return p, nil
 		}
 	}
-	return nil, false, errors.Join(errs...)
+	return nil, because
 }
 
 // place has a file of zeros made under a name of its own, makes it a segment and
@@ -250,13 +252,20 @@ func (w *Writer) place(path string, id ident, file func(path string) error) (*pa
 	f, err := os.OpenFile(made, os.O_RDWR, 0)
 	var p *pages
 	if err == nil {
-		if p, err = newPages(f, path, id, !w.c.unmapped); err == nil {
+		p, err = newPages(f, path, id, !w.c.unmapped)
+		if err == nil && w.c.Sync != SyncNone {
+			err = p.sync()
+		}
+		if err == nil {
 			err = os.Rename(made, path)
 		}
 		if err == nil && w.c.Sync != SyncNone {
 			err = syncDir(filepath.Dir(path))
 		}
 		if err != nil {
+			if p != nil {
+				p.unmap()
+			}
 			_ = f.Close() // it goes
 		}
 	}

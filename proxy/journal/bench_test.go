@@ -16,8 +16,10 @@ func BenchmarkRequest(b *testing.B) {
 		mapped bool
 		sync   Sync
 	}{
-		{"mapped", true, SyncNone}, {"write", false, SyncNone},
-		{"mapped/interval", true, SyncInterval}, {"write/interval", false, SyncInterval},
+		{"mapped", true, SyncNone},
+		{"write", false, SyncNone},
+		{"mapped/interval", true, SyncInterval},
+		{"write/interval", false, SyncInterval},
 	} {
 		b.Run(m.name, func(b *testing.B) {
 			c := benchConfig(b, m.sync)

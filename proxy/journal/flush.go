@@ -118,7 +118,7 @@ func (w *Writer) syncAll(ended []*pages, cur *pages, target uint64) (bad *pages,
 
 // sync is one counted fdatasync.
 func (w *Writer) sync(p *pages) error {
-	err := p.sync()
+	err := w.c.syncFile(p)
 	w.mu.Lock()
 	w.stats.Syncs++
 	if err != nil {

@@ -152,22 +152,24 @@ var (
 )
 
 // readIdent reads a header page: the first of its two copies that is sound.
-func readIdent(page []byte) (*ident, int, error) {
-	err := errNoSegment
+func readIdent(page []byte) (id *ident, version int, err error) {
+	err = errNoSegment
 	for _, at := range []int{0, identCopy} {
 		b := page[at : at+identEnd]
 		if string(b[:7]) != magic {
 			continue
 		}
 		if b[7] != layout {
-			return nil, int(b[7]), fmt.Errorf("it has layout %d, this release reads layout %d: read it with the release that wrote it", b[7], layout)
+			version = int(b[7])
+			err = fmt.Errorf("it has layout %d, this release reads layout %d: read it with the release that wrote it", b[7], layout)
+			continue
 		}
 		n := int(b[13])
 		if crc32.Checksum(b[12:], castagnoli) != le.Uint32(b[8:]) || n > hostMax || le.Uint32(b[16:]) == 0 {
 			err = errHeader
 			continue
 		}
-		id := &ident{
+		id = &ident{
 			body: b[12] == 1, mark: le.Uint32(b[16:]), slot: int(le.Uint32(b[20:])), generation: int64(le.Uint64(b[24:])),
 			number: int64(le.Uint64(b[32:])), created: int64(le.Uint64(b[40:])), host: string(b[80 : 80+n]),
 		}
@@ -175,7 +177,7 @@ func readIdent(page []byte) (*ident, int, error) {
 		copy(id.boot[:], b[64:])
 		return id, layout, nil
 	}
-	return nil, 0, err
+	return nil, version, err
 }
 
 // checked is an offset as it stands in a header.

@@ -89,12 +89,12 @@ func (w *Writer) prepare() {
 	if !needed {
 		return
 	}
-	p, reserve, err := w.make(id, dirs[:1])
+	p, err := w.make(id, dirs[:1])
 	if err != nil {
 		return // turn tries again, and says so
 	}
 	w.mu.Lock()
-	w.made(reserve)
+	w.stats.Segments++
 	// Another one made meanwhile would come before it in number, not in time.
 	if w.next == nil && !w.closed && w.number == id.number {
 		w.next, p = p, nil

@@ -154,16 +154,21 @@ func (p *pages) slide(off int64, n int) error {
 	if err != nil {
 		return fmt.Errorf("map: %w", err)
 	}
-	p.unmap()
+	if p.window != nil {
+		_ = syscall.Munmap(p.window) // fails only for what is not mapped
+	}
 	p.window, p.from = window, from
 	return nil
 }
 
+// unmap gives all mappings back.
 func (p *pages) unmap() {
-	if p.window != nil {
-		_ = syscall.Munmap(p.window) // fails only for what is not mapped
-		p.window = nil
+	for _, b := range [][]byte{p.window, p.header} {
+		if b != nil {
+			_ = syscall.Munmap(b) // fails only for what is not mapped
+		}
 	}
+	p.window, p.header = nil, nil
 }
 
 // sync brings what was written to the disk.
@@ -173,10 +178,6 @@ func (p *pages) sync() error { return unix.Fdatasync(p.fd) }
 // not used afterwards. The file of a segment without records goes.
 func (p *pages) finish() error {
 	p.unmap()
-	if p.header != nil {
-		_ = syscall.Munmap(p.header) // fails only for what is not mapped
-		p.header = nil
-	}
 	var err error
 	if p.records == 0 {
 		err = os.Remove(p.path)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -14,13 +15,17 @@ const readAhead = 256 << 10
 // fn, with the offsets of its first byte and behind its last. It reads beside a
 // living writer, in any process. next is the offset to go on at. An error of fn
 // ends the reading, is returned, and next is the offset of that record. Records
-// of unknown types are passed over. What fn is given is its own.
+// of unknown types are passed over. What fn is given is its own. A file that is
+// gone has no records: writers remove segments that they never used.
 //
 // Bytes that had been written and are no sound record are told as one *Damaged,
 // and reading goes on behind them; where that cannot be, the segment ends there.
 func (s *Segment) Read(from int64, fn func(off, end int64, r Record) error) (next int64, err error) {
 	from = max(from, Start)
 	f, err := os.Open(s.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return from, nil
+	}
 	if err != nil {
 		return from, fmt.Errorf("read the journal: %w", err)
 	}

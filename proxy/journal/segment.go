@@ -192,6 +192,9 @@ func (s *Segment) change(fn func(*os.File) error) error {
 		return s.Problem
 	}
 	f, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a writer removes what it never used
+	}
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ type Config struct {
 
 	// unmapped writes by system calls, as where a file system cannot map.
 	unmapped bool
+	// syncFile is fdatasync; a test's may fail.
+	syncFile func(*pages) error
 }
 
 // Writer writes the journal of one generation. Its methods may be called from
@@ -86,6 +88,9 @@ var ErrDirectory = errors.New("directory of the journal")
 func Open(c Config) (*Writer, error) {
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.syncFile == nil {
+		c.syncFile = (*pages).sync
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -290,8 +295,10 @@ func (w *Writer) Close() error {
 	w.next = nil
 	w.mu.Unlock()
 	err := w.flush()
-	if next != nil {
-		err = cmp.Or(err, next.finish())
+	for _, p := range append(w.ended, next) { // what a flush that failed has left, and what was never used
+		if p != nil {
+			err = cmp.Or(err, p.finish())
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("close the journal: %w", err)
