@@ -46,7 +46,7 @@ func (c *Call) priceOf(name string) (pricedModel, *llm.Error) {
 	if i := slices.IndexFunc(models, func(m listedModel) bool { return m.Name == name }); i >= 0 {
 		d := &models[i].Deployment
 		found.provider, found.model = d.modelForPrice()
-		own = []map[string]json.RawMessage{d.Params, d.Info}
+		own = []map[string]json.RawMessage{d.Info, d.Params}
 		adjust = c.api.c.Models.Adjustments.Of(d.Provider)
 		adjust.Region = price.RegionOf(textOf(d.Params["api_base"]))
 	} else {
