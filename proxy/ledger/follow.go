@@ -16,6 +16,7 @@ import (
 // scan lists the segments. cursors are given after the beginning alone.
 func (s *session) scan(cursors map[string]int64, now time.Time) error {
 	s.scanned = now
+	s.scans++
 	// Who is gone is asked first: what it wrote is there then, and is read after.
 	for _, g := range s.generations {
 		g.gone = g.gone || !s.alive(g)

@@ -234,6 +234,8 @@ func (l *Ledger) drain(ctx context.Context) error {
 		case err != nil:
 			_ = store.Pause(ctx, s.failed(err))
 		case s.drained():
+			s.tidied = time.Time{}
+			s.tidy(ctx, l.c.Now())
 			return nil
 		default:
 			_ = store.Pause(ctx, tickEvery/10)

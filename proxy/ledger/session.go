@@ -35,6 +35,7 @@ type session struct {
 	verify    bool      // the database was away: the cursors are looked at
 	verified  time.Time // when they were
 	scanned   time.Time
+	scans     int
 	cursorsAt time.Time // when cursors alone were shipped last
 	claimsAt  time.Time
 	tidied    time.Time
@@ -241,7 +242,7 @@ func (s *session) idle() bool { return len(s.ready) == 0 && s.sending == nil }
 // drained says that everything that processes which are gone have written is in
 // the database, and what they left open.
 func (s *session) drained() bool {
-	if !s.began || s.sending != nil || s.verify {
+	if s.scans < 2 || s.sending != nil || s.verify { // who is gone is known from the second look on
 		return false
 	}
 	for _, g := range s.generations {
