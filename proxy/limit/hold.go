@@ -9,8 +9,9 @@ import (
 // Hold is what a request holds of its limits. The zero value holds nothing. It
 // must not be copied, and belongs to one goroutine at a time.
 type Hold struct {
-	held []entry
-	room [12]entry // of held, unless a caller has more limits than that
+	held  []entry
+	room  [12]entry // of held, unless a caller has more limits than that
+	meter meter     // of the last reservation
 }
 
 // entry is what is held of one rule in one bank.
@@ -26,9 +27,7 @@ type entry struct {
 	shared bool     // record is that of all subjects without one
 	place  fleet.Hold
 	parts  [2]part // by type: Requests, Tokens
-
-	left  [3]int64
-	reset [3]time.Duration
+	places int64   // parallel ones that were left
 }
 
 // Mark is where the hold stands now, for Drop and Cancel.
@@ -51,10 +50,14 @@ func (h *Hold) Counters(fn func(rule *Rule, t Type, limit, left int64, reset tim
 		if e.older {
 			continue
 		}
-		for t := Requests; t <= Parallel; t++ {
+		for t := Requests; t <= Tokens; t++ {
 			if limit := e.rule.limit(t); limit >= 0 {
-				fn(e.rule, t, limit, e.left[t], e.reset[t])
+				p := &e.parts[t]
+				fn(e.rule, t, limit, h.meter.left(p.level, limit, int64(p.parts)), h.meter.whole(p.level))
 			}
+		}
+		if limit := e.rule.Parallel; limit >= 0 {
+			fn(e.rule, Parallel, limit, e.places, parallelAgain)
 		}
 	}
 }

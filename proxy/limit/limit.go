@@ -122,13 +122,11 @@ type Refusal struct {
 
 // meter is this moment.
 func (l *Limiter) meter(now int64) meter {
-	m := meter{now: now / tick, window: l.window, fixed: l.c.Fixed}
-	if m.fixed {
-		wall := (now + l.offset) / tick
-		m.number = wall / m.window
-		m.rest = m.window - wall%m.window
+	wall := (now + l.offset) / tick
+	return meter{
+		now: now / tick, window: l.window, fixed: l.c.Fixed,
+		number: wall / l.window, rest: l.window - wall%l.window,
 	}
-	return m
 }
 
 // lookAround finds out, once a second, whether generations live that know the
@@ -149,6 +147,7 @@ func (l *Limiter) Reserve(h *Hold, rules []*Rule, tokens int64) *Refusal {
 	mark, now := h.Mark(), fleet.Now()
 	l.lookAround(now)
 	m, banks := l.meter(now), 1
+	h.meter = m
 	if l.older.Load() {
 		banks = maxBanks
 	}
@@ -240,17 +239,13 @@ func (l *Limiter) count(e *entry, t Type, n, parts int64, m *meter) *Refusal {
 		old := w.Load()
 		next, p, passes := m.add(old, n, limit, parts, false)
 		if !passes {
-			return &Refusal{Rule: e.rule, Type: t, Limit: limit, Left: m.left(old, limit, parts), Reset: m.again(old, n, limit, parts)}
+			left := m.left(m.level(old, limit, parts), limit, parts)
+			return &Refusal{Rule: e.rule, Type: t, Limit: limit, Left: left, Reset: m.again(old, n, limit, parts)}
 		}
-		if n == 0 { // nothing to write, but the headers say how things stand
-			next = old
-		} else if !w.CompareAndSwap(old, next) {
-			continue
-		} else {
+		if n == 0 || w.CompareAndSwap(old, next) { // of nothing the headers say how things stand
 			e.parts[t] = p
+			return nil
 		}
-		e.left[t], e.reset[t] = m.left(next, limit, parts), m.whole(next, limit, parts)
-		return nil
 	}
 }
 
@@ -267,7 +262,7 @@ func (l *Limiter) occupy(e *entry, limit int64) *Refusal {
 	if !ok {
 		return &Refusal{Rule: e.rule, Type: Parallel, Limit: limit, Left: left, Reset: parallelAgain}
 	}
-	e.place, e.left[Parallel], e.reset[Parallel] = place, left, parallelAgain
+	e.place, e.places = place, left
 	return nil
 }
 

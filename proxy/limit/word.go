@@ -35,6 +35,7 @@ const (
 	numberAt   = 36
 	numberMask = 1<<(partsAt-numberAt) - 1
 	countMask  = 1<<numberAt - 1
+	mostAhead  = 8 // windows that who counts may be late; more is a word of long ago
 )
 
 // meter is a moment at which limits are looked at.
@@ -51,7 +52,8 @@ type part struct {
 	n     int64
 	cost  int64 // ticks by GCRA
 	after int64 // arrival time in ticks, or the number of the fixed window
-	parts uint8 // 0: nothing was added
+	level int64 // how full it was then: ticks, or what was counted
+	parts uint8 // 0: nothing was looked at
 }
 
 // mulDiv is a × b ÷ c; up rounds up. What does not fit is the largest number.
@@ -101,10 +103,22 @@ func (m *meter) filled(word uint64, limit, parts int64) int64 {
 
 // counted is what a word says was used in the present fixed window.
 func (m *meter) counted(word uint64) int64 {
-	if word>>partsAt != fixedMark || int64(word>>numberAt&numberMask) != m.number&numberMask {
+	if word>>partsAt != fixedMark || int64(word>>numberAt&numberMask) != m.present(word)&numberMask {
 		return 0
 	}
 	return int64(word & countMask)
+}
+
+// present is the fixed window that it is: that of the meter, or a later one if
+// somebody who read the clock after us has begun to count in that. Else who is
+// late would begin the earlier window again, and the next one the later.
+func (m *meter) present(word uint64) int64 {
+	if word>>partsAt == fixedMark {
+		if ahead := (int64(word>>numberAt) - m.number) & numberMask; ahead <= mostAhead {
+			return m.number + ahead
+		}
+	}
+	return m.number
 }
 
 // used is what a word says was used of a whole limit, for a fixed window.
@@ -117,8 +131,8 @@ func (m *meter) used(word uint64, limit int64) int64 {
 	return min(mulDiv(level, limit, m.window*(was+1), true), limit)
 }
 
-func (m *meter) fixedWord(count int64) uint64 {
-	return fixedMark<<partsAt | uint64(m.number&numberMask)<<numberAt | uint64(min(max(count, 0), countMask))
+func fixedWord(number, count int64) uint64 {
+	return fixedMark<<partsAt | uint64(number&numberMask)<<numberAt | uint64(min(max(count, 0), countMask))
 }
 
 func arrivalWord(parts, at int64) uint64 {
@@ -130,14 +144,15 @@ func arrivalWord(parts, at int64) uint64 {
 func (m *meter) add(word uint64, n, limit, parts int64, force bool) (next uint64, p part, passes bool) {
 	p = part{n: n, parts: uint8(parts)}
 	if m.fixed {
-		used := m.used(word, limit)
-		p.after = m.number
-		return m.fixedWord(used + n), p, force || used+n <= max(limit/parts, 1)
+		p.after, p.level = m.present(word), m.used(word, limit)+n
+		return fixedWord(p.after, p.level), p, force || p.level <= max(limit/parts, 1)
 	}
-	level, room := m.filled(word, limit, parts), m.room(limit, parts)
+	room := m.room(limit, parts)
 	p.cost = m.cost(n, limit, parts, true)
-	passes = force || level+p.cost <= room
-	p.after = m.now + min(level+p.cost, room)
+	p.level = m.filled(word, limit, parts) + p.cost
+	passes = force || p.level <= room
+	p.level = min(p.level, room)
+	p.after = m.now + p.level
 	return arrivalWord(parts, p.after), p, passes
 }
 
@@ -163,15 +178,20 @@ func (m *meter) take(word uint64, p part, n, limit int64) uint64 {
 	return arrivalWord(was+1, max(int64(word&timeMask)-back, 0))
 }
 
-// left is how many more would pass now.
-func (m *meter) left(word uint64, limit, parts int64) int64 {
-	if limit <= 0 {
-		return 0
-	}
+// level is what a word says now, as part.level has it.
+func (m *meter) level(word uint64, limit, parts int64) int64 {
 	if m.fixed {
-		return max(max(limit/parts, 1)-m.used(word, limit), 0)
+		return m.used(word, limit)
 	}
-	return mulDiv(m.room(limit, parts)-m.filled(word, limit, parts), limit, m.window*parts, false)
+	return m.filled(word, limit, parts)
+}
+
+// left is how many more would pass at a level.
+func (m *meter) left(level, limit, parts int64) int64 {
+	if m.fixed {
+		return max(max(limit/parts, 1)-level, 0)
+	}
+	return mulDiv(m.room(limit, parts)-level, limit, m.window*parts, false)
 }
 
 // again is how long until n would pass.
@@ -185,10 +205,10 @@ func (m *meter) again(word uint64, n, limit, parts int64) time.Duration {
 	return time.Duration(max(m.filled(word, limit, parts)+m.cost(n, limit, parts, true)-m.room(limit, parts), 0) * tick)
 }
 
-// whole is how long until all of the limit is there again.
-func (m *meter) whole(word uint64, limit, parts int64) time.Duration {
-	if m.fixed || limit <= 0 {
+// whole is how long until all of a limit is there again.
+func (m *meter) whole(level int64) time.Duration {
+	if m.fixed {
 		return time.Duration(m.rest * tick)
 	}
-	return time.Duration(m.filled(word, limit, parts) * tick)
+	return time.Duration(level * tick)
 }
