@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"bytes"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"sluice/proxy/llm"
 	"sluice/proxy/tokens"
@@ -94,14 +97,34 @@ func unescaped(b []byte) string {
 			out = append(out, '\t')
 		case 'r':
 			out = append(out, '\r')
-		case 'u': // a character that is no ASCII, mostly: of two or three bytes
-			out = append(out, "\u4e00"...)
+		case 'u':
+			r := escaped(b[i+1:])
 			i += min(4, len(b)-1-i)
+			if utf16.IsSurrogate(r) && len(b)-i > 2 && b[i+1] == '\\' && b[i+2] == 'u' {
+				if both := utf16.DecodeRune(r, escaped(b[i+3:])); both != utf8.RuneError {
+					r = both
+					i += min(6, len(b)-1-i)
+				}
+			}
+			out = utf8.AppendRune(out, r)
 		default:
 			out = append(out, b[i])
 		}
 	}
 	return string(out)
+}
+
+// escaped is the character of four hexadecimal digits, utf8.RuneError where
+// there are none.
+func escaped(b []byte) rune {
+	if len(b) < 4 {
+		return utf8.RuneError
+	}
+	n, err := strconv.ParseUint(string(b[:4]), 16, 16)
+	if err != nil {
+		return utf8.RuneError
+	}
+	return rune(n)
 }
 
 // estimate stands in for the usage of an answer whose provider reported none,

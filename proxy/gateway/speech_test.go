@@ -56,8 +56,13 @@ func TestSpeech(t *testing.T) {
 	if got, want := unescaped(s.text), "Hello \"world\"\n back\\!{\"a\":1}cut"; got != want || s.events != 9 {
 		t.Errorf("%q of %d, want %q", got, s.events, want)
 	}
-	for _, odd := range []string{`\`, `\u`, `\u12`, `a\`, `\ud83c\udf0a`, ``} {
-		_ = unescaped([]byte(odd)) // whatever a provider sends
+	for odd, want := range map[string]string{
+		`\`: `\`, `\u`: "\ufffd", `\u12`: "\ufffd", `a\`: `a\`, ``: ``, `\u00e9t\u00e9`: "\u00e9t\u00e9", `\ud83c\udf0a!`: "\U0001f30a!",
+		`\ud83c`: "\ufffd", `\ud83c\u00e9`: "\ufffd\u00e9", `\ud83c\udf`: "\ufffd\ufffd", `\uzzzzx`: "\ufffdx", `\b`: "b",
+	} {
+		if got := unescaped([]byte(odd)); got != want {
+			t.Errorf("%s: %q, want %q", odd, got, want)
+		}
 	}
 }
 
