@@ -30,6 +30,14 @@ func (w *worker) keysConfig(file *config.File) auth.Config {
 		AllowedIPs: g.AllowedIPs, AllowedRoutes: g.AllowedRoutes, AdminRoutes: g.AdminRoutes,
 		AllowUnavailable: g.AllowRequestsOnDBDown, UnavailableModels: g.UnavailableModels, UnavailableRPM: g.UnavailableRPM,
 	}
+	l := &file.LiteLLM
+	c.Zone, c.CustomerBudget, c.CustomerMax = l.Zone, l.CustomerID, l.CustomerBudget
+	if len(l.TagBudgets) > 0 {
+		c.TagBudgets = make(map[string]auth.TagBudget, len(l.TagBudgets))
+		for name, b := range l.TagBudgets {
+			c.TagBudgets[name] = auth.TagBudget{Max: b.Max, Duration: b.Duration}
+		}
+	}
 	if w.data != nil {
 		c.Directory = w.data.directory
 	}

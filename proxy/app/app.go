@@ -156,6 +156,7 @@ func read(src config.Source) (*config.File, config.Problems) {
 		return nil, problems
 	}
 	problems = append(problems, deploymentProblems(file)...)
+	problems = append(problems, spendProblems(file)...)
 	if problems.Failed() {
 		return nil, problems
 	}

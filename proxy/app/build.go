@@ -44,6 +44,9 @@ func (w *worker) build() error {
 	if err := w.connect(file); err != nil {
 		return err
 	}
+	if err := w.account(file); err != nil {
+		return err
+	}
 	plain := file
 	if w.overlay = w.firstOverlay(context.Background(), file); w.overlay != nil {
 		file = w.overlaidFile(file)
@@ -193,13 +196,24 @@ func (w *worker) gateway(file *config.File, keys *auth.Keys, number uint64) (*ga
 		Pools:   w.pools,
 		Metrics: w.metrics,
 		Log:     w.log,
+		Terms:   terms(file),
 	}
-	c.Models = models(file, func(*config.Deployment) bool { return true })
+	if a := w.accounting; a != nil {
+		c.Limiter, c.Budgets = a.limiter, a.budgets
+		if a.journal != nil {
+			c.Journal = a.journal
+		}
+	}
+	costs, err := newPrices(file, w.once)
+	if err != nil {
+		return nil, err
+	}
+	c.Models = models(file, costs, func(*config.Deployment) bool { return true })
 	g, warnings, err := gateway.New(c)
 	if err != nil && file.General.StoreModels {
 		// One of the database's deployments may be to blame: it is left out, and
 		// the others are served.
-		c.Models = models(file, func(d *config.Deployment) bool { return !d.Stored || w.tried(file, d) == nil })
+		c.Models = models(file, costs, func(d *config.Deployment) bool { return !d.Stored || w.tried(file, d) == nil })
 		g, warnings, err = gateway.New(c)
 	}
 	for _, warning := range warnings {
@@ -259,13 +273,14 @@ func aliases(file *config.File) map[string]route.Alias {
 
 // models are the deployments that this release can serve and that are wanted;
 // deploymentProblems has named the others.
-func models(file *config.File, wanted func(*config.Deployment) bool) []gateway.Model {
+func models(file *config.File, costs *prices, wanted func(*config.Deployment) bool) []gateway.Model {
 	var out []gateway.Model
 	known := limits{}
 	for _, d := range file.Models {
 		m := model(file, d)
 		if !d.Info.Blocked && servable(m.Params, file) == nil && wanted(d) {
 			known.fill(&m, d.Info.BaseModel)
+			costs.fill(&m, d)
 			out = append(out, m)
 		}
 	}
@@ -321,6 +336,7 @@ func model(file *config.File, d *config.Deployment) gateway.Model {
 	if m.Info.MaxOutput == 0 {
 		m.Info.MaxOutput = d.Info.MaxTokens
 	}
+	m.Terms = modelTerms(file, d)
 	if p.Weight != nil {
 		m.Weight = int64(*p.Weight * 1000) // fractions count
 	}

@@ -2,12 +2,8 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
-	"net"
-	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -72,19 +68,9 @@ func (w *worker) dependencies(file *config.File) (observe.Config, error) {
 		c.SQLite = w.dir.SQLite() // alone there is no migrator that would make it
 	}
 	c.NeedsDatabase = c.Postgres != nil && !file.General.AllowRequestsOnDBDown
-	if r := &file.Router; r.RedisHost != "" {
-		c.Redis = observe.Redis{
-			Address:  net.JoinHostPort(r.RedisHost, strconv.Itoa(r.RedisPort)),
-			Username: r.RedisUsername, Password: r.RedisPassword.Reveal(), Database: r.RedisDB,
-		}
-		if strings.HasPrefix(r.RedisHost, "/") { // a unix socket
-			c.Redis.Address = r.RedisHost
-		}
-		if r.RedisTLS {
-			c.Redis.TLS = &tls.Config{ServerName: r.RedisHost, MinVersion: tls.VersionTLS12}
-		}
-	}
-	return c, nil
+	var err error
+	c.Redis, err = redisConfig(file)
+	return c, err
 }
 
 // secretOr looks a variable up as itself, as a file named by NAME_FILE, or as a
@@ -104,6 +90,7 @@ func (w *worker) writeMetrics(to io.Writer) {
 	if w.data != nil {
 		w.data.directory.WriteMetrics(to)
 	}
+	w.accounting.write(to)
 	metrics.WriteGoMetrics(to)
 	writeProcess(to, w.born)
 	own := metrics.NewSet()

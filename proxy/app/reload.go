@@ -51,6 +51,9 @@ func (w *worker) tryReload() error {
 	useTLS()
 	useRing()
 	w.renewLogin(file)
+	if w.accounting.changed(file) {
+		w.once("rate_limit_window and token_rate_limit_type hold for workers that start from now on")
+	}
 	return nil
 }
 

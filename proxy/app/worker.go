@@ -35,18 +35,19 @@ type worker struct {
 	born   int64  // of the process; seconds since 1970
 	link   *link  // nil when it runs alone
 
-	config    *config.File
-	files     files      // that it was read from
-	masterKey env.Secret // of the state directory, "" when one is configured
-	madeKey   bool       // this worker made it
-	applied   uint64     // number of the configuration in use
-	logFile   logFile
-	pools     *upstream.Pools
-	server    *server.Server
-	metrics   *gateway.Metrics
-	observing *observing
-	data      *data            // nil where there is no database
-	postgres  *postgres.Source // of data and observing; nil for SQLite
+	config     *config.File
+	files      files      // that it was read from
+	masterKey  env.Secret // of the state directory, "" when one is configured
+	madeKey    bool       // this worker made it
+	applied    uint64     // number of the configuration in use
+	logFile    logFile
+	pools      *upstream.Pools
+	server     *server.Server
+	metrics    *gateway.Metrics
+	observing  *observing
+	data       *data            // nil where there is no database
+	postgres   *postgres.Source // of data and observing; nil for SQLite
+	accounting *accounting      // limits, budgets, the journal
 	overlaying
 
 	recycleAfter uint64
@@ -201,6 +202,7 @@ func (w *worker) obey(m fleet.Message) {
 // no successor takes their requests; 0 leaves them their keep-alive time.
 func (w *worker) lame(window, quiet time.Duration) {
 	w.table.Generation(w.area).State.Store(uint32(fleet.StateLame))
+	w.accounting.lame()
 	if quiet > 0 {
 		w.server.Quiet(quiet)
 	}
@@ -248,6 +250,7 @@ func (w *worker) finish() error {
 	cut := g.Cut.Load()
 	w.observing.stop()
 	w.server.Close()
+	w.accounting.settle()
 	w.leave()
 	w.data.close()
 	w.pools.Close()

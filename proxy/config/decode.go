@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/internal/env"
+	"sluice/proxy/money"
 )
 
 // shown returns a value as a problem may show it: its kind where it is a
@@ -133,6 +134,11 @@ func checkKind(k Key, v *value) bool {
 		return v.is == list
 	case Switch:
 		return v.scalar()
+	case Dollars:
+		_, ok := asMoney(v)
+		return ok
+	case Window:
+		return asWindow(v)
 	default:
 		return true
 	}
@@ -250,6 +256,8 @@ func assign(field reflect.Value, v *value) {
 		*p, _ = asInt(v)
 	case *float64:
 		*p, _ = asFloat(v)
+	case *money.Nano:
+		*p, _ = asMoney(v)
 	case *time.Duration:
 		*p, _ = asDuration(v)
 	case *[]string:

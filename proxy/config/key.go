@@ -41,6 +41,8 @@ const (
 	Map           // a map
 	List          // a list
 	Switch        // a truth value or a text
+	Dollars       // an amount of money, 0 or more
+	Window        // the window of a budget: 30s, 5m, 12h, 7d, 2w, 1mo
 )
 
 // String says what is allowed.
@@ -48,7 +50,7 @@ func (k Kind) String() string {
 	return [...]string{
 		"any value", "text", "text", "true or false", "a whole number, 0 or more", "a number", "a number, 0 or more",
 		"seconds, or a duration such as 500ms, 30s, 5m", "a number of MiB", "a list of texts", "a list of numbers",
-		"a map", "a list", "true, false, or a path",
+		"a map", "a list", "true, false, or a path", "dollars, 0 or more", "a window such as 12h, 7d or 1mo",
 	}[k]
 }
 

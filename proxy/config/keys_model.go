@@ -15,6 +15,7 @@ func topKeys() []Key {
 		{Name: "environment_variables", Kind: Map, Doc: "variables that are set over those of the process"},
 		{Name: "include", Kind: Texts, Doc: "further files, relative to this one: their lists are appended, other keys replace"},
 		{Name: "compat", Kind: Map, Doc: "switches back to a behaviour that this product changes on purpose"},
+		{Name: "settings", Kind: Map, Doc: "OpenGateLLM's: `monitoring_postgres_enabled: false` is `disable_spend_logs: true`"},
 		{Name: "dependencies", Kind: Map, Doc: "OpenGateLLM's: of `postgres` count `url`, `pool_size` + `max_overflow`, `pool_timeout` and `connect_args`, where `general_settings` does not say otherwise"},
 		{Name: "guardrails", Kind: List, Use: Guards, Doc: "requests are not guarded"},
 		{Name: "policies", Kind: List, Use: Guards, Doc: "requests are not guarded"},
@@ -52,6 +53,7 @@ func credentialKeys() []Key {
 func compatKeys() []Key {
 	return []Key{
 		{Name: "lenient_json", Kind: Bool, Default: "false", Doc: "let requests with duplicate JSON keys through: the last one counts"},
+		{Name: "budget_error_status", Kind: Int, Default: "429", Doc: "status of requests that a budget refuses: 429, or 400 as LiteLLM had it up to 1.83"},
 		{Name: "short_custom_keys", Kind: Bool, Default: "false", Doc: "let administrators choose keys of fewer than 24 characters"},
 	}
 }
@@ -81,8 +83,8 @@ func newParamKeys() []Key {
 		{Name: "stream_timeout", Kind: Seconds, Default: "`timeout`", Doc: "longest time to the first event of a stream"},
 		{Name: "max_retries", Kind: Int, Default: "the router's", Doc: "further attempts"},
 		{Name: "num_retries", Kind: Int, Default: "the router's", Doc: "further attempts; wins over `max_retries`"},
-		{Name: "rpm", Kind: Int, Doc: "requests per minute: the weight where there is no `weight`"},
-		{Name: "tpm", Kind: Int, Doc: "tokens per minute: the weight where there is neither `weight` nor `rpm`"},
+		{Name: "rpm", Kind: Int, Doc: "requests per minute: the weight where there is no `weight`; a limit with `enforce_model_rate_limits`"},
+		{Name: "tpm", Kind: Int, Doc: "tokens per minute: the weight where there is neither `weight` nor `rpm`; a limit likewise"},
 		{Name: "weight", Kind: Amount, Doc: "share of the load"},
 		{Name: "order", Kind: Int, Doc: "tier: the lowest is tried first"},
 		{Name: "mock_response", Kind: Any, Doc: "answer with this text; no provider is called"},
@@ -102,10 +104,12 @@ func newParamKeys() []Key {
 		{Name: "force_ipv4", Kind: Bool, Default: "that of `litellm_settings`", Doc: "connect over IPv4 only"},
 		{Name: "proxy_url", Kind: Secret, Default: "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`", Doc: "forward proxy; `direct` for none"},
 		{Name: "unix_socket", Kind: Text, Doc: "connect to this socket in place of the host of `api_base`"},
-		{Name: "max_parallel_requests", Kind: Int, Use: Later},
+		{Name: "max_parallel_requests", Kind: Int, Default: "the router's", Doc: "calls at once; more go to another deployment, or get 429"},
 		{Name: "cooldown_time", Kind: Seconds, Use: Later},
-		{Name: "max_budget", Kind: Amount, Use: Guards, Doc: "spend is not limited"},
-		{Name: "budget_duration", Kind: Text, Use: Later},
+		{Name: "max_budget", Kind: Dollars, Doc: "what the deployment may cost, in dollars; then another one is taken, or the request gets 429"},
+		{Name: "budget_duration", Kind: Window, Default: "for all time", Doc: "the window of `max_budget`"},
+		{Name: "default_api_key_tpm_limit", Kind: Int, Doc: "tokens a minute of each key that has no `model_tpm_limit` for the model"},
+		{Name: "default_api_key_rpm_limit", Kind: Int, Doc: "requests a minute likewise"},
 		{Name: "guardrails", Kind: Texts, Use: Guards, Doc: "requests are not guarded"},
 		{Name: "tags", Kind: Texts, Use: Later},
 		{Name: "tag_regex", Kind: Texts, Use: Later},
@@ -115,7 +119,7 @@ func newParamKeys() []Key {
 		{Name: "keepalive_seconds", Kind: Amount, Use: Later},
 	}
 	keys = append(keys, rows(Used, Any, "default of the request; the client's value wins", requestParams)...)
-	keys = append(keys, rows(Later, Int, "", "itpm otpm default_api_key_tpm_limit default_api_key_rpm_limit")...)
+	keys = append(keys, rows(Later, Int, "", "itpm otpm")...)
 	keys = append(keys, rows(Later, Bool, "", "use_in_pass_through use_chat_completions_api use_litellm_proxy")...)
 	keys = append(keys, rows(Later, Any, "", `azure_ad_token tenant_id client_id client_secret azure_scope azure_username azure_password
 		base_model aws_access_key_id aws_secret_access_key aws_session_token aws_region_name aws_profile_name aws_role_name
@@ -126,7 +130,7 @@ func newParamKeys() []Key {
 }
 
 // laterParam reports whether an unlisted parameter belongs to something that is
-// not served yet: credentials of other clouds, prices. Such are never sent to a
+// not served yet: credentials of other clouds. Such are never sent to a
 // provider.
 func laterParam(name string) bool {
 	for _, prefix := range []string{"aws_", "azure_", "vertex_", "watsonx_", "s3_", "gcs_", "auto_router_", "complexity_router_", "litellm_", "mock_"} {
@@ -134,14 +138,14 @@ func laterParam(name string) bool {
 			return true
 		}
 	}
-	return strings.Contains(name, "_cost_per_") || strings.Contains(name, "cost_per_")
+	return false
 }
 
 func infoKeys() []Key {
 	return []Key{
 		{Name: "id", Kind: Text, Default: "a digest of the deployment", Doc: "identity, in headers and metrics"},
 		{Name: "mode", Kind: Text, Doc: "what it does: chat, completion, embedding, rerank, …; shown by `/v1/models`"},
-		{Name: "base_model", Kind: Text, Use: Later, Doc: "the model whose prices and limits hold"},
+		{Name: "base_model", Kind: Text, Doc: "the model whose prices and limits hold"},
 		{Name: "access_groups", Kind: Texts, Doc: "names that stand for this model in lists of what a key may use"},
 		{Name: "supported_environments", Kind: Texts, Doc: "served only where `LITELLM_ENVIRONMENT` is one of these"},
 		{Name: "max_tokens", Kind: Int, Doc: "the same as `max_output_tokens`, which wins"},

@@ -25,7 +25,7 @@ func litellmKeys() []Key {
 		{Name: "service_callback", Kind: Texts, Use: Later},
 		{Name: "audit_log_callbacks", Kind: Texts, Use: Later},
 		{Name: "cache", Kind: Bool, Use: Later},
-		{Name: "cache_params", Kind: Map, Use: Later},
+		{Name: "cache_params", Kind: Map, Doc: "where `cache` is on and `type` is redis: how Redis is reached, see `cache_kwargs` of `router_settings`. Answers are not cached in this release"},
 		{Name: "enable_redis_auth_cache", Kind: Bool, Use: Later},
 		{Name: "allowed_fails", Kind: Int, Use: Later},
 		{Name: "cooldown_time", Kind: Seconds, Use: Later},
@@ -34,26 +34,20 @@ func litellmKeys() []Key {
 		{Name: "content_policy_fallbacks", Kind: List, Use: Later},
 		{Name: "default_fallbacks", Kind: Texts, Use: Later},
 		{Name: "retry_policy", Kind: Map, Use: Later},
-		{Name: "max_budget", Kind: Amount, Use: Guards, Doc: "spend is not limited"},
-		{Name: "budget_duration", Kind: Text, Use: Later},
-		{Name: "max_internal_user_budget", Kind: Amount, Use: Guards, Doc: "spend is not limited"},
-		{Name: "max_end_user_budget", Kind: Amount, Use: Guards, Doc: "spend is not limited"},
-		{Name: "max_end_user_budget_id", Kind: Text, Use: Guards, Doc: "spend is not limited"},
-		{Name: "tag_budget_config", Kind: Map, Use: Guards, Doc: "spend is not limited"},
 		{Name: "prompt_injection_params", Kind: Map, Use: Guards, Doc: "requests are not guarded"},
 		{Name: "blocked_user_list", Kind: Any, Use: Guards, Doc: "nobody is blocked"},
 		{Name: "banned_keywords_list", Kind: Any, Use: Guards, Doc: "nothing is refused"},
-		{Name: "turn_off_message_logging", Kind: Bool, Doc: "messages are never logged", Default: "true"},
 		{Name: "redact_messages_in_exceptions", Kind: Bool, Doc: "messages are never shown in errors", Default: "true"},
 		{Name: "redact_user_api_key_info", Kind: Bool, Doc: "keys are never logged", Default: "true"},
 		{Name: "timezone", Kind: Text, Doc: "zone of the calendar that the windows of budgets follow, as in Europe/Berlin", Default: "UTC"},
 		{Name: "custom_provider_map", Kind: List, Use: Never, Doc: "foreign code never runs in this process"},
 		{Name: "telemetry", Kind: Bool, Use: Later},
 	}
-	keys = append(keys, rows(Later, Bool, "", `log_raw_request_response return_response_headers global_disable_no_log_param
+	keys = append(keys, budgetKeys()...)
+	keys = append(keys, rows(Later, Bool, "", `log_raw_request_response return_response_headers 
 		allow_dynamic_callback_disabling forward_traceparent_to_llm_provider modify_params enable_preview_features
-		enable_json_schema_validation disable_end_user_cost_tracking disable_end_user_cost_tracking_prometheus_only
-		enable_end_user_cost_tracking_prometheus_only disable_add_user_agent_to_request_tags enable_key_alias_format_validation
+		enable_json_schema_validation disable_end_user_cost_tracking_prometheus_only
+		enable_end_user_cost_tracking_prometheus_only enable_key_alias_format_validation
 		store_audit_logs add_user_information_to_llm_headers enable_loadbalancing_on_batch_endpoints
 		enable_model_config_credential_overrides enable_caching_on_provider_specific_optional_params skip_system_message_in_guardrail
 		use_chat_completions_url_for_anthropic_messages route_all_chat_openai_to_responses reasoning_auto_summary
@@ -62,8 +56,8 @@ func litellmKeys() []Key {
 		disable_token_counter suppress_debug_info disable_cooldowns`)...)
 	keys = append(keys, rows(Later, Any, "", `langfuse_default_tags s3_callback_params aws_sqs_callback_params dynamodb_table_name
 		datadog_llm_observability_params argilla_transformation_object langsmith_batch_size cold_storage_custom_logger
-		ssl_security_level ssl_ecdh_curve cost_discount_config cost_margin_config extra_spend_tag_headers
-		internal_user_budget_duration max_ui_session_budget default_team_settings priority_reservation
+		ssl_security_level ssl_ecdh_curve 
+		max_ui_session_budget default_team_settings priority_reservation
 		priority_reservation_settings model_group_settings llm_guard_mode llamaguard_model_name google_moderation_confidence_threshold
 		azure_content_safety_params prometheus_metrics_config custom_prometheus_metadata_labels custom_prometheus_tags mcp_aliases
 		mcp_semantic_tool_filter logged_real_time_event_types vertex_ai_safety_settings default_in_memory_ttl default_redis_ttl
@@ -98,30 +92,28 @@ func generalKeys() []Key {
 		{Name: "enforce_rbac", Kind: Bool, Use: Guards, Doc: "roles are not enforced"},
 		{Name: "enforce_user_param", Kind: Bool, Use: Guards, Doc: "`user` may be absent"},
 		{Name: "enforced_params", Kind: Texts, Use: Guards, Doc: "parameters may be absent"},
-		{Name: "reject_clientside_metadata_tags", Kind: Bool, Use: Guards, Doc: "tags are accepted"},
-		{Name: "global_max_parallel_requests", Kind: Int, Use: Guards, Doc: "parallel requests are not limited"},
-		{Name: "max_parallel_requests", Kind: Int, Use: Guards, Doc: "parallel requests are not limited"},
 		{Name: "key_management_system", Kind: Text, Use: Guards, Doc: "secrets are read from the environment alone"},
 		{Name: "ui_access_mode", Kind: Any, Use: Later},
 	}
 	keys = append(keys, databaseKeys()...)
 	keys = append(keys, identityKeys()...)
-	keys = append(keys, rows(Later, Bool, "", `disable_error_logs disable_spend_logs disable_spend_updates use_redis_transaction_buffer
-		disable_reset_budget store_prompts_in_spend_logs store_prompts_in_cold_storage
+	keys = append(keys, spendKeys()...)
+	keys = append(keys, rows(Later, Bool, "", `use_redis_transaction_buffer
+		store_prompts_in_cold_storage
 		custom_auth_run_common_checks disable_retry_on_max_parallel_request_limit_error
 		background_health_checks health_check_details use_shared_health_check enable_health_check_routing
 		health_check_ignore_transient_errors forward_llm_provider_auth_headers use_client_credentials_pass_through_routes
 		disable_responses_id_security
 		use_azure_key_vault use_google_kms auto_redirect_ui_login_to_sso block_robots enable_mcp_registry
 		require_end_user_mcp_access_defined`)...)
-	keys = append(keys, rows(Later, Seconds, "", `proxy_batch_write_at
-		proxy_budget_rescheduler_min_time proxy_budget_rescheduler_max_time proxy_batch_polling_interval alerting_threshold
+	keys = append(keys, rows(Later, Seconds, "", `
+		proxy_batch_polling_interval alerting_threshold
 		health_check_interval health_check_staleness_threshold`)...)
-	keys = append(keys, rows(Later, Any, "", `maximum_spend_logs_retention_period
-		maximum_spend_logs_retention_interval maximum_spend_logs_cleanup_cron alerting alert_types alerting_args
+	keys = append(keys, rows(Later, Any, "", `
+		alerting alert_types alerting_args
 		alert_to_webhook_url alert_type_config spend_report_frequency custom_auth_settings litellm_jwtauth role_permissions
 		oauth2_config_mappings user_header_name user_header_mappings service_account_settings health_check_concurrency
-		token_rate_limit_type pass_through_endpoints key_management_settings encryption_algorithm control_plane_url
+		pass_through_endpoints key_management_settings encryption_algorithm control_plane_url
 		user_mcp_management_mode mcp_client_side_auth_header_name mcp_internal_ip_ranges mcp_trusted_proxy_ranges mcp_required_fields
 		search_tools embedding_model image_generation_model moderation_model database_type otel proxy_config_reload_interval
 		proxy_batch_polling_enabled`)...)
@@ -140,13 +132,6 @@ func routerKeys() []Key {
 			Name: "routing_strategy", Kind: Text, Default: "simple-shuffle", Doc: "how a deployment is chosen; all but simple-shuffle are served as it",
 			OneOf: []string{"simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing", "usage-based-routing-v2", "cost-based-routing", "provider-budget-routing"},
 		},
-		{Name: "redis_host", Kind: Text, Default: "`REDIS_HOST`", Doc: "Redis, 7.0 or newer"},
-		{Name: "redis_port", Kind: Int, Default: "`REDIS_PORT`, 6379", Doc: "its port"},
-		{Name: "redis_password", Kind: Secret, Default: "`REDIS_PASSWORD`", Doc: "its password"},
-		{Name: "redis_username", Kind: Text, Default: "`REDIS_USERNAME`", Doc: "its user"},
-		{Name: "redis_db", Kind: Int, Default: "`REDIS_DB`, 0", Doc: "its database"},
-		{Name: "redis_ssl", Kind: Bool, Default: "`REDIS_SSL`", Doc: "TLS to it"},
-		{Name: "redis_url", Kind: Secret, Default: "`REDIS_URL`", Doc: "all of these in one, `redis://user:password@host:port/database`, `rediss://` for TLS, `unix:///path`; it replaces the others of this section; `REDIS_URL` those of the environment, and none of this section"},
 		{Name: "ignore_invalid_deployments", Kind: Bool, Default: "errors of the file stop the start; an unknown provider or credential is left out", Doc: "true: a deployment that cannot be read is left out with a warning; false: what could be left out stops the start too"},
 		{Name: "set_verbose", Kind: Bool, Use: Later},
 		{Name: "debug_level", Kind: Text, Use: Later},
@@ -162,14 +147,17 @@ func routerKeys() []Key {
 		{Name: "content_policy_fallbacks", Kind: List, Use: Later},
 		{Name: "default_fallbacks", Kind: Texts, Use: Later},
 		{Name: "max_fallbacks", Kind: Int, Use: Later},
-		{Name: "provider_budget_config", Kind: Map, Use: Guards, Doc: "spend is not limited"},
+		{Name: "provider_budget_config", Kind: Map, Doc: "budgets of providers, as `openai: {budget_limit: dollars, time_period: 1d}`"},
+		{Name: "optional_pre_call_checks", Kind: Texts, Doc: "of these `enforce_model_rate_limits` has an effect: `rpm` and `tpm` of a deployment are limits then, beside being weights"},
+		{Name: "default_max_parallel_requests", Kind: Int, Default: "that of `general_settings`", Doc: "calls at once of each deployment that has no `max_parallel_requests` itself"},
 		{Name: "enable_tag_filtering", Kind: Bool, Use: Guards, Doc: "tags do not choose deployments"},
 	}
+	keys = append(keys, redisKeys()...)
 	keys = append(keys, rows(Later, Bool, "", `enable_pre_call_checks enable_pre_call_check tag_filtering_match_any cache_responses
 		enable_health_check_routing health_check_ignore_transient_errors`)...)
-	keys = append(keys, rows(Later, Any, "", `optional_pre_call_checks deployment_affinity_ttl_seconds model_group_affinity_config
-		default_max_parallel_requests default_priority polling_interval caching_groups cache_kwargs client_ttl search_tools guardrail_list
+	keys = append(keys, rows(Later, Any, "", `deployment_affinity_ttl_seconds model_group_affinity_config
+		default_priority polling_interval caching_groups client_ttl search_tools guardrail_list
 		assistants_config alerting_config router_general_settings health_check_interval health_check_staleness_threshold
-		health_check_timeout redis_startup_nodes`)...)
+		health_check_timeout`)...)
 	return keys
 }

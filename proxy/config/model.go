@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/internal/env"
+	"sluice/proxy/money"
 )
 
 // Deployment is one entry of model_list, complete: credentials and defaults are
@@ -43,6 +44,11 @@ type Params struct {
 	TPM            int64         `cfg:"tpm"`
 	Weight         *float64      `cfg:"weight"`
 	Order          *int          `cfg:"order"`
+	Parallel       *int64        `cfg:"max_parallel_requests"`
+	MaxBudget      *money.Nano   `cfg:"max_budget"`
+	BudgetDuration string        `cfg:"budget_duration"`
+	KeyTPM         *int64        `cfg:"default_api_key_tpm_limit"` // nil: no bound
+	KeyRPM         *int64        `cfg:"default_api_key_rpm_limit"`
 	MockResponse   *string       // nil: no mock; a map or list is its JSON
 	MockDelay      time.Duration `cfg:"mock_delay"`
 	DropParams     *bool         `cfg:"drop_params"`
@@ -60,6 +66,7 @@ type Params struct {
 	ExtraHeaders   []Header
 	ExtraBody      []Field // fields of the body, in file order
 	Defaults       []Field // fields of the body that a client may override, in file order
+	Prices         Objects // parameters that say what a call costs, by their names
 
 	organizations []string
 }
@@ -226,6 +233,10 @@ func (d *Deployment) params(r *report, path string, v *value) {
 	p := &d.Params
 	keys := paramKeys()
 	section(r, path, v, keys, p, func(e entry) {
+		if isPrice(e.name) {
+			p.price(r, path, e)
+			return
+		}
 		if laterParam(e.name) {
 			r.add(Note, e.at, join(path, e.name), "has no effect in this release", "")
 			return

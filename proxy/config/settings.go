@@ -18,6 +18,7 @@ type LiteLLM struct {
 	ForceIPv4                bool          `cfg:"force_ipv4"`
 	RequireAuthForMetrics    bool          `cfg:"require_auth_for_metrics_endpoint"`
 	PrometheusLatencyBuckets []float64     `cfg:"prometheus_latency_buckets"`
+	Budgets
 
 	Verify       Verify            // of ssl_verify
 	ModelAliases map[string]string // of model_alias_map
@@ -47,6 +48,7 @@ type General struct {
 	InferModelFromKeys         bool       `cfg:"infer_model_from_keys"`
 	Access
 	Docs
+	Spend
 }
 
 // Router is the section router_settings: how a deployment is chosen.
@@ -56,17 +58,14 @@ type Router struct {
 	Timeout       time.Duration `cfg:"timeout"`        // 0 is not given
 	StreamTimeout time.Duration `cfg:"stream_timeout"` // 0 is not given
 	Strategy      string        `cfg:"routing_strategy"`
-	RedisHost     string        `cfg:"redis_host"`
-	RedisPort     int           `cfg:"redis_port"`
-	RedisUsername string        `cfg:"redis_username"`
-	RedisPassword env.Secret    `cfg:"redis_password"`
-	RedisDB       int           `cfg:"redis_db"`
-	RedisTLS      bool          `cfg:"redis_ssl"`
-	RedisURL      env.Secret    `cfg:"redis_url"`
-	IgnoreInvalid *bool         `cfg:"ignore_invalid_deployments"` // nil is not given
+	PreCallChecks []string      `cfg:"optional_pre_call_checks"`
+	Parallel      *int64        `cfg:"default_max_parallel_requests"` // nil is not given
+	IgnoreInvalid *bool         `cfg:"ignore_invalid_deployments"`    // nil is not given
 
-	Aliases  []Alias // of model_group_alias
-	defaults *value
+	Redis
+	Aliases         []Alias           // of model_group_alias
+	ProviderBudgets map[string]Budget // of provider_budget_config
+	defaults        *value
 }
 
 // Compat is the section compat: switches back to a behaviour that this product
@@ -74,6 +73,8 @@ type Router struct {
 type Compat struct {
 	LenientJSON bool `cfg:"lenient_json"`
 	ShortKeys   bool `cfg:"short_custom_keys"`
+
+	BudgetStatus int `cfg:"budget_error_status"` // 429 or 400
 }
 
 // Alias is a further name of a model.
@@ -112,6 +113,7 @@ func (f *File) settings(r *report, root *value) {
 	f.LiteLLM.RequestTimeout, f.LiteLLM.RequireAuthForMetrics = DefaultRequestTimeout, true
 	f.Router.Strategy = "simple-shuffle"
 
+	f.spendDefaults()
 	v := root.get("litellm_settings")
 	section(r, "litellm_settings", v, litellmKeys(), &f.LiteLLM, nil)
 	f.LiteLLM.Verify = verifyOf(v.get("ssl_verify"))
@@ -132,6 +134,7 @@ func (f *File) settings(r *report, root *value) {
 	f.dependencies(r, root)
 	f.checkGeneral(r, root.get("general_settings"))
 	f.identity(r, root.get("general_settings"))
+	f.spend(r, root)
 }
 
 // checkForwarded warns of a header that nobody is trusted to send.

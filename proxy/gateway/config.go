@@ -41,13 +41,16 @@ type Model struct {
 	Weight, RPM, TPM int64
 	Terms            ModelTerms
 	Price            *price.Price // nil: nothing is known, nothing is charged
-	Order            int
-	Timeout          time.Duration // 0: the router's
-	StreamTimeout    time.Duration // 0: Timeout
-	Retries          int           // negative: the router's
-	Info             route.Limits  // what model_info says of it
-	Team             string        // model_info.team_id: serves this team alone
-	AccessGroups     []string      // model_info.access_groups
+	// PriceOf is the price of each model of a deployment that has a '*' in its
+	// name; nil where Price is that of all.
+	PriceOf       func(model string) *price.Price
+	Order         int
+	Timeout       time.Duration // 0: the router's
+	StreamTimeout time.Duration // 0: Timeout
+	Retries       int           // negative: the router's
+	Info          route.Limits  // what model_info says of it
+	Team          string        // model_info.team_id: serves this team alone
+	AccessGroups  []string      // model_info.access_groups
 }
 
 // ModelTerms are what a deployment may take and cost. nil: no bound.
@@ -236,6 +239,7 @@ type binding struct {
 	client   *clientSide // nil: clients bring nothing
 
 	price       *price.Price
+	prices      *priceList      // of models that a '*' stands for; nil: price is that of all
 	rule        *limit.Rule     // of the deployment; nil: none
 	budgets     []*budget.Limit // of the deployment, its provider, everything
 	maxOutput   int64           // tokens that the model gives at most; 0: not known
@@ -286,6 +290,9 @@ func (b *binding) terms(m *Model, d *route.Deployment, all *Terms) {
 			return limit.None
 		}
 		return *n
+	}
+	if m.PriceOf != nil {
+		b.prices = &priceList{of: m.PriceOf}
 	}
 	b.price, b.maxOutput, b.average = m.Price, m.Info.MaxOutput, &expectation{}
 	b.keyRequests, b.keyTokens = or(m.Terms.KeyRequests), or(m.Terms.KeyTokens)

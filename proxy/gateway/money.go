@@ -51,9 +51,10 @@ type spending struct {
 	capped  int64 // tokens that the answer is capped at by us; 0: it is not
 
 	at       *binding // of the open attempt
-	open     bool     // an attempt was begun and has not ended
-	mark     int      // of held, before the attempt
-	attempt  int64    // number of the open attempt
+	price    *price.Price
+	open     bool  // an attempt was begun and has not ended
+	mark     int   // of held, before the attempt
+	attempt  int64 // number of the open attempt
 	costs    price.Costs
 	cost     money.Nano // of all attempts
 	progress struct{ at, tokens int64 }
@@ -78,6 +79,7 @@ var errFull = errors.New("the deployment has no room")
 func (g *Gateway) begin(x *Exchange, b *binding, model []byte) *llm.Error {
 	s := &x.spending
 	s.mark, s.at, s.capped = s.held.Mark(), b, 0
+	s.price = b.priceOf(model)
 	if g.limiter != nil && b.rule != nil {
 		s.one[0] = b.rule
 		if r := g.limiter.Reserve(&s.held, s.one[:], x.counted(s.prompt, s.average)); r != nil {
@@ -90,7 +92,7 @@ func (g *Gateway) begin(x *Exchange, b *binding, model []byte) *llm.Error {
 		return err
 	}
 	if g.journal != nil {
-		if err := g.journal.Intent(x.intended(b, now), b.priced()); err != nil {
+		if err := g.journal.Intent(x.intended(now), s.priced()); err != nil {
 			g.undo(x)
 			return g.unwritten(err)
 		}
@@ -127,7 +129,7 @@ func (g *Gateway) reserve(x *Exchange, b *binding, model []byte, now time.Time) 
 		return nil
 	}
 	amount := money.Nano(0)
-	if !b.price.Free() {
+	if !s.price.Free() {
 		amount = g.worst(x, b, model)
 	}
 	at := now.UnixNano()
@@ -145,7 +147,7 @@ func (g *Gateway) worst(x *Exchange, b *binding, model []byte) money.Nano {
 	most := b.target.Most(&x.Request, model)
 	switch {
 	case g.terms.Optimistic:
-		return b.price.MostIn(x.tier(), s.prompt, s.average)
+		return s.price.MostIn(x.tier(), s.prompt, s.average)
 	case most <= 0:
 		if most = b.maxOutput; most <= 0 {
 			most = defaultOutput
@@ -156,7 +158,7 @@ func (g *Gateway) worst(x *Exchange, b *binding, model []byte) money.Nano {
 	case b.maxOutput > 0:
 		most = min(most, b.maxOutput) // the model gives no more, whatever is asked
 	}
-	return b.price.MostIn(x.tier(), s.prompt, most*x.answers())
+	return s.price.MostIn(x.tier(), s.prompt, most*x.answers())
 }
 
 // defaultOutput is what an answer may have where neither client nor model says,
@@ -174,7 +176,7 @@ func bounded(limits []*budget.Limit) bool {
 }
 
 // intended fills in what is known before a call.
-func (x *Exchange) intended(b *binding, now time.Time) *bill.Intent {
+func (x *Exchange) intended(now time.Time) *bill.Intent {
 	s, d := &x.spending, x.Deployment
 	s.attempt = int64(x.Attempts)
 	s.accounts = s.hold.Accounts(s.accounts[:0])
@@ -190,7 +192,7 @@ func (x *Exchange) intended(b *binding, now time.Time) *bill.Intent {
 	if d.Wildcard() {
 		in.ProviderModel = view(x.plan.AppendModel(nil, d))
 	}
-	in.Price, in.Prompt, in.Reserved, in.Claim = b.price.Version(), s.prompt, s.hold.Amount(), s.hold.Claim()
+	in.Price, in.Prompt, in.Reserved, in.Claim = s.price.Version(), s.prompt, s.hold.Amount(), s.hold.Claim()
 	in.Accounts = s.accounts
 	return in
 }
@@ -205,6 +207,8 @@ func (x *Exchange) describe(in *bill.Intent, now time.Time) {
 		in.Token = c.Key.Token
 	case c.Master:
 		in.Token = masterHash
+	case c.Unavailable: // nobody knows whose it is, yet
+		in.Token = view(c.KeyHash[:])
 	}
 	in.User, in.Team, in.Organization, in.Project = c.User, c.Team, c.Organization, c.Project
 	if !x.g.terms.NoCustomers {
@@ -225,8 +229,8 @@ func (x *Exchange) end(status bill.Status, e *llm.Error) *llm.Error {
 	s.open = false
 	s.costs = price.Costs{}
 	if status == bill.StatusSuccess || status == bill.StatusCut {
-		x.settleUsage(s.at)
-		s.costs = s.at.price.Costs(&x.Usage)
+		x.settleUsage()
+		s.costs = s.price.Costs(&x.Usage)
 		s.at.average.add(x.Usage.Output / x.answers())
 	}
 	s.cost += s.costs.Cost
@@ -248,14 +252,15 @@ func (x *Exchange) end(status bill.Status, e *llm.Error) *llm.Error {
 }
 
 // settleUsage completes the usage of an answer that is whole or was cut.
-func (x *Exchange) settleUsage(b *binding) {
+func (x *Exchange) settleUsage() {
+	p := x.spending.price
 	if !x.Usage.Reported {
 		x.estimate()
 	}
-	if b.price.Timed() && x.Usage.Millis == 0 {
+	if p.Timed() && x.Usage.Millis == 0 {
 		x.Usage.Millis = max(x.g.now()-x.began, 0) / int64(time.Millisecond)
 	}
-	if b.price.OffPeak(time.Now()) && x.Usage.Tier == llm.TierStandard {
+	if p.OffPeak(time.Now()) && x.Usage.Tier == llm.TierStandard {
 		x.Usage.Tier = llm.TierOffPeak
 	}
 }
@@ -321,7 +326,7 @@ func (x *Exchange) TryAgain() error {
 	}
 	s.attempt++
 	in.Attempt, in.At = s.attempt, now.UnixNano()
-	if err := x.g.journal.Intent(in, s.at.priced()); err != nil {
+	if err := x.g.journal.Intent(in, s.priced()); err != nil {
 		x.g.undo(x)
 		return err
 	}
@@ -330,12 +335,12 @@ func (x *Exchange) TryAgain() error {
 	return nil
 }
 
-// priced is the binding's price as the journal wants it.
-func (b *binding) priced() journal.Price {
-	if b.price.Version() == 0 {
+// priced is the attempt's price as the journal wants it.
+func (s *spending) priced() journal.Price {
+	if s.price.Version() == 0 {
 		return nil
 	}
-	return b.price
+	return s.price
 }
 
 // Progress of a stream is written down when so much has come of it since.
