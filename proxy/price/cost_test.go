@@ -88,15 +88,19 @@ func TestCost(t *testing.T) {
 			`{"input_cost_per_token":0,"search_context_cost_per_query":{"search_context_size_low":0.005,"search_context_size_medium":0.008,"search_context_size_high":0.012}}`,
 			llm.Usage{Input: 1, Searches: 2, SearchSize: llm.SearchHigh}, 24_000_000, true,
 		},
-		"searches of no size":                         {`{"search_context_cost_per_query":{"search_context_size_low":0.005,"search_context_size_medium":0.008}}`, llm.Usage{Searches: 1}, 8_000_000, true},
-		"searches at one price":                       {`{"search_context_cost_per_query":0.01}`, llm.Usage{Searches: 1, SearchSize: llm.SearchLow}, 10_000_000, true},
-		"files and a session":                         {`{"file_search_cost_per_1k_calls":2.5,"code_interpreter_cost_per_session":0.03}`, llm.Usage{FileSearches: 4, Sessions: 1}, 40_000_000, true},
-		"pages":                                       {`{"ocr_cost_per_page":0.002,"annotation_cost_per_page":0.005}`, llm.Usage{Pages: 3, Annotated: 1}, 9_000_000, true},
-		"a call":                                      {`{"input_cost_per_request":0.005,"output_cost_per_token":0}`, llm.Usage{Input: 5, Output: 5}, 5_000_000, true},
-		"no price of the answer":                      {`{"input_cost_per_token":1e-06}`, llm.Usage{Input: 10, Output: 1}, 10_000, false},
-		"no price of searches":                        {chat, llm.Usage{Input: 2, Searches: 1}, 5_000, false},
-		"no price at all":                             {`{}`, llm.Usage{Input: 10, Output: 1}, 0, false},
-		"parts beyond their whole":                    {chat, llm.Usage{Input: 10, CachedIn: 50, CacheWrite: 50, AudioIn: 50}, 12_500, true},
+		"searches of no size":      {`{"search_context_cost_per_query":{"search_context_size_low":0.005,"search_context_size_medium":0.008}}`, llm.Usage{Searches: 1}, 8_000_000, true},
+		"searches at one price":    {`{"search_context_cost_per_query":0.01}`, llm.Usage{Searches: 1, SearchSize: llm.SearchLow}, 10_000_000, true},
+		"files and a session":      {`{"file_search_cost_per_1k_calls":2.5,"code_interpreter_cost_per_session":0.03}`, llm.Usage{FileSearches: 4, Sessions: 1}, 40_000_000, true},
+		"pages":                    {`{"ocr_cost_per_page":0.002,"annotation_cost_per_page":0.005}`, llm.Usage{Pages: 3, Annotated: 1}, 9_000_000, true},
+		"a call":                   {`{"input_cost_per_request":0.005,"output_cost_per_token":0}`, llm.Usage{Input: 5, Output: 5}, 5_000_000, true},
+		"no price of the answer":   {`{"input_cost_per_token":1e-06}`, llm.Usage{Input: 10, Output: 1}, 10_000, false},
+		"no price of searches":     {chat, llm.Usage{Input: 2, Searches: 1}, 5_000, false},
+		"no price at all":          {`{}`, llm.Usage{Input: 10, Output: 1}, 0, false},
+		"parts beyond their whole": {chat, llm.Usage{Input: 10, CachedIn: 50, CacheWrite: 50, AudioIn: 50}, 12_500, true},
+		"parts of the answer beyond it": {
+			`{"output_cost_per_token":1e-06,"output_cost_per_reasoning_token":3e-06,"output_cost_per_audio_token":1e-05}`,
+			llm.Usage{Output: 10, Reasoning: 8, AudioOut: 8}, 8*3000 + 2*10_000, true,
+		},
 		"negative counts":                             {chat, llm.Usage{Input: -10, Output: -1, CachedIn: -4}, 0, true},
 		"half of a nano-dollar, to even":              {`{"input_cost_per_token":5e-10}`, llm.Usage{Input: 1}, 0, true},
 		"one and a half":                              {`{"input_cost_per_token":5e-10}`, llm.Usage{Input: 3}, 2, true},
@@ -120,6 +124,31 @@ func TestCost(t *testing.T) {
 		}
 		if other, _ := again.Cost(&c.u); other != got || again.Version() != p.Version() || p.Version() <= 0 {
 			t.Errorf("%s: %d by its document, %d", name, other, got)
+		}
+	}
+}
+
+// TestDecimal: numbers around the edges of the words that they are kept in.
+func TestDecimal(t *testing.T) {
+	for text, want := range map[string]rate{
+		"18446744073709551615e-30": {0, math.MaxUint64}, "18446744073709551616e-30": {1, 0}, "18446744073709551619e-30": {1, 3},
+		"340282366920938463463374607431768211455e-30": {math.MaxUint64, math.MaxUint64}, "1e-30": {0, 1}, "0.0": {}, "0e5": {}, "1.50e-29": {0, 15},
+	} {
+		d, err := parseDecimal(text)
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		if got, err := d.scaled(fine); err != nil || got != want {
+			t.Errorf("%s: %v %v, want %v", text, got, err, want)
+		}
+	}
+	d, _ := parseDecimal("340282366920938463463374607431768211456e-30")
+	if got, err := d.scaled(fine); err == nil {
+		t.Errorf("2^128: %v", got)
+	}
+	for _, bad := range []string{"", ".", "1.", ".5", "1e", "e1", "--1", "0x1", "1_0", "1e+-1", "١", "NaN", strings.Repeat("1", 65)} {
+		if _, err := parseDecimal(bad); err == nil {
+			t.Errorf("%q is a number", bad)
 		}
 	}
 }
