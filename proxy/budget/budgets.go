@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,7 @@ type Config struct {
 	Exceeded func(Exceeded)
 	Metrics  *Metrics      // nil: none
 	Idle     time.Duration // a lease that nobody used for so long is returned; 0: 60 s
+	Gone     time.Duration // an earlier life of this host that was silent so long has ended; 0: 20 s
 	Wait     time.Duration // for the database, at most; 0: 2 s
 	Log      *slog.Logger
 }
@@ -89,6 +91,9 @@ type Budgets struct {
 func New(c Config) *Budgets {
 	if c.Idle <= 0 {
 		c.Idle = idleAfter
+	}
+	if c.Gone <= 0 {
+		c.Gone = holderGone
 	}
 	if c.Wait <= 0 {
 		c.Wait = waitAtMost
@@ -180,7 +185,9 @@ func (b *Budgets) Reserve(h *Hold, limits []*Limit, amount money.Nano, id [16]by
 			return nil
 		}
 	}
-	r := reserving{b: b, h: h, accounts: accounts[:n], places: places[:n], amount: amount, reference: Reference(id), attempt: attempt}
+	r := reserving{ // copies: what is on the stack stays there for those who need not wait
+		b: b, h: h, accounts: slices.Clone(accounts[:n]), places: slices.Clone(places[:n]), amount: amount, reference: Reference(id), attempt: attempt,
+	}
 	return r.wait(at, at+max(min(deadline-now, int64(b.c.Wait)), 0))
 }
 

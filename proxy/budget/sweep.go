@@ -121,7 +121,7 @@ func (b *Budgets) releaseEarlier(ctx context.Context) error {
 	}
 	for i := range holders {
 		h := &holders[i]
-		if h.Holder == b.holder || h.Silent < holderGone || !b.c.HolderShipped(h.Holder) {
+		if h.Holder == b.holder || h.Silent < b.c.Gone || !b.c.HolderShipped(h.Holder) {
 			continue
 		}
 		amount, leases, err := b.c.Leaser.ReleaseHolder(ctx, h.Holder)
