@@ -63,6 +63,8 @@ func word(d fleet.Dependency) string {
 		return "disconnected"
 	case fleet.DependencyUnsupported:
 		return "unsupported_version"
+	case fleet.DependencyUnusable:
+		return "unusable"
 	default:
 		return "unknown"
 	}

@@ -137,6 +137,8 @@ func complaints(o observation) []string {
 		why = append(why, "redis: disconnected")
 	case fleet.DependencyUnsupported:
 		why = append(why, "redis: unsupported version")
+	case fleet.DependencyUnusable:
+		why = append(why, "redis: refuses what is needed of it")
 	}
 	if o.database == fleet.DependencyConnected && o.schema < o.want {
 		why = append(why, fmt.Sprintf("schema: %d, %d is wanted", o.schema, o.want))

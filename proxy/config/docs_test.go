@@ -92,7 +92,8 @@ func TestTables(t *testing.T) {
 		credential_name credential_values credential_info model_name turn_off_message_logging redact_messages_in_exceptions
 		redact_user_api_key_info allowed_ips swagger_contact swagger_license_info default_key_generate_params
 		upperbound_key_generate_params default_internal_user_params default_team_params timezone disable_adding_master_key_hash_to_db
-		disable_master_key_return database_extra_connection_params tag_budget_config cost_discount_config cost_margin_config
+		disable_master_key_return database_extra_connection_params
+		cache_params cache_kwargs redis_startup_nodes sentinel_nodes tag_budget_config cost_discount_config cost_margin_config
 		provider_budget_config`)
 	structs := map[string]any{
 		"model_list[].litellm_params": &Params{}, "model_list[].model_info": &Info{}, "litellm_settings": &LiteLLM{},

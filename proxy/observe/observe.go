@@ -14,6 +14,7 @@ import (
 
 	"sluice/internal/postgres"
 	"sluice/migrator/schema"
+	"sluice/proxy/redis"
 	"sluice/supervisor/fleet"
 )
 
@@ -28,7 +29,7 @@ const (
 type Config struct {
 	Postgres *postgres.Source // nil: the SQLite file
 	SQLite   string           // path; empty and no Postgres: no database
-	Redis    Redis            // without Address: not configured
+	Redis    redis.Config     // without addresses: not configured
 	// NeedsDatabase makes readiness wait, at the first start, until the
 	// database was seen once.
 	NeedsDatabase bool
@@ -48,12 +49,12 @@ type Observer struct {
 	table *fleet.Table
 	log   *slog.Logger
 	db    database
-	redis *redis
+	redis *cache
 }
 
 // New makes an observer; it starts nothing.
 func New(table *fleet.Table, c Config, log *slog.Logger) *Observer {
-	o := &Observer{table: table, log: log, redis: newRedis(c.Redis)}
+	o := &Observer{table: table, log: log, redis: &cache{config: c.Redis}}
 	o.db = newDatabase(c)
 	h := table.Header()
 	h.SchemaWant.Store(schema.Version)
@@ -144,6 +145,8 @@ func (o *Observer) changed(what string, before, now fleet.Dependency) {
 		o.log.Info("dependency is there", slog.String("dependency", what))
 	case fleet.DependencyUnsupported:
 		o.log.Error("dependency is too old and not used", slog.String("dependency", what), slog.String("error", o.reason(what)))
+	case fleet.DependencyUnusable:
+		o.log.Error("dependency refuses what is needed of it and is not used", slog.String("dependency", what), slog.String("error", o.reason(what)))
 	default:
 		o.log.Error("dependency is away", slog.String("dependency", what), slog.String("error", o.reason(what)))
 	}

@@ -19,6 +19,7 @@ import (
 	"sluice/internal/postgres/pgtest"
 	"sluice/internal/redistest"
 	"sluice/migrator/schema"
+	"sluice/proxy/redis"
 	"sluice/supervisor/fleet"
 )
 
@@ -177,7 +178,7 @@ func TestFile(t *testing.T) {
 
 func TestRedis(t *testing.T) {
 	s := redistest.New(t)
-	h := start(t, 2, Config{Redis: Redis{Address: s.Addr}})
+	h := start(t, 2, Config{Redis: redis.Config{Addresses: []string{s.Addr}}})
 	is := func(d fleet.Dependency) func() bool {
 		return func() bool { return fleet.Dependency(h.Redis.Load()) == d }
 	}
@@ -193,14 +194,18 @@ func TestRedis(t *testing.T) {
 	until(t, "killed", is(fleet.DependencyDown))
 	s.Start(t)
 	until(t, "started", is(fleet.DependencyConnected))
+	s.Do(t, "CONFIG", "SET", "maxmemory", "1")
+	until(t, "full", is(fleet.DependencyUnusable))
+	s.Do(t, "CONFIG", "SET", "maxmemory", "0")
+	until(t, "not full any more", is(fleet.DependencyConnected))
 }
 
 // TestRedisDatabase: the database asked for is the one that is selected; a
 // server has 16 of them.
 func TestRedisDatabase(t *testing.T) {
 	s := redistest.New(t)
-	for database, want := range map[int]fleet.Dependency{15: fleet.DependencyConnected, 16: fleet.DependencyDown} {
-		r := newRedis(Redis{Address: s.Addr, Database: database})
+	for database, want := range map[int]fleet.Dependency{15: fleet.DependencyConnected, 16: fleet.DependencyUnusable} {
+		r := &cache{config: redis.Config{Addresses: []string{s.Addr}, Database: database}}
 		if got := r.look(t.Context()); got != want {
 			t.Errorf("database %d: %v, want %v (%v)", database, got, want, r.err)
 		}
@@ -224,7 +229,7 @@ func TestOldRedis(t *testing.T) {
 			go answerOld(c)
 		}
 	}()
-	h := start(t, 1, Config{Redis: Redis{Address: l.Addr().String()}})
+	h := start(t, 1, Config{Redis: redis.Config{Addresses: []string{l.Addr().String()}}})
 	until(t, "unsupported", func() bool { return fleet.Dependency(h.Redis.Load()) == fleet.DependencyUnsupported })
 }
 

@@ -33,8 +33,7 @@ const (
 
 	dialing  = time.Second // for a connection and its greeting
 	again    = time.Second // between two looks at a server that is away
-	unusable = 10 * time.Second
-	mostCall = 512 // calls at once; the client's ring has room for twice as many, a full one would block
+	mostCall = 512         // calls at once; the client's ring has room for twice as many, a full one would block
 )
 
 // ErrAway means that no call was made: the server is away, too slow, too old,
@@ -104,6 +103,21 @@ func (c *Config) Dial(wait time.Duration) (rueidis.Client, error) {
 
 func dialUnix(ctx context.Context, path string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", path)
+}
+
+// Refused reports whether an error is what the server answered: it is there.
+// While it loads or changes its role it is as good as away.
+func Refused(err error) bool {
+	var said *rueidis.RedisError
+	if !errors.As(err, &said) {
+		return false
+	}
+	for _, passing := range []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"} {
+		if strings.HasPrefix(said.Error(), passing) {
+			return false
+		}
+	}
+	return true
 }
 
 // Version reads redis_version from INFO and is an ErrUnsupported where it is

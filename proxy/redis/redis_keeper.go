@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -17,7 +16,7 @@ func (r *Client) keep(ctx context.Context) {
 	defer r.drop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	told := false // that it was never reached, or cannot be used
+	told := false // how it stands; from then on the breaker tells
 	for {
 		select {
 		case <-ctx.Done():
@@ -30,7 +29,6 @@ func (r *Client) keep(ctx context.Context) {
 			}
 		case <-timer.C:
 		}
-		wait := again
 		switch r.gate.is() {
 		case suspect:
 			r.verify(ctx)
@@ -42,24 +40,13 @@ func (r *Client) keep(ctx context.Context) {
 				r.gate.reset()
 				told = true
 				r.config.Log.Info("redis is used", slog.String("redis", r.config.Where()))
-			case errors.Is(err, ErrUnsupported) || refused(err):
-				wait = unusable
-				fallthrough
-			default:
-				if !told && r.opened.Load() == 0 {
-					told = true
-					r.config.Log.Error("redis is not used", slog.String("redis", r.config.Where()), slog.String("error", err.Error()))
-				}
+			case !told:
+				told = true
+				r.config.Log.Error("redis is not used", slog.String("redis", r.config.Where()), slog.String("error", err.Error()))
 			}
 		}
-		timer.Reset(wait)
+		timer.Reset(again)
 	}
-}
-
-// refused reports errors that no waiting mends.
-func refused(err error) bool {
-	said, ok := rueidis.IsRedisErr(err)
-	return ok && (strings.HasPrefix(said.Error(), "NOPERM") || strings.HasPrefix(said.Error(), "WRONGPASS") || strings.HasPrefix(said.Error(), "NOAUTH"))
 }
 
 // verify looks whether a failure was one call's or the server's: until the

@@ -33,7 +33,7 @@ func (s *Server) readiness(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 	database := fleet.Dependency(h.Database.Load())
 	redis := fleet.Dependency(h.Redis.Load())
 	status, code := "healthy", 200
-	if database == fleet.DependencyDown || redis == fleet.DependencyDown || database == fleet.DependencyUnsupported {
+	if database == fleet.DependencyDown || redis == fleet.DependencyDown || redis == fleet.DependencyUnsupported || redis == fleet.DependencyUnusable || database == fleet.DependencyUnsupported {
 		status = "degraded"
 	}
 	switch {
@@ -65,6 +65,8 @@ func dependencyName(d fleet.Dependency) string {
 		return "disconnected"
 	case fleet.DependencyUnsupported:
 		return "unsupported"
+	case fleet.DependencyUnusable:
+		return "unusable"
 	}
 	return "Not connected"
 }

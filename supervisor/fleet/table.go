@@ -168,6 +168,7 @@ const (
 	DependencyConnected
 	DependencyDown
 	DependencyUnsupported // too old
+	DependencyUnusable    // answers, and refuses what is needed of it: full, read-only, no permission
 )
 
 // Slot is the page of one CPU position.
