@@ -110,6 +110,7 @@ const (
 	perGeneration             // the same with slot and generation; of processes
 	sum
 	highest
+	lowest
 )
 
 // gauges whose endings say how they add up. Whatever is not here keeps a slot
@@ -132,6 +133,11 @@ var gauges = []struct {
 	{"_timestamp_seconds", highest},
 	{"_deployment_state", highest},
 	{"_info", highest},
+	// What is left of a budget or a limit of the whole host, as each worker last
+	// saw it.
+	{"_budget_metric", lowest},
+	{"_requests_for_model", lowest},
+	{"_tokens_for_model", lowest},
 }
 
 func ruleOf(name string) rule {
@@ -174,6 +180,8 @@ func (l *ledger) merged() []line {
 				put(m.samples, series, *p, plus)
 			case r == highest:
 				put(m.samples, series, *p, func(a, b float64) float64 { return max(a, b) })
+			case r == lowest:
+				put(m.samples, series, *p, func(a, b float64) float64 { return min(a, b) })
 			case newest[m.slot] != generation:
 			case r == perGeneration:
 				put(m.samples, labelled(series, labels(m.slot, generation)), *p, plus)

@@ -19,6 +19,10 @@ type observer struct {
 	gone      atomic.Bool // the supervisor's process is gone
 }
 
+// fullFor is how long a worker is believed that said that the journal is full:
+// it says so twice a second while that is so.
+const fullFor = 3 * time.Second
+
 // look takes an observation: some thousand loads from memory.
 func (o *observer) look() observation {
 	t := o.table.Load()
@@ -33,6 +37,9 @@ func (o *observer) look() observation {
 	}
 	if h.MigratorState.Load() == fleet.MigratorImports {
 		ob.importing, ob.imported, ob.of = true, h.ImportRows.Load(), h.ImportOf.Load()
+	}
+	if at := h.JournalFull.Load(); at != 0 {
+		ob.journalFull = time.Duration(now-at) < fullFor
 	}
 	if at := h.ObservedAt.Load(); at != 0 {
 		ob.viewAge = time.Duration(now - at)

@@ -49,6 +49,7 @@ type observation struct {
 	requireDB      bool          // SLUICE_READY_NEEDS_DB
 	importing      bool          // the migrator takes over another system's data
 	imported, of   uint64        // rows of it
+	journalFull    bool          // no more of what calls cost can be written down
 }
 
 // verdict is what probes are told.
@@ -108,6 +109,9 @@ func admits(o observation, v *verdict) bool {
 			return refuse(statusStarting, "no worker is ready yet")
 		}
 		return refuse(statusNotReady, "no worker is ready")
+	}
+	if o.journalFull {
+		return refuse(statusNotReady, "the journal is at its bound: model calls are refused until the database takes what waits")
 	}
 	if o.needsDatabase && !o.databaseUp {
 		if o.database == fleet.DependencyUnknown {

@@ -24,6 +24,8 @@ type capped struct {
 	scope    limit.Scope
 	perModel limit.Scope // of limits for a model; 0 where the object has none
 
+	alias    string
+	spend    money.Nano // when it was read
 	caps     identity.Caps
 	more     []windowed // budget_limits: further windows
 	requests map[string]int64

@@ -10,7 +10,7 @@ import (
 
 func keyCaps(k *identity.Key) *capped {
 	return &capped{
-		id: k.Token, kind: bill.KindKey, scope: limit.ScopeKey, perModel: limit.ScopeKeyModel, caps: k.Caps,
+		id: k.Token, alias: k.Alias, spend: k.Spend, kind: bill.KindKey, scope: limit.ScopeKey, perModel: limit.ScopeKeyModel, caps: k.Caps,
 		more:     windows("budget_limits", k.Settings, k.Metadata),
 		requests: counts("model_rpm_limit", k.Settings, k.Metadata), tokens: counts("model_tpm_limit", k.Settings, k.Metadata),
 		perMax: amounts(k.ModelMaxBudget), raise: raiseOf(k.Settings, k.Metadata),
@@ -19,14 +19,14 @@ func keyCaps(k *identity.Key) *capped {
 
 func userCaps(u *identity.User) *capped {
 	return &capped{
-		id: u.ID, kind: bill.KindUser, scope: limit.ScopeUser, caps: u.Caps,
+		id: u.ID, alias: u.Alias, spend: u.Spend, kind: bill.KindUser, scope: limit.ScopeUser, caps: u.Caps,
 		more: windows("budget_limits", u.Settings, u.Metadata), raise: raiseOf(u.Settings, u.Metadata),
 	}
 }
 
 func teamCaps(t *identity.Team) *capped {
 	return &capped{
-		id: t.ID, kind: bill.KindTeam, scope: limit.ScopeTeam, perModel: limit.ScopeTeamModel, caps: t.Caps,
+		id: t.ID, alias: t.Alias, spend: t.Spend, kind: bill.KindTeam, scope: limit.ScopeTeam, perModel: limit.ScopeTeamModel, caps: t.Caps,
 		more:     windows("budget_limits", t.Settings, t.Metadata),
 		requests: counts("model_rpm_limit", t.Settings, t.Metadata), tokens: counts("model_tpm_limit", t.Settings, t.Metadata),
 		raise: raiseOf(t.Settings, t.Metadata),
@@ -34,12 +34,12 @@ func teamCaps(t *identity.Team) *capped {
 }
 
 func memberCaps(m *identity.Member) *capped {
-	return &capped{id: memberID(m.TeamID, m.UserID), kind: bill.KindMember, scope: limit.ScopeMember}
+	return &capped{id: memberID(m.TeamID, m.UserID), spend: m.Spend, kind: bill.KindMember, scope: limit.ScopeMember}
 }
 
 func organizationCaps(o *identity.Organization) *capped {
 	return &capped{
-		id: o.ID, kind: bill.KindOrganization, scope: limit.ScopeOrganization, perModel: limit.ScopeOrganization,
+		id: o.ID, alias: o.Alias, spend: o.Spend, kind: bill.KindOrganization, scope: limit.ScopeOrganization, perModel: limit.ScopeOrganization,
 		requests: counts("model_rpm_limit", o.Settings, o.Metadata), tokens: counts("model_tpm_limit", o.Settings, o.Metadata),
 	}
 }
@@ -50,7 +50,7 @@ func orgMemberCaps(m *identity.OrganizationMember) *capped {
 
 func projectCaps(p *identity.Project) *capped {
 	return &capped{
-		id: p.ID, kind: bill.KindProject, scope: limit.ScopeProject, perModel: limit.ScopeProjectModel,
+		id: p.ID, alias: p.Alias, spend: p.Spend, kind: bill.KindProject, scope: limit.ScopeProject, perModel: limit.ScopeProjectModel,
 		requests: counts("model_rpm_limit", p.Settings, p.Metadata), tokens: counts("model_tpm_limit", p.Settings, p.Metadata),
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"sluice/proxy/budget"
 	"sluice/proxy/limit"
+	"sluice/proxy/money"
 )
 
 // standing is an object that a caller stands under, with its budget object.
@@ -118,6 +119,30 @@ func (who *Identity) Tags() (out [3][]string) {
 func (who *Identity) MayTag() bool {
 	v := &who.view
 	return who.Master || v.key != nil && v.key.mayTag || v.team != nil && v.team.mayTag
+}
+
+// Left is a budget over the caller, as metrics show it.
+type Left struct {
+	Limit *budget.Limit
+	Alias string
+	Spend money.Nano // when the object was read last
+}
+
+// Left lists the budgets that bound what the caller may spend.
+func (k *Keys) Left(who *Identity) []Left {
+	if who.view.key == nil {
+		return nil
+	}
+	var out []Left
+	for _, s := range who.view.standings() {
+		if s.capped == nil || s.loose {
+			continue
+		}
+		if l := s.capped.of(s.budget, k.zone, time.Now).accounts[0]; l.Max >= 0 {
+			out = append(out, Left{Limit: l, Alias: s.capped.alias, Spend: s.capped.spend})
+		}
+	}
+	return out
 }
 
 // KeyLimits are the limits of the key itself, for the headers of an answer: its

@@ -28,8 +28,8 @@ type object struct {
 	groups  []*box  // access groups of a team
 	capped  *capped // its limits and budgets
 	tags    []string
-	mayTag  bool // clients may say tags of their own (allow_client_tags)
-	number  int64   // of the change that made it what it is
+	mayTag  bool  // clients may say tags of their own (allow_client_tags)
+	number  int64 // of the change that made it what it is
 }
 
 // box is where the present state of a shared object is found: keys of one team
@@ -59,7 +59,7 @@ type keyFacts struct {
 	groups                           []*box
 	capped                           *capped
 	tags                             []string
-	mayTag                           bool // allow_client_tags
+	mayTag                           bool     // allow_client_tags
 	fixed                            Identity // everything that follows from the key alone
 }
 

@@ -34,8 +34,8 @@ type spenders struct {
 	// everybody is the budget object of customers that have none of their own.
 	everybody atomic.Pointer[string]
 
-	told  bool        // that there are too many; the looking goroutine's
-	kept  string      // what the snapshot has; likewise
+	told bool   // that there are too many; the looking goroutine's
+	kept string // what the snapshot has; likewise
 }
 
 // spenderSet is who has which budget. It is immutable.

@@ -135,6 +135,7 @@ func (x *Exchange) limitHeaders() {
 	if x.held.Mark() == 0 {
 		return
 	}
+	x.ofModel = counters{}
 	var nearest counters
 	x.held.Counters(func(r *limit.Rule, t limit.Type, top, left int64, reset time.Duration) {
 		if r.Scope == limit.ScopeDeployment || r.Scope == limit.ScopeProxy {
@@ -150,6 +151,7 @@ func (x *Exchange) limitHeaders() {
 		if r.Scope != limit.ScopeKeyModel {
 			return
 		}
+		x.ofModel[t].left, x.ofModel[t].known = left, true
 		name := headLeftRequests
 		if t == limit.Tokens {
 			name = headLeftTokens

@@ -40,6 +40,7 @@ type Metrics struct {
 	timed   map[who]struct{}                      // callers with histograms of their own
 	series  atomic.Pointer[map[seriesKey]*series] // copied when one is added
 	rejects rejects
+	gauges  gauges
 
 	unwritten  *metrics.Counter // records that the journal did not take
 	unrecorded *metrics.Counter // refused requests that were not written down
@@ -94,6 +95,10 @@ type series struct {
 	latency, provider, overhead *metrics.PrometheusHistogram
 	first, perToken             *metrics.PrometheusHistogram
 	health                      *health
+
+	spend       atomic.Int64 // nano-dollars
+	spendLabels string
+	shown       atomic.Int64 // when the gauges of the caller were set
 }
 
 // NewMetrics makes the metrics of a process. bounds replaces the histograms'
@@ -110,7 +115,10 @@ func NewMetrics(bounds []float64) *Metrics {
 }
 
 // Write writes all series in Prometheus's text format.
-func (m *Metrics) Write(w io.Writer) { m.set.WritePrometheus(w) }
+func (m *Metrics) Write(w io.Writer) {
+	m.set.WritePrometheus(w)
+	m.writeSpend(w)
+}
 
 // caller are the labels of who called.
 func caller(w *who) []string {
@@ -228,6 +236,7 @@ func (m *Metrics) make(x *Exchange, w where, c *who) *series {
 		overhead:    h("litellm_overhead_latency_metric", over),
 		perToken:    h("litellm_deployment_latency_per_output_token", over),
 		health:      m.healthOf(w),
+		spendLabels: tokens,
 	}
 }
 
@@ -267,6 +276,8 @@ func (m *Metrics) settled(x *Exchange, now int64) {
 	s.output.AddInt64(u.Output)
 	s.cached.AddInt64(u.CachedIn)
 	s.reasoning.AddInt64(u.Reasoning)
+	s.spend.Add(int64(x.cost))
+	m.left(x, s, now)
 	total := now - x.Start
 	s.latency.Update(float64(total) / 1e9)
 	s.provider.Update(float64(x.UpstreamNanos) / 1e9)
@@ -281,6 +292,9 @@ func (m *Metrics) settled(x *Exchange, now int64) {
 
 // failed counts an exchange that ended with an error.
 func (m *Metrics) failed(x *Exchange, e *llm.Error) {
+	if x.cost != 0 { // of a stream that was cut
+		m.of(x).spend.Add(int64(x.cost))
+	}
 	w, c, status := x.where(), m.failing(x), x.Status
 	if e.Kind == llm.KindClientGone {
 		status = 499

@@ -46,9 +46,10 @@ type spending struct {
 	settle   bill.Settle
 	accounts []bill.Account
 
-	prompt  int64 // tokens of the prompt, estimated
-	average int64 // tokens of the answer, guessed
-	capped  int64 // tokens that the answer is capped at by us; 0: it is not
+	prompt  int64    // tokens of the prompt, estimated
+	average int64    // tokens of the answer, guessed
+	ofModel counters // what is left of the key's limits for the model
+	capped  int64    // tokens that the answer is capped at by us; 0: it is not
 
 	at       *binding // of the open attempt
 	price    *price.Price
@@ -134,10 +135,48 @@ func (g *Gateway) reserve(x *Exchange, b *binding, model []byte, now time.Time) 
 	}
 	at := now.UnixNano()
 	left := time.Duration(max(x.deadline-g.now(), 0))
-	if r := g.budgets.Reserve(&s.hold, s.limits, amount, s.id, int64(x.Attempts), at, at+int64(left)); r != nil {
-		return g.overBudget(x, r)
+	r := g.budgets.Reserve(&s.hold, s.limits, amount, s.id, int64(x.Attempts), at, at+int64(left))
+	if r == nil {
+		return nil
 	}
-	return nil
+	if most := x.affordable(r); most > 0 {
+		s.capped = most
+		amount = s.price.MostIn(x.tier(), s.prompt, most*x.answers())
+		if r = g.budgets.Reserve(&s.hold, s.limits, amount, s.id, int64(x.Attempts), at, at+int64(left)); r == nil {
+			return nil
+		}
+	}
+	return g.overBudget(x, r, amount)
+}
+
+// leastCap is the shortest answer, in tokens, that is asked for near the end of a
+// budget where the client wants none of a certain length.
+const leastCap = 256
+
+// affordable is the longest answer that there is room for in a budget that has
+// refused the longest one that the model gives; 0 where the client has said how
+// long it may be, or what would fit is shorter than answers usually are.
+func (x *Exchange) affordable(r *budget.Refusal) int64 {
+	s := &x.spending
+	room := r.Max - r.Spent
+	if s.capped == 0 || r.Away || room <= 0 {
+		return 0
+	}
+	tier, n := x.tier(), x.answers()
+	least := max(s.average/n, leastCap)
+	fits := func(most int64) bool { return s.price.MostIn(tier, s.prompt, most*n) <= room }
+	if least >= s.capped || !fits(least) {
+		return 0
+	}
+	low, high := least, s.capped // low fits
+	for high-low > 1 {
+		if mid := low + (high-low)/2; fits(mid) {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return low
 }
 
 // worst is the most that a call can cost. Where a budget holds it to that, the

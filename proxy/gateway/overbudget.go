@@ -8,6 +8,7 @@ import (
 	"sluice/proxy/bill"
 	"sluice/proxy/budget"
 	"sluice/proxy/llm"
+	"sluice/proxy/money"
 )
 
 // errElsewhere marks refusals by the budget of a provider or a deployment:
@@ -17,8 +18,9 @@ var errElsewhere = errors.New("the budget of the deployment is used up")
 var headRetry, valueNo = []byte("x-should-retry"), []byte("false")
 
 // overBudget is the refusal of a call that a budget has no room for, in
-// LiteLLM's words, with exact amounts.
-func (g *Gateway) overBudget(x *Exchange, r *budget.Refusal) *llm.Error {
+// LiteLLM's words, with exact amounts. needed is the most that the call could
+// cost.
+func (g *Gateway) overBudget(x *Exchange, r *budget.Refusal, needed money.Nano) *llm.Error {
 	if r.Away {
 		return &llm.Error{
 			Kind: llm.KindUnavailable, Type: "budget_unavailable", RetryAfter: max(r.RetryAfter, time.Second),
@@ -63,6 +65,9 @@ func (g *Gateway) overBudget(x *Exchange, r *budget.Refusal) *llm.Error {
 		e.Message = "Budget has been exceeded! Tag=" + clip(id) + current
 	default:
 		e.Message = "Budget has been exceeded!" + current
+	}
+	if r.Spent < r.Max && needed > 0 {
+		e.Message += ". The call could cost up to " + needed.String() + ", of which not enough is left; one with a smaller max_tokens may pass"
 	}
 	if e.Status = g.terms.BudgetStatus; e.Status == 0 {
 		e.Status = 429

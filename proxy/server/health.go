@@ -2,6 +2,7 @@ package server
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -25,6 +26,10 @@ func (s *Server) root(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 	s.writeJSON(ctx, c, k, 200, []byte(`"Sluice: RUNNING"`))
 }
 
+// journalFullFor is how long it is believed that the journal is full: it is said
+// twice a second while it is.
+const journalFullFor = 3 * time.Second
+
 // readiness is this host's ability to take traffic, from the host table alone:
 // no probe does work.
 func (s *Server) readiness(ctx *fasthttp.RequestCtx, c *conn, k *call) {
@@ -43,6 +48,8 @@ func (s *Server) readiness(ctx *fasthttp.RequestCtx, c *conn, k *call) {
 		status, code = "starting", 503
 	case h.NeedsDatabase.Load() == 1 && h.DatabaseUp.Load() == 0:
 		status, code = "starting", 503
+	case h.JournalFull.Load() != 0 && fleet.Now()-h.JournalFull.Load() < int64(journalFullFor):
+		status, code = "journal_full", 503
 	}
 	b := append([]byte(nil), `{"status":"`...)
 	b = append(b, status...)
