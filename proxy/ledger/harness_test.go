@@ -64,14 +64,11 @@ func (d *data) config(tb testing.TB) store.Config {
 	return store.Config{Postgres: source}
 }
 
+// open opens a database and makes the objects in it.
 func open(t *testing.T, d *data) *data {
 	t.Helper()
-	var err error
-	if d.Store, err = store.Open(d.config(t)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
-	err = d.Change(t.Context(), store.Actor{}, func(tx *store.Tx) error {
+	d.reopen(t)
+	err := d.Change(t.Context(), store.Actor{}, func(tx *store.Tx) error {
 		for k := range keys {
 			if err := tx.Insert(&identity.Key{Token: token(k), UserID: "u", TeamID: "t"}); err != nil {
 				return err
@@ -85,6 +82,17 @@ func open(t *testing.T, d *data) *data {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+// reopen opens a database as it is.
+func (d *data) reopen(t *testing.T) *data {
+	t.Helper()
+	var err error
+	if d.Store, err = store.Open(d.config(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
 	return d
 }
 
@@ -290,7 +298,7 @@ func (d *data) texts(t *testing.T, statement string) [][]string {
 	if d.url != "" {
 		return pgtest.Rows(t, d.url, statement)
 	}
-	db, err := sql.Open("sqlite", "file:"+d.file)
+	db, err := sql.Open("sqlite", "file:"+d.file+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,6 +324,23 @@ func (d *data) texts(t *testing.T, statement string) [][]string {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// exec runs a statement behind the store's back.
+func (d *data) exec(t *testing.T, statement string) {
+	t.Helper()
+	if d.url != "" {
+		pgtest.Exec(t, d.url, statement)
+		return
+	}
+	db, err := sql.Open("sqlite", "file:"+d.file+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), strings.ReplaceAll(statement, "sluice.", "")); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
 }
 
 func (d *data) rows(t *testing.T) map[id]row {

@@ -80,10 +80,9 @@ const (
 // Ledger ships the journals of its host while it holds their lock. Its methods
 // may be called from several goroutines.
 type Ledger struct {
-	c       Config
-	holds   atomic.Bool
-	watched watch
-	jobs    jobs
+	c     Config
+	holds atomic.Bool
+	jobs  jobs
 }
 
 // New makes a ledger; it starts nothing.
@@ -156,7 +155,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 		if !errors.Is(err, errLocked) {
 			return err
 		}
-		if l.watched.all(l.c.Dirs) {
+		if allShipped(l.c.Dirs) {
 			return nil
 		}
 		if err := store.Pause(ctx, tickEvery/5); err != nil {

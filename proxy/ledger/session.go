@@ -147,6 +147,7 @@ func (s *session) turn(ctx context.Context, all bool) (more bool, err error) {
 		return false, err
 	}
 	s.recoverClaims(now)
+	s.tell()
 	s.tidy(ctx, now)
 	s.report(now)
 	return more, nil
@@ -178,6 +179,7 @@ func (s *session) send(ctx context.Context) error {
 	case errors.Is(err, store.ErrMoved):
 		c.Log.Warn("the database has another place in the journals: they are read again from there", slog.Any("error", err))
 		c.Metrics.moved.Inc()
+		s.answered()
 		s.again()
 		return nil
 	case errors.Is(err, store.ErrInvalid):
@@ -188,12 +190,17 @@ func (s *session) send(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	if s.failures > 0 {
-		c.Log.Info("the journals are shipped again", slog.Duration("after", c.Now().Sub(s.since)))
-		s.failures, s.verify = 0, true
-	}
+	s.answered()
 	c.Metrics.shipped(len(b.batch.Rows), out, c.Now().Sub(began))
 	return s.sent(b)
+}
+
+// answered notes that the database answers.
+func (s *session) answered() {
+	if s.failures > 0 {
+		s.l.c.Log.Info("the journals are shipped again", slog.Duration("after", s.l.c.Now().Sub(s.since)))
+		s.failures, s.verify = 0, true
+	}
 }
 
 // failed notes that the database did not answer, tells it once, and says how

@@ -1,0 +1,73 @@
+package ledger
+
+import (
+	"sluice/proxy/journal"
+	"sluice/supervisor/fleet"
+)
+
+// tell says in the host table what leases of budgets wait for: up to when
+// everything that was settled is in the database, and whether earlier lives of
+// the table have left nothing to ship. Both are told only of what the cursors of
+// the database have confirmed: a standby that took over may lack commits.
+func (s *session) tell() {
+	t := s.l.c.Table
+	if t == nil {
+		return
+	}
+	h := t.Header()
+	if s.scans < 2 || s.verify || s.verified.IsZero() { // who lives is known from the second look on
+		h.JournalShipped.Store(0)
+		h.EarlierShipped.Store(0)
+		return
+	}
+	mark := fleet.Now()
+	for _, g := range s.generations {
+		if s.foreign(g) && (!g.closed || !g.settled()) {
+			mark = 0
+			break
+		}
+	}
+	h.EarlierShipped.Store(mark)
+	if s.unread() {
+		return
+	}
+	// Segments that were made since the last look are not known yet, and what
+	// became whole since the oldest attempt that waits may wait too.
+	to := s.scanned
+	if s.verified.Before(to) {
+		to = s.verified
+	}
+	oldest := s.ready
+	if s.sending != nil {
+		oldest = s.sending.attempts
+	}
+	if len(oldest) > 0 && oldest[0].since.Before(to) {
+		to = oldest[0].since
+	}
+	h.JournalShipped.Store(fleet.Now() - int64(s.l.c.Now().Sub(to)))
+}
+
+// unread says that a journal of this life holds records that nobody has looked at.
+func (s *session) unread() bool {
+	for _, seg := range s.segments {
+		if !s.foreign(seg.of) && !seg.ended && seg.read < seg.Committed {
+			return true
+		}
+	}
+	return false
+}
+
+// allShipped says, to a process that does not ship, that every segment which is
+// finished is in the database.
+func allShipped(dirs []string) bool {
+	segments, err := journal.Scan(dirs...)
+	if err != nil {
+		return false
+	}
+	for _, f := range segments {
+		if f.Finished && f.Committed > journal.Start && f.Unshipped() > 0 {
+			return false
+		}
+	}
+	return true
+}
