@@ -74,7 +74,11 @@ func (s *speech) tokens() int64 { return (s.said + 3) / 4 }
 
 // count is how many tokens in all, by the model's vocabulary.
 func (s *speech) count(model string) int64 {
-	return tokens.Scaled(model, unescaped(s.text), s.said)
+	text := unescaped(s.text)
+	if s.said <= int64(len(s.text)) {
+		return tokens.Count(model, text)
+	}
+	return tokens.Scaled(model, text, s.said*int64(len(text))/int64(len(s.text)))
 }
 
 // unescaped is the text of a string's inside in JSON, for counting: what is cut

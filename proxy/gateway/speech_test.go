@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sluice/proxy/llm"
+	"sluice/proxy/tokens"
 )
 
 // TestTierOfAnswer: the class of service stands beside the usage, in streams in
@@ -55,6 +56,9 @@ func TestSpeech(t *testing.T) {
 	s.add([]byte(`{"choices":[{"delta":{"content":"cut`))
 	if got, want := unescaped(s.text), "Hello \"world\"\n back\\!{\"a\":1}cut"; got != want || s.events != 9 {
 		t.Errorf("%q of %d, want %q", got, s.events, want)
+	}
+	if got, want := s.count("gpt-4o"), tokens.Count("gpt-4o", unescaped(s.text)); got != want {
+		t.Errorf("%d tokens, want %d: escapes are no text", got, want)
 	}
 	for odd, want := range map[string]string{
 		`\`: `\`, `\u`: "\ufffd", `\u12`: "\ufffd", `a\`: `a\`, ``: ``, `\u00e9t\u00e9`: "\u00e9t\u00e9", `\ud83c\udf0a!`: "\U0001f30a!",
