@@ -19,6 +19,9 @@ type PoolConfig struct {
 	Idle  time.Duration // a connection that nobody used for so long is closed; 0: 60 s
 }
 
+// DefaultLimit is the size of a pool that nobody has given one.
+const DefaultLimit = 10
+
 const (
 	// lifetime of a connection: one that leads to a server which is no longer
 	// the right one is left by itself.
@@ -46,7 +49,7 @@ func NewPool(s *Source, c PoolConfig) (*Pool, error) {
 		c.Limit = s.PoolLimit
 	}
 	if c.Limit <= 0 {
-		c.Limit = 10
+		c.Limit = DefaultLimit
 	}
 	if c.Wait <= 0 {
 		c.Wait = s.PoolTimeout

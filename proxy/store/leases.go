@@ -32,7 +32,7 @@ func (s *Store) Lease(ctx context.Context, holder string, asks []bill.LeaseAsk) 
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	for i := 1; ; i++ {
-		out, err := s.db.lease(ctx, holder, asks)
+		out, err := s.leases.lease(ctx, holder, asks)
 		if err == nil || i == leaseTries || !again(err) {
 			return out, err
 		}

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
+	"sluice/internal/postgres"
 	"sluice/proxy/bill"
 	"sluice/proxy/money"
 )
@@ -14,7 +16,7 @@ import (
 // leases were given back because it was taken for gone; it stays so until Revive.
 func (s *Store) Beat(ctx context.Context, h bill.Holder) (released bool, err error) {
 	now, _ := s.clock()
-	err = s.db.query(ctx, `INSERT INTO sluice.lease_holders (holder, host_id, host_name, started_at, seen_at)
+	err = s.leases.query(ctx, `INSERT INTO sluice.lease_holders (holder, host_id, host_name, started_at, seen_at)
 		VALUES ($1, $2, $3, `+now+`, `+now+`) ON CONFLICT (holder) DO UPDATE SET
 			host_id = excluded.host_id, host_name = excluded.host_name, seen_at = excluded.seen_at
 		RETURNING released_at IS NOT NULL`, []any{h.Holder, h.HostID, text(h.HostName)},
@@ -28,7 +30,7 @@ func (s *Store) Beat(ctx context.Context, h bill.Holder) (released bool, err err
 // Revive lets a holder that was released lease again, once it has forgotten what
 // it held.
 func (s *Store) Revive(ctx context.Context, holder string) error {
-	_, err := s.db.exec(ctx, "UPDATE sluice.lease_holders SET released_at = NULL WHERE holder = $1", []any{holder})
+	_, err := s.leases.exec(ctx, "UPDATE sluice.lease_holders SET released_at = NULL WHERE holder = $1", []any{holder})
 	if err != nil {
 		return fmt.Errorf("lease again after a release: %w", err)
 	}
@@ -40,11 +42,11 @@ func (s *Store) Revive(ctx context.Context, holder string) error {
 func (s *Store) Holders(ctx context.Context, hostID string) ([]bill.Holder, error) {
 	now, _ := s.clock()
 	since := "CAST(EXTRACT(EPOCH FROM " + now + " - h.seen_at) * 1000000 AS BIGINT)"
-	if s.db.dialect().sqlite {
+	if s.leases.dialect().sqlite {
 		since = now + " - h.seen_at"
 	}
 	var out []bill.Holder
-	err := s.db.query(ctx, `SELECT h.holder, h.host_id, h.host_name, h.started_at, h.seen_at, `+since+`,
+	err := s.leases.query(ctx, `SELECT h.holder, h.host_id, h.host_name, h.started_at, h.seen_at, `+since+`,
 			(SELECT count(*) FROM sluice.budget_leases AS b WHERE b.holder = h.holder AND b.amount <> 0),
 			(SELECT CAST(COALESCE(SUM(b.amount), 0) AS BIGINT) FROM sluice.budget_leases AS b WHERE b.holder = h.holder)
 		FROM sluice.lease_holders AS h WHERE h.released_at IS NULL AND ($1 = '' OR h.host_id = $1) ORDER BY h.started_at, h.holder`,
@@ -67,7 +69,7 @@ func (s *Store) Holders(ctx context.Context, hostID string) ([]bill.Holder, erro
 func (s *Store) Leases(ctx context.Context, holder string, idle time.Duration, after bill.Lease, limit int) ([]bill.Lease, error) {
 	_, past := s.clock()
 	var out []bill.Lease
-	err := s.db.query(ctx, `SELECT entity_type, entity_id, window_duration, amount, taken_at FROM sluice.budget_leases
+	err := s.leases.query(ctx, `SELECT entity_type, entity_id, window_duration, amount, taken_at FROM sluice.budget_leases
 		WHERE holder = $1 AND taken_at <= `+past("$2")+` AND (entity_type, entity_id, window_duration) > ($3, $4, $5)
 		ORDER BY entity_type, entity_id, window_duration LIMIT $6`,
 		[]any{holder, idle.Microseconds(), kindName(after.Kind), text(after.ID), after.Window, int64(limit)},
@@ -215,7 +217,7 @@ func (s *Store) leaseChange(ctx context.Context, fn func(tx transaction) error) 
 }
 
 func (s *Store) leaseOnce(ctx context.Context, fn func(tx transaction) error) error {
-	tx, err := s.db.begin(ctx)
+	tx, err := s.leases.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -224,4 +226,30 @@ func (s *Store) leaseOnce(ctx context.Context, fn func(tx transaction) error) er
 		return err
 	}
 	return tx.commit(ctx)
+}
+
+// leasePool is how many of a pool's connections are kept for leases; a pool of
+// fewer than leasePoolOf is not divided.
+const (
+	leasePool   = 2
+	leasePoolOf = 6
+)
+
+// openPools divides the connections of a worker between leases and all else.
+func openPools(c Config) (all, leases database, err error) {
+	most := cmp.Or(c.Pool, c.Postgres.PoolLimit, postgres.DefaultLimit)
+	if most < leasePoolOf {
+		all, err = openPostgres(c)
+		return all, all, err
+	}
+	c.Pool = leasePool
+	if leases, err = openPostgres(c); err != nil {
+		return nil, nil, err
+	}
+	c.Pool = most - leasePool
+	if all, err = openPostgres(c); err != nil {
+		leases.close()
+		return nil, nil, err
+	}
+	return all, leases, nil
 }

@@ -59,6 +59,10 @@ type Store struct {
 	c  Config
 	db database
 
+	// leases is the way to the database for who waits for a lease: on PostgreSQL a
+	// part of the pool's connections, that lookups and changes do not use.
+	leases database
+
 	vain atomic.Bool   // the last lookup found no key
 	saw  atomic.Uint64 // times that SawHost has written
 
@@ -79,9 +83,10 @@ func Open(c Config) (*Store, error) {
 	var err error
 	switch {
 	case c.Postgres != nil:
-		s.db, err = openPostgres(c)
+		s.db, s.leases, err = openPools(c)
 	case c.SQLite != "":
 		s.db, err = openSQLite(c)
+		s.leases = s.db
 	default:
 		return nil, ErrNone
 	}
@@ -92,11 +97,19 @@ func Open(c Config) (*Store, error) {
 }
 
 // Close ends all connections.
-func (s *Store) Close() { s.db.close() }
+func (s *Store) Close() {
+	s.db.close()
+	if s.leases != s.db {
+		s.leases.close()
+	}
+}
 
 // Reached tells the store that the database answers others of this host: what is
 // asked next is not held back because of an earlier failure.
-func (s *Store) Reached() { s.db.reached() }
+func (s *Store) Reached() {
+	s.db.reached()
+	s.leases.reached()
+}
 
 // Ping asks the database for an answer.
 func (s *Store) Ping(ctx context.Context) error {

@@ -76,6 +76,10 @@ func (s *Store) Room(ctx context.Context, hosts, workers int) (postgres.Room, er
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	r, err := db.pool.Room(ctx, hosts, workers)
+	if s.leases != s.db { // what was kept for leases is part of the limit
+		r.Limit += leasePool
+		r.Needed += r.Hosts * r.Workers * leasePool
+	}
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return r, ctx.Err()
 	}
