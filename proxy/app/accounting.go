@@ -195,6 +195,12 @@ func (a *accounting) settle() {
 		if err := a.ledger.Flush(ctx); err != nil {
 			a.log.Warn("not all that calls cost is in the database yet: it is shipped at the next start", errAttr(err))
 		}
+		// Of a host that stops nothing stays leased: nobody knows when it is back.
+		if st := fleet.State(a.table.Header().State.Load()); st == fleet.StateDraining || st == fleet.StateStopping {
+			if err := a.budgets.Drain(ctx); err != nil {
+				a.log.Warn("what this host has leased of budgets is given back at its next start", errAttr(err))
+			}
+		}
 	}
 	if a.share != nil {
 		a.share.close()
