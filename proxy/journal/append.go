@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -90,7 +91,7 @@ func (w *Writer) append(rec []byte) error {
 		w.wake(w.wakeKeeper) // who looks, and says so
 		w.full.Store(true)
 	}
-	if w.cur.end > w.cur.size/2 && w.next == nil && !w.asked {
+	if w.cur.end > w.cur.size/2 && !w.asked {
 		w.asked = true
 		w.wake(w.wakeKeeper)
 	}
@@ -113,20 +114,22 @@ func (w *Writer) wake(who chan struct{}) {
 	}
 }
 
-// turn goes on in another segment. An error leaves the present one.
+// turn goes on in another segment: one that was prepared, a new one, or one of
+// the reserve. Its name appears when the present one has got its last record but
+// for the one that ends it. An error leaves the present one.
 func (w *Writer) turn() error {
-	p := w.next
-	if w.next = nil; p == nil {
-		id := w.nextIdent()
-		var err error
-		if p, err = w.make(id, w.order()); noSpace(err) {
-			p, err = w.reserved(id, err)
-		}
-		if err != nil {
-			return err
-		}
-		w.stats.Segments++
+	id, dirs := w.nextIdent(), w.order()
+	p, err := w.prepared(id, dirs[0])
+	if err != nil {
+		p, err = w.make(id, dirs)
 	}
+	if noSpace(err) {
+		p, err = w.reserved(id, err)
+	}
+	if err != nil {
+		return err
+	}
+	w.stats.Segments++
 	w.end(false)
 	w.cur, w.asked = p, false
 	clear(w.prices)
@@ -166,10 +169,6 @@ func (w *Writer) leave(p *pages, err error) {
 		w.cur = nil
 		w.ended = append(w.ended, p)
 		w.wake(w.wakeFlush)
-	}
-	if w.next != nil && filepath.Dir(w.next.path) == filepath.Dir(p.path) && w.c.Second != "" {
-		w.ended = append(w.ended, w.next)
-		w.next = nil
 	}
 }
 
@@ -211,8 +210,15 @@ func (w *Writer) order() []string {
 	return dirs
 }
 
-// make makes a segment in the first of the directories that allows it. It needs
-// no lock.
+// prepared makes a segment of the file that the keeper has made for that.
+func (w *Writer) prepared(id ident, dir string) (*pages, error) {
+	if dir != w.c.Dir {
+		return nil, fs.ErrNotExist
+	}
+	return w.place(id.path(dir), id, func(path string) error { return os.Rename(sparePath(dir, w.c.Slot), path) })
+}
+
+// make makes a segment in the first of the directories that allows it.
 func (w *Writer) make(id ident, dirs []string) (p *pages, err error) {
 	var errs []error
 	for _, dir := range dirs {
@@ -249,27 +255,14 @@ func (w *Writer) place(path string, id ident, file func(path string) error) (*pa
 	if err := file(made); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(made, os.O_RDWR, 0)
-	var p *pages
-	if err == nil {
-		p, err = newPages(f, path, id, !w.c.unmapped)
-		if err == nil && w.c.Sync != SyncNone {
-			err = p.sync()
-		}
-		if err == nil {
-			err = os.Rename(made, path)
-		}
-		if err == nil && w.c.Sync != SyncNone {
-			err = syncDir(filepath.Dir(path))
-		}
-		if err != nil {
-			if p != nil {
-				p.unmap()
-			}
-			_ = f.Close() // it goes
-		}
-	}
+	p, err := openPages(made, path, id, !w.c.unmapped)
 	if err != nil {
+		_ = os.Remove(made)
+		return nil, err
+	}
+	if err := os.Rename(made, path); err != nil {
+		p.unmap()
+		_ = p.file.Close() // it goes
 		_ = os.Remove(made)
 		return nil, err
 	}
@@ -312,6 +305,10 @@ const (
 
 func reservePath(dir string, k int) string {
 	return filepath.Join(dir, "reserve-"+strconv.Itoa(k)+suffixReserve)
+}
+
+func sparePath(dir string, slot int) string {
+	return filepath.Join(dir, "spare-"+strconv.Itoa(slot)+suffixReserve)
 }
 
 // noSpace reports whether a file could not be made for want of space.

@@ -167,6 +167,7 @@ func (b *bodies) make() bool {
 		_ = os.Remove(path + suffixNew)
 		return false
 	}
+	hold(f)
 	b.file, b.end = f, Start
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 )
 
@@ -119,6 +120,10 @@ func (w *Writer) syncAll(ended []*pages, cur *pages, target uint64) (bad *pages,
 // sync is one counted fdatasync.
 func (w *Writer) sync(p *pages) error {
 	err := w.c.syncFile(p)
+	if err == nil && !p.named && w.c.Sync != SyncNone {
+		err = syncDir(filepath.Dir(p.path))
+		p.named = err == nil
+	}
 	w.mu.Lock()
 	w.stats.Syncs++
 	if err != nil {

@@ -76,33 +76,33 @@ func (w *Writer) keep(ctx context.Context) {
 	}
 }
 
-// prepare makes the next segment once the present one is half full.
+// prepare has a file ready once the present segment is half full, for whoever of
+// the slot needs it next.
 func (w *Writer) prepare() {
 	w.mu.Lock()
-	needed := w.next == nil && w.cur != nil && w.cur.end > w.cur.size/2 && !w.closed
-	var id ident
+	needed := w.cur != nil && w.cur.end > w.cur.size/2 && !w.closed
+	w.mu.Unlock()
 	if needed {
-		id = w.nextIdent()
+		_ = w.stock(sparePath(w.c.Dir, w.c.Slot)) // turn tries again, and says so
 	}
-	dirs := w.order()
-	w.mu.Unlock()
-	if !needed {
-		return
+}
+
+// stock makes a preallocated file, unless it is there.
+func (w *Writer) stock(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return nil
 	}
-	p, err := w.make(id, dirs[:1])
+	made := fmt.Sprintf("%s.%d-%d%s", path, w.c.Slot, w.c.Generation, suffixNew)
+	err := create(made, w.sizes.segment)
 	if err != nil {
-		return // turn tries again, and says so
+		return err
 	}
-	w.mu.Lock()
-	w.stats.Segments++
-	// Another one made meanwhile would come before it in number, not in time.
-	if w.next == nil && !w.closed && w.number == id.number {
-		w.next, p = p, nil
+	// Another worker may have made it meanwhile: that is as well.
+	if err = os.Link(made, path); errors.Is(err, fs.ErrExist) {
+		err = nil
 	}
-	w.mu.Unlock()
-	if p != nil {
-		_ = p.finish() // empty: it goes
-	}
+	_ = os.Remove(made) // it is linked, or not needed
+	return err
 }
 
 // recover tries to write again after nothing could be written.
@@ -232,25 +232,10 @@ func (w *Writer) sweep(path string) {
 
 // refill makes what is missing of the reserve. It reports whether that is whole.
 func (w *Writer) refill() bool {
-	complete := true
 	for k := range w.sizes.reserve {
-		path := reservePath(w.c.Dir, k)
-		if _, err := os.Lstat(path); err == nil {
-			continue
-		}
-		made := fmt.Sprintf("%s.%d-%d%s", path, w.c.Slot, w.c.Generation, suffixNew)
-		err := create(made, w.sizes.segment)
-		if err == nil {
-			// Another worker may have made it meanwhile: that is as well.
-			if err = os.Link(made, path); errors.Is(err, fs.ErrExist) {
-				err = nil
-			}
-			_ = os.Remove(made) // it is linked, or not needed
-		}
-		if err != nil {
-			complete = false
-			break
+		if w.stock(reservePath(w.c.Dir, k)) != nil {
+			return false
 		}
 	}
-	return complete
+	return true
 }

@@ -29,6 +29,8 @@ type pages struct {
 	records int64
 	// broken says that the file failed: what was not synced before cannot be.
 	broken bool
+	// named says that the directory knows it after a power cut; of the flusher.
+	named bool
 
 	// mapped is false on a file system that cannot map files to be written to:
 	// then every store is a pwrite(2), and every commit one more.
@@ -38,8 +40,20 @@ type pages struct {
 	from   int64 // offset of window
 }
 
-// newPages takes a preallocated file of zeros as a segment, which is mapped
-// where it can and may be.
+// openPages takes a preallocated file of zeros as a segment that will stand at
+// path. It is mapped where it can and may be.
+func openPages(file, path string, id ident, mapped bool) (*pages, error) {
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPages(f, path, id, mapped)
+	if err != nil {
+		_ = f.Close() // nothing of it is used
+	}
+	return p, err
+}
+
 func newPages(f *os.File, path string, id ident, mapped bool) (*pages, error) {
 	info, err := f.Stat()
 	if err != nil {

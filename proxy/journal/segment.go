@@ -44,23 +44,19 @@ const Start = 4096
 
 // Scan lists the segments of the directories, oldest first: by the holder's first
 // segment, bodies last, then by generation, slot and number. A directory that is
-// not there has none.
+// not there has none. Of a generation, records of a segment were written before
+// those of the next one: who has found a segment reads those before it to their
+// end first.
 func Scan(dirs ...string) ([]*Segment, error) {
 	var out []*Segment
 	first := map[string]time.Time{} // segment of a holder
 	for _, dir := range unique(dirs) {
-		entries, err := os.ReadDir(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		names, err := list(dir)
 		if err != nil {
 			return nil, fmt.Errorf("list the journal: %w", err)
 		}
-		for _, e := range entries {
-			if !strings.HasSuffix(e.Name(), suffixMoney) && !strings.HasSuffix(e.Name(), suffixBody) {
-				continue
-			}
-			s := &Segment{Path: filepath.Join(dir, e.Name()), Name: e.Name()}
+		for _, name := range names {
+			s := &Segment{Path: filepath.Join(dir, name), Name: name}
 			switch err := s.look(); {
 			case errors.Is(err, fs.ErrNotExist): // removed meanwhile
 				continue
@@ -91,6 +87,32 @@ func Scan(dirs ...string) ([]*Segment, error) {
 		return strings.Compare(a.Path, b.Path)
 	})
 	return out, nil
+}
+
+// list gives the names of the segments of a directory as they were at one moment:
+// who sees a segment sees those that came before it. A single reading of a
+// directory beside a writer does not promise that.
+func list(dir string) (names []string, err error) {
+	for range 10 {
+		before := names
+		entries, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		names = make([]string, 0, len(entries))
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), suffixMoney) || strings.HasSuffix(e.Name(), suffixBody) {
+				names = append(names, e.Name())
+			}
+		}
+		if before != nil && slices.Equal(before, names) {
+			break
+		}
+	}
+	return names, nil
 }
 
 // unique is the directories without empty and repeated ones.

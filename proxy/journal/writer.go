@@ -46,19 +46,19 @@ type Writer struct {
 	sizes sizes
 	full  atomic.Bool // intents are refused
 
-	mu        sync.Mutex // guards what follows; never held over a call that waits for a disk
-	flushed   sync.Cond  // on mu: a flush ended
-	cur, next *pages     // next is made before cur is full; nil none
-	number    int64
-	sequence  uint64
-	prices    map[int64]struct{} // versions whose documents stand in cur
-	rec, doc  []byte             // scratch
-	ended     []*pages           // waiting to be finished
-	failed    map[string]time.Time
-	closed    bool
-	queue     memoryQueue
-	toldFull  bool // the log says so
-	asked     bool // the keeper was asked for the next segment
+	mu       sync.Mutex // guards what follows; never held over a call that waits for a disk
+	flushed  sync.Cond  // on mu: a flush ended
+	cur      *pages     // nil while none can be made
+	number   int64
+	sequence uint64
+	prices   map[int64]struct{} // versions whose documents stand in cur
+	rec, doc []byte             // scratch
+	ended    []*pages           // waiting to be finished
+	failed   map[string]time.Time
+	closed   bool
+	queue    memoryQueue
+	toldFull bool // the log says so
+	asked    bool // the keeper was asked for the next segment
 
 	// What a power cut would take, in the modes that care: sealed records, for a
 	// file whose fdatasync fails. unsynced is being flushed, tail comes next.
@@ -291,14 +291,10 @@ func (w *Writer) Close() error {
 	w.bodies.close()
 	w.mu.Lock()
 	w.end(true)
-	next := w.next
-	w.next = nil
 	w.mu.Unlock()
 	err := w.flush()
-	for _, p := range append(w.ended, next) { // what a flush that failed has left, and what was never used
-		if p != nil {
-			err = cmp.Or(err, p.finish())
-		}
+	for _, p := range w.ended { // what a flush that failed has left
+		err = cmp.Or(err, p.finish())
 	}
 	if err != nil {
 		return fmt.Errorf("close the journal: %w", err)
