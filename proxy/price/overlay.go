@@ -67,10 +67,9 @@ type Region string
 
 // Regions: the values are the ends of the fields that have the factors.
 const (
-	RegionNone     Region = ""
-	RegionEU       Region = "regional_processing_uplift_multiplier_eu"
-	RegionUS       Region = "regional_processing_uplift_multiplier_us"
-	RegionEndpoint Region = "regional_endpoint_uplift_multiplier"
+	RegionNone Region = ""
+	RegionEU   Region = "regional_processing_uplift_multiplier_eu"
+	RegionUS   Region = "regional_processing_uplift_multiplier_us"
 )
 
 // RegionOf is the region that a provider's address names.
