@@ -60,6 +60,9 @@ func check(p *boot.Process, flags config.Flags) error {
 	if err := checkKeyring(file, src.Flags.Strict); err != nil {
 		return err
 	}
+	if err := checkRedis(p.Stdout, file, src.Flags.Strict); err != nil {
+		return err
+	}
 	where := file.Path
 	if where == "" {
 		where = "nothing is configured: the built-in defaults"
@@ -99,6 +102,9 @@ func preflight(p *boot.Process) error {
 		return boot.Exit(fleet.ExitConfig, fmt.Errorf("%d errors in the configuration; nothing was started", len(problems.Of(config.Error))))
 	}
 	if err := checkKeyring(file, src.Flags.Strict); err != nil {
+		return err
+	}
+	if err := startRedis(file, src.Flags.Strict); err != nil {
 		return err
 	}
 	if said := exposed(file); said != "" {

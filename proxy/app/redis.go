@@ -6,14 +6,17 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"sluice/internal/boot"
 	"sluice/proxy/config"
 	"sluice/proxy/redis"
+	"sluice/supervisor/fleet"
 )
 
 // redisConfig says how Redis is reached; it names no server where there is none.
@@ -88,8 +91,36 @@ func redisTLS(r *config.Router) (*tls.Config, error) {
 	return c, nil
 }
 
-// tryRedis says what keeps Redis from being used, nil where there is none. It
-// is for check, and for a start with --strict; others run without it.
+// checkRedis is for the command check: what a server says that cannot be used
+// is an error, and so is one that nobody can reach where it is to be strict. A
+// configuration is also checked where its Redis is out of reach.
+func checkRedis(out io.Writer, file *config.File, strict bool) error {
+	err := tryRedis(file)
+	if err == nil {
+		return nil
+	}
+	if strict || redis.Refused(err) || errors.Is(err, redis.ErrUnsupported) {
+		return boot.Exit(fleet.ExitConfig, err)
+	}
+	_, err = fmt.Fprintf(out, "warning: %s; nothing that needs it was checked\n", err)
+	return err
+}
+
+// startRedis is for a start: whatever is wrong with Redis, the appliance runs
+// without it, unless it is to be strict. Files that cannot be read are errors
+// of the configuration.
+func startRedis(file *config.File, strict bool) error {
+	_, err := redisConfig(file)
+	if err == nil && strict {
+		err = tryRedis(file)
+	}
+	if err != nil {
+		return boot.Exit(fleet.ExitConfig, err)
+	}
+	return nil
+}
+
+// tryRedis says what keeps Redis from being used, nil where there is none.
 func tryRedis(file *config.File) error {
 	c, err := redisConfig(file)
 	if err != nil || !c.Given() {

@@ -35,6 +35,7 @@ func (w *worker) openShare(file *config.File) *sharing {
 	s.share = limit.NewRedisShare(limit.RedisConfig{
 		Client: s.client, Host: host, Process: strconv.Itoa(w.slot) + "-" + strconv.Itoa(w.number),
 		Window: file.General.WindowSize, Fixed: file.General.RateWindow == "fixed",
+		Hosts: &w.table.Header().LimitHosts,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel

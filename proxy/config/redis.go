@@ -27,11 +27,11 @@ func (f *File) redis(r *report, secret func(*env.Secret, string)) {
 	defer f.redisCheck(r, file)
 	f.redisTLS(r, s)
 	if v.RedisURL != "" {
-		f.redisURL(r, file.get("redis_url").pos("router_settings"), "router_settings.redis_url")
+		f.redisURL(r, file.get("redis_url").pos(), "router_settings.redis_url")
 		return
 	}
 	if v.RedisPort > 65535 {
-		r.errorf(file.get("redis_port").pos("router_settings"), "router_settings.redis_port", "a port from 1 to 65535", "is %d", v.RedisPort)
+		r.errorf(file.get("redis_port").pos(), "router_settings.redis_port", "a port from 1 to 65535", "is %d", v.RedisPort)
 	}
 	if v.RedisNodes == nil && v.RedisSentinels == nil && v.RedisHost == "" {
 		f.redisVariables(r, secret)
@@ -216,18 +216,18 @@ func (f *File) redisCheck(r *report, file *value) {
 	v := &f.Router
 	switch {
 	case v.RedisNodes != nil && v.RedisSentinels != nil:
-		r.errorf(file.pos(section), section+".sentinel_nodes", "the nodes of a cluster, or sentinels", "stands beside redis_startup_nodes")
+		r.errorf(file.pos(), section+".sentinel_nodes", "the nodes of a cluster, or sentinels", "stands beside redis_startup_nodes")
 	case v.RedisSentinels != nil && v.RedisService == "":
-		r.errorf(file.pos(section), section+".service_name", "what the sentinels call their master", "is missing beside sentinel_nodes")
+		r.errorf(file.pos(), section+".service_name", "what the sentinels call their master", "is missing beside sentinel_nodes")
 	case v.RedisNodes != nil && v.RedisDB != 0:
-		r.errorf(file.pos(section), section+".redis_db", "0: a cluster has no other", "is %d", v.RedisDB)
+		r.errorf(file.pos(), section+".redis_db", "0: a cluster has no other", "is %d", v.RedisDB)
 	}
 }
 
-// pos is where a value stands, or the name of what should have had it.
-func (v *value) pos(other string) Pos {
+// pos is where a value of router_settings stands, or their name.
+func (v *value) pos() Pos {
 	if v == nil {
-		return Pos{File: other}
+		return Pos{File: "router_settings"}
 	}
 	return v.at
 }

@@ -52,13 +52,15 @@ func TestRedisPlaces(t *testing.T) {
 		want       func(r *Router) bool
 	}{
 		{
-			"cluster", "router_settings: {redis_startup_nodes: [{host: a, port: 7000}, {host: b}], redis_password: p}", []string{"REDIS_HOST=h"},
+			"cluster", "router_settings: {redis_startup_nodes: [{host: a, port: 7000}, {host: b}], redis_password: p}",
+			[]string{"REDIS_HOST=h"},
 			func(r *Router) bool {
 				return strings.Join(r.RedisNodes, " ") == "a:7000 b:6379" && r.RedisHost == "" && r.RedisPassword.Reveal() == "p"
 			},
 		},
 		{
-			"cluster of the environment", "", []string{`REDIS_CLUSTER_NODES=[{"host": "a", "port": "7001"}]`, "REDIS_PASSWORD=p", "REDIS_URL=redis://x"},
+			"cluster of the environment", "",
+			[]string{`REDIS_CLUSTER_NODES=[{"host": "a", "port": "7001"}]`, "REDIS_PASSWORD=p", "REDIS_URL=redis://x"},
 			func(r *Router) bool {
 				return strings.Join(r.RedisNodes, " ") == "a:7001" && r.RedisPassword.Reveal() == "p" && r.RedisHost == ""
 			},
@@ -70,7 +72,8 @@ func TestRedisPlaces(t *testing.T) {
 			},
 		},
 		{
-			"sentinels of the environment", "", []string{`REDIS_SENTINEL_NODES=[["::1", 26379]]`, "REDIS_SERVICE_NAME=m", "REDIS_SENTINEL_PASSWORD=sp"},
+			"sentinels of the environment", "",
+			[]string{`REDIS_SENTINEL_NODES=[["::1", 26379]]`, "REDIS_SERVICE_NAME=m", "REDIS_SENTINEL_PASSWORD=sp"},
 			func(r *Router) bool {
 				return strings.Join(r.RedisSentinels, " ") == "[::1]:26379" && r.RedisService == "m" && r.SentinelSecret.Reveal() == "sp"
 			},
@@ -83,7 +86,8 @@ func TestRedisPlaces(t *testing.T) {
 			},
 		},
 		{
-			"cache_params that are off", "litellm_settings: {cache: false, cache_params: {host: c}}", []string{"REDIS_HOST=other"},
+			"cache_params that are off", "litellm_settings: {cache: false, cache_params: {host: c}}",
+			[]string{"REDIS_HOST=other"},
 			func(r *Router) bool { return r.RedisHost == "other" },
 		},
 		{

@@ -71,9 +71,10 @@ func (c *Config) Where() string { return strings.Join(c.Addresses, ", ") }
 // protocol is the one that old servers speak too, so that they can be named.
 // wait bounds a connection and its greeting.
 func (c *Config) Dial(wait time.Duration) (rueidis.Client, error) {
+	name := strings.ReplaceAll(c.Name, " ", "-") // Redis takes none with blanks
 	option := rueidis.ClientOption{
 		InitAddress: c.Addresses, Username: c.Username, Password: c.Password,
-		SelectDB: c.Database, TLSConfig: c.TLS, ClientName: c.Name, ClientSetInfo: rueidis.DisableClientSetInfo,
+		SelectDB: c.Database, TLSConfig: c.TLS, ClientName: name, ClientSetInfo: rueidis.DisableClientSetInfo,
 		ForceSingleClient: !c.Cluster && c.Master == "",
 		DisableCache:      true, AlwaysRESP2: true, DisableRetry: true,
 		// One connection that is always read by its own goroutine: a call that
@@ -87,7 +88,7 @@ func (c *Config) Dial(wait time.Duration) (rueidis.Client, error) {
 	if c.Master != "" {
 		option.Sentinel = rueidis.SentinelOption{
 			MasterSet: c.Master, Username: c.SentinelUsername, Password: c.SentinelPassword,
-			TLSConfig: c.TLS, ClientName: c.Name, TopologyRefreshInterval: time.Second,
+			TLSConfig: c.TLS, ClientName: name, TopologyRefreshInterval: time.Second,
 		}
 		option.Sentinel.Dialer = option.Dialer
 	}

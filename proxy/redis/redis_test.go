@@ -336,7 +336,7 @@ func TestTLSAndUsers(t *testing.T) {
 	// What a user needs, as docs/limits.md says.
 	plain.Do(t, "ACL", "SETUSER", "sluice", "on", ">a secret", "resetkeys", "~sluice:*", "~test:*", "-@all",
 		"+eval", "+evalsha", "+time", "+get", "+set", "+del", "+hset", "+hdel", "+hgetall", "+pexpire", "+incrby", "+ping", "+hello", "+client|setname")
-	r, _ = client(t, Config{Addresses: []string{plain.Addr}, Username: "sluice", Password: "a secret", Name: "sluice-test"})
+	r, _ = client(t, Config{Addresses: []string{plain.Addr}, Username: "sluice", Password: "a secret", Name: "sluice test"})
 	works(t, r, "a")
 }
 

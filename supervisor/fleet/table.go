@@ -138,7 +138,7 @@ type Header struct {
 
 	LimitsShared atomic.Uint64 // times that a subject had to use the shared record of its bank
 	LimitsTaken  atomic.Uint64 // records taken for a subject since the table was made
-	WallOffset   atomic.Int64  // unix nanoseconds less Now, kept by who needed it first; 0 nobody yet
+	WallOffset   atomic.Int64  // unix nanoseconds less Now, when the table was made: aligned windows stay where they are, whoever sets the clock
 	LeaseTurn    atomic.Int64  // Now until which a process looks after the leases of the host; claimed by CAS
 	JournalFull  atomic.Int64  // Now of the last refusal because the journal was at its bound; 0 never
 
@@ -147,6 +147,8 @@ type Header struct {
 	// which nothing of earlier lives of the table was left to ship.
 	JournalShipped atomic.Int64
 	EarlierShipped atomic.Int64
+
+	LimitHosts atomic.Int64 // hosts that share limits over Redis, as last known; 0 nobody knows
 }
 
 // States of the migrator.
@@ -279,6 +281,7 @@ func (t *Table) complete() {
 	for i := range t.Header().Holder {
 		t.Header().Holder[i].CompareAndSwap(0, random()|1)
 	}
+	t.Header().WallOffset.CompareAndSwap(0, time.Now().UnixNano()-Now())
 	t.describeBanks()
 }
 
