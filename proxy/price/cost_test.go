@@ -53,16 +53,19 @@ func TestCost(t *testing.T) {
 		},
 		"written for five minutes and an hour": {
 			`{"input_cost_per_token":3e-06,"cache_creation_input_token_cost":3.75e-06,"cache_creation_input_token_cost_above_1hr":6e-06}`,
-			llm.Usage{Input: 1000, CacheWrite: 300, CacheWriteHour: 100}, 700*3000 + 200*3750 + 100*6000, true,
+			llm.Usage{Input: 1000, CacheWrite: 300, CacheWriteHour: 100},
+			700*3000 + 200*3750 + 100*6000, true,
 		},
 		"at the threshold": {`{"input_cost_per_token":1e-06,"input_cost_per_token_above_200k_tokens":2e-06}`, llm.Usage{Input: 200_000}, 200_000_000, true},
 		"beyond it, the whole of it": {
 			`{"input_cost_per_token":1e-06,"input_cost_per_token_above_200k_tokens":2e-06,"output_cost_per_token":1e-06,"output_cost_per_token_above_200k_tokens":5e-06}`,
-			llm.Usage{Input: 200_001, Output: 10}, 400_002_000 + 50_000, true,
+			llm.Usage{Input: 200_001, Output: 10},
+			400_002_000 + 50_000, true,
 		},
 		"beyond one of two": {
 			`{"input_cost_per_token":1e-06,"input_cost_per_token_above_128k_tokens":2e-06,"input_cost_per_token_above_512k_tokens":9e-06}`,
-			llm.Usage{Input: 300_000}, 600_000_000, true,
+			llm.Usage{Input: 300_000},
+			600_000_000, true,
 		},
 		"a tier":                  {`{"input_cost_per_token":1e-06,"input_cost_per_token_flex":5e-07}`, llm.Usage{Input: 10, Tier: llm.TierFlex}, 5_000, true},
 		"a tier without a price":  {`{"input_cost_per_token":1e-06,"input_cost_per_token_flex":5e-07}`, llm.Usage{Input: 10, Tier: llm.TierPriority}, 10_000, true},
@@ -70,11 +73,13 @@ func TestCost(t *testing.T) {
 		"a tier beyond threshold": {`{"input_cost_per_token":1e-06,"input_cost_per_token_priority":2e-06,"input_cost_per_token_above_200k_tokens_priority":4e-06}`, llm.Usage{Input: 300_000, Tier: llm.TierPriority}, 1_200_000_000, true},
 		"ranges": {
 			`{"tiered_pricing":[{"range":[0,32000],"input_cost_per_token":1e-06,"output_cost_per_token":5e-06},{"range":[32000,128000],"input_cost_per_token":2e-06}]}`,
-			llm.Usage{Input: 32_001, Output: 1}, 64_002_000 + 5_000, true,
+			llm.Usage{Input: 32_001, Output: 1},
+			64_002_000 + 5_000, true,
 		},
 		"audio and pictures in the prompt": {
 			`{"input_cost_per_token":1e-06,"input_cost_per_audio_token":1e-05,"input_cost_per_image_token":2e-06,"cache_read_input_audio_token_cost":1e-07}`,
-			llm.Usage{Input: 100, AudioIn: 30, CachedIn: 10, CachedAudio: 10, ImageIn: 20}, 50*1000 + 20*10_000 + 10*100 + 20*2000, true,
+			llm.Usage{Input: 100, AudioIn: 30, CachedIn: 10, CachedAudio: 10, ImageIn: 20},
+			50*1000 + 20*10_000 + 10*100 + 20*2000, true,
 		},
 		"a speech by letters":   {`{"input_cost_per_character":1.5e-05}`, llm.Usage{Characters: 1000, Input: 200}, 15_000_000, true},
 		"a recording by time":   {`{"input_cost_per_second":0.0001,"output_cost_per_second":0.0001}`, llm.Usage{Millis: 9_500}, 950_000, true},
@@ -86,7 +91,8 @@ func TestCost(t *testing.T) {
 		"a rerank":              {`{"input_cost_per_query":0.002,"input_cost_per_token":0}`, llm.Usage{Queries: 3, Input: 500}, 6_000_000, true},
 		"searches": {
 			`{"input_cost_per_token":0,"search_context_cost_per_query":{"search_context_size_low":0.005,"search_context_size_medium":0.008,"search_context_size_high":0.012}}`,
-			llm.Usage{Input: 1, Searches: 2, SearchSize: llm.SearchHigh}, 24_000_000, true,
+			llm.Usage{Input: 1, Searches: 2, SearchSize: llm.SearchHigh},
+			24_000_000, true,
 		},
 		"searches of no size":      {`{"search_context_cost_per_query":{"search_context_size_low":0.005,"search_context_size_medium":0.008}}`, llm.Usage{Searches: 1}, 8_000_000, true},
 		"searches at one price":    {`{"search_context_cost_per_query":0.01}`, llm.Usage{Searches: 1, SearchSize: llm.SearchLow}, 10_000_000, true},
@@ -99,7 +105,8 @@ func TestCost(t *testing.T) {
 		"parts beyond their whole": {chat, llm.Usage{Input: 10, CachedIn: 50, CacheWrite: 50, AudioIn: 50}, 12_500, true},
 		"parts of the answer beyond it": {
 			`{"output_cost_per_token":1e-06,"output_cost_per_reasoning_token":3e-06,"output_cost_per_audio_token":1e-05}`,
-			llm.Usage{Output: 10, Reasoning: 8, AudioOut: 8}, 8*3000 + 2*10_000, true,
+			llm.Usage{Output: 10, Reasoning: 8, AudioOut: 8},
+			8*3000 + 2*10_000, true,
 		},
 		"negative counts":                             {chat, llm.Usage{Input: -10, Output: -1, CachedIn: -4}, 0, true},
 		"half of a nano-dollar, to even":              {`{"input_cost_per_token":5e-10}`, llm.Usage{Input: 1}, 0, true},

@@ -82,4 +82,3 @@ func (r rate) lo10() uint64 {
 	const over = 6 // 2⁶⁴ mod 10
 	return (r.hi%10*over + r.lo%10) % 10
 }
-

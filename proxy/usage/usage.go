@@ -115,8 +115,13 @@ func (r *reader) details(m *llm.Member, value []byte, inner *jsonscan.Object) {
 	switch string(m.Name) {
 	case "prompt_tokens_details", "input_tokens_details":
 		names = []detail{
-			{"cached_tokens", &u.CachedIn}, {"audio_tokens", &u.AudioIn}, {"image_tokens", &u.ImageIn}, {"video_tokens", &u.VideoIn},
-			{"cache_write_tokens", &u.CacheWrite}, {"cache_creation_tokens", &u.CacheWrite}, {"web_search_requests", &u.Searches},
+			{"cached_tokens", &u.CachedIn},
+			{"audio_tokens", &u.AudioIn},
+			{"image_tokens", &u.ImageIn},
+			{"video_tokens", &u.VideoIn},
+			{"cache_write_tokens", &u.CacheWrite},
+			{"cache_creation_tokens", &u.CacheWrite},
+			{"web_search_requests", &u.Searches},
 		}
 	case "completion_tokens_details", "output_tokens_details":
 		// Tokens of a prediction, taken or not, are plain tokens of the answer.

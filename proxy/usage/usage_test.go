@@ -98,8 +98,17 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		for _, c := range [][2]int64{
-			{u.Input, Most}, {u.Output, Most}, {u.Total, Most}, {u.CachedIn, u.Input}, {u.CacheWrite, u.Input}, {u.CacheWriteHour, u.CacheWrite},
-			{u.AudioIn, u.Input}, {u.Reasoning, u.Output}, {u.Input + u.Output, u.Total}, {u.CachedAudio, u.CachedIn}, {u.Searches, Most},
+			{u.Input, Most},
+			{u.Output, Most},
+			{u.Total, Most},
+			{u.CachedIn, u.Input},
+			{u.CacheWrite, u.Input},
+			{u.CacheWriteHour, u.CacheWrite},
+			{u.AudioIn, u.Input},
+			{u.Reasoning, u.Output},
+			{u.Input + u.Output, u.Total},
+			{u.CachedAudio, u.CachedIn},
+			{u.Searches, Most},
 			{u.Charged, int64(maxCharge)},
 		} {
 			if c[0] < 0 || c[0] > c[1] {
