@@ -41,6 +41,7 @@ type bench struct {
 	*Gateway
 	fake  *fakeprovider.Provider
 	lines *lines
+	last  *Exchange // of answer
 }
 
 // newBench makes a gateway with one model per script of the fake provider;
