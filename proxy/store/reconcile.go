@@ -276,13 +276,18 @@ func entityID(i int) string {
 	return id
 }
 
-// reconcileWindows compares windows of budgets with what their objects have
-// spent, where both are of the same window.
+// reconcileWindows compares the windows of objects' own budgets with what the
+// objects have spent, where both are of the same window.
 func (s *Store) reconcileWindows(ctx context.Context, out *Reconciled) error {
 	for i, k := range counted {
+		duration := "b.budget_duration"
+		if c, ok := mapped(objectKinds[i]).column("budget_duration"); ok {
+			duration = "COALESCE(e." + c.name + ", b.budget_duration)"
+		}
 		err := s.drifts(ctx, out, "window of", `SELECT w.entity_type || ' ' || w.entity_id || ' ' || w.window_duration, w.spend, e.spend
 			FROM sluice.budget_windows w JOIN sluice.`+objectTables[i]+` e ON w.entity_id = `+entityID(i)+`
-			WHERE w.entity_type = '`+k.String()+`' AND w.window_start = e.spend_from AND w.window_duration <> '' AND w.spend <> e.spend`)
+			LEFT JOIN sluice.budgets b ON b.budget_id = e.budget_id
+			WHERE w.entity_type = '`+k.String()+`' AND w.window_start = e.spend_from AND w.window_duration = `+duration+` AND w.spend <> e.spend`)
 		if err != nil {
 			return err
 		}

@@ -22,6 +22,10 @@ func (t *Tx) Rekey(a Action, was, is identity.Object) error {
 		return err
 	}
 	t.keep(m, was, is, before)
+	with, err := t.takeWindows(m, was)
+	if err != nil {
+		return err
+	}
 	t.number++
 	if err := t.deleteRow(m, was); err != nil {
 		return err
@@ -34,6 +38,9 @@ func (t *Tx) Rekey(a Action, was, is identity.Object) error {
 	*s = *m.stampOf(before)
 	s.ChangeNumber, s.UpdatedAt, s.UpdatedBy = t.number, t.now, t.by.User
 	if err := t.insertRow(m, is); err != nil {
+		return err
+	}
+	if err := t.moveWindows(m, is, with); err != nil {
 		return err
 	}
 	return t.recordObject(a, m, is, before, is)

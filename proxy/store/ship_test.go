@@ -207,6 +207,78 @@ func TestWindows(t *testing.T) {
 	})
 }
 
+// TestSetSpend sets what an object has spent, gives it another key and deletes
+// it: the windows of its budgets follow.
+func TestSetSpend(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		const day = int64(1793491200)
+		insert(t, s, &identity.Key{Token: digest(0), Caps: identity.Caps{BudgetDuration: "1d"}}, &identity.Team{ID: "team-0"})
+		change(t, s, func(tx *store.Tx) error {
+			return tx.TakeWindows([]store.BudgetWindow{
+				{EntityType: "key", EntityID: digest(0), Duration: "1d", Start: time.Unix(day, 0)},
+				{EntityType: "key", EntityID: digest(0), Duration: "30d", Start: time.Unix(day-86400, 0)},
+			})
+		})
+		n := 0
+		add := func(key string) {
+			t.Helper()
+			a := attemptOf(n, 1)
+			n++
+			a.Token, a.Cost = key, 100
+			a.Accounts = []bill.Account{{Kind: bill.KindKey, ID: key, Window: "1d", Start: day}, {Kind: bill.KindKey, ID: key, Window: "30d", Start: day - 86400}}
+			ship(t, s, &store.Batch{Host: "h", Rows: []bill.Attempt{a}}, 1)
+		}
+		want := func(key string, spend, window, month int64) {
+			t.Helper()
+			for sql, want := range map[string]int64{
+				"SELECT CAST(COALESCE(sum(spend), 0) AS BIGINT) FROM sluice.keys WHERE token = '" + key + "'":                                            spend,
+				"SELECT CAST(COALESCE(sum(spend), -1) AS BIGINT) FROM sluice.budget_windows WHERE entity_id = '" + key + "' AND window_duration = '1d'":  window,
+				"SELECT CAST(COALESCE(sum(spend), -1) AS BIGINT) FROM sluice.budget_windows WHERE entity_id = '" + key + "' AND window_duration = '30d'": month,
+			} {
+				if got := value(t, s, sql); got != want {
+					t.Errorf("%s: %d, not %d", sql, got, want)
+				}
+			}
+		}
+		set := func(spend money.Nano) {
+			t.Helper()
+			change(t, s, func(tx *store.Tx) error {
+				k, err := store.Get[identity.Key](t.Context(), tx, digest(0))
+				if err != nil {
+					return err
+				}
+				k.Spend = spend
+				return tx.Update(k)
+			})
+		}
+		add(digest(0))
+		want(digest(0), 100, 100, 100)
+		set(30)
+		want(digest(0), 30, 30, 100)
+		add(digest(0))
+		want(digest(0), 130, 130, 200)
+		set(0)
+		want(digest(0), 0, 0, 0)
+		add(digest(0))
+		change(t, s, func(tx *store.Tx) error {
+			k, err := store.Get[identity.Key](t.Context(), tx, digest(0))
+			if err != nil {
+				return err
+			}
+			is := *k
+			is.Token = digest(1)
+			return tx.Rekey(store.Rotated, k, &is)
+		})
+		want(digest(0), 0, -1, -1)
+		want(digest(1), 100, 100, 100)
+		add(digest(1))
+		want(digest(1), 200, 200, 200)
+		change(t, s, func(tx *store.Tx) error { return tx.Delete(&identity.Key{Token: digest(1)}) })
+		want(digest(1), 0, -1, -1)
+		mustBalance(t, s)
+	})
+}
+
 // TestShipAnything ships what no database takes as it is.
 func TestShipAnything(t *testing.T) {
 	both(t, func(t *testing.T, s *store.Store) {

@@ -241,7 +241,8 @@ func (t *Tx) insertRow(m *mapping, o identity.Object) error {
 
 // Update writes all columns of an object that exists, and its audit row. Spend
 // and the time of the last use are counted without a Change: they are written
-// only where they are others than when the object was read in this transaction.
+// only where they are others than when the object was read in this transaction;
+// a spend that somebody sets is also that of the object's budget windows.
 func (t *Tx) Update(o identity.Object) error { return t.UpdateAs(Updated, o) }
 
 // UpdateAs is Update under another action.
@@ -287,6 +288,11 @@ func (t *Tx) UpdateAs(a Action, o identity.Object) error {
 			return err
 		}
 	}
+	if was, ok := untouched["spend"]; ok && !was {
+		if err := t.setWindows(m, o); err != nil {
+			return err
+		}
+	}
 	return t.recordObject(a, m, o, before, o)
 }
 
@@ -299,6 +305,9 @@ func (t *Tx) Delete(o identity.Object) error {
 	}
 	t.number++
 	if err := t.deleteRow(m, o); err != nil {
+		return err
+	}
+	if err := t.dropWindows(m, o); err != nil {
 		return err
 	}
 	return t.recordObject(Deleted, m, o, before, nil)
