@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"sluice/proxy/journal"
 	"sluice/proxy/ledger"
 	"sluice/proxy/limit"
+	"sluice/proxy/store"
 	"sluice/supervisor/fleet"
 )
 
@@ -72,6 +74,9 @@ func (w *worker) account(file *config.File) error {
 	a.openBudgets(w, file)
 	a.openLedger(w, file)
 	a.done.Go(func() { a.budgets.Run(a.ctx) })
+	if !file.General.DisableReset {
+		a.done.Go(func() { budget.RunResets(a.ctx, w.resets(file)) })
+	}
 	a.done.Go(func() { a.watchFull() })
 	return nil
 }
@@ -126,6 +131,21 @@ func (a *accounting) openBudgets(w *worker, file *config.File) {
 		Table: w.table, Area: w.area, HostID: w.data.host, HostName: w.data.hostName,
 		Leaser: w.data.store, Allowance: file.General.OutageAllowance, Metrics: a.spent, Log: w.log.Logger,
 	})
+}
+
+// resets is how the spend that objects show is set to nothing when a window ends.
+func (w *worker) resets(file *config.File) budget.ResetConfig {
+	return budget.ResetConfig{
+		ResetSpend: w.data.store.ResetSpend, SwapMeta: w.data.store.SwapMeta,
+		Meta: func(ctx context.Context, name string) (string, error) {
+			text, err := w.data.store.Meta(ctx, name)
+			if errors.Is(err, store.ErrNotFound) {
+				err = nil
+			}
+			return text, err
+		},
+		Zone: file.LiteLLM.Zone, Least: file.General.ResetLeast, Most: file.General.ResetMost, HostID: w.data.host, Log: w.log.Logger,
+	}
 }
 
 func (a *accounting) openLedger(w *worker, file *config.File) {

@@ -646,4 +646,3 @@ func BenchmarkReserveAndSettle(b *testing.B) {
 		h.Settle(&hold, 0)
 	}
 }
-
