@@ -31,7 +31,10 @@ func ParseCron(text string, zone *time.Location) (*Cron, error) {
 		name      string
 		low, high int
 	}{
-		{&c.minute, "minute", 0, 59}, {&c.hour, "hour", 0, 23}, {&c.day, "day of the month", 1, 31}, {&c.month, "month", 1, 12},
+		{&c.minute, "minute", 0, 59},
+		{&c.hour, "hour", 0, 23},
+		{&c.day, "day of the month", 1, 31},
+		{&c.month, "month", 1, 12},
 		{&c.weekday, "day of the week", 0, 7},
 	} {
 		bits, err := cronField(fields[i], f.low, f.high)

@@ -228,8 +228,16 @@ func fromTags(rows, tags string) string {
 func (a *dayKey) words() string {
 	out := ""
 	for _, p := range [][2]string{
-		{a.kind, a.id}, {"key", a.token}, {"user", a.user}, {"team", a.team}, {"organization", a.organization}, {"project", a.project}, {"model", a.group},
-		{"provider model", a.model}, {"provider", a.provider}, {"endpoint", a.endpoint},
+		{a.kind, a.id},
+		{"key", a.token},
+		{"user", a.user},
+		{"team", a.team},
+		{"organization", a.organization},
+		{"project", a.project},
+		{"model", a.group},
+		{"provider model", a.model},
+		{"provider", a.provider},
+		{"endpoint", a.endpoint},
 	} {
 		if p[1] != "" {
 			out += ", " + p[0] + " " + p[1]

@@ -72,7 +72,7 @@ func fillRow(b *block, r *bill.Attempt, slim bool, scratch []byte) []byte {
 // and says what it cost and when.
 func slimmed(r *bill.Attempt) *bill.Attempt {
 	out := &bill.Attempt{Host: r.Host, Sequence: r.Sequence}
-	out.RequestID, out.Intent.Attempt, out.Intent.At, out.Settle.At = r.RequestID, r.Intent.Attempt, r.Intent.At, r.Settle.At
+	out.RequestID, out.Attempt, out.Intent.At, out.Settle.At = r.RequestID, r.Attempt, r.Intent.At, r.Settle.At
 	out.Status, out.Cost = r.Status, r.Cost
 	return out
 }

@@ -17,8 +17,15 @@ type step struct {
 
 // objectKeys are the key columns of the tables of counted.
 var objectKeys = [len(counted)][]string{
-	{"token"}, {"user_id"}, {"team_id"}, {"team_id", "user_id"}, {"organization_id"}, {"organization_id", "user_id"}, {"project_id"},
-	{"user_id"}, {"tag_name"},
+	{"token"},
+	{"user_id"},
+	{"team_id"},
+	{"team_id", "user_id"},
+	{"organization_id"},
+	{"organization_id", "user_id"},
+	{"project_id"},
+	{"user_id"},
+	{"tag_name"},
 }
 
 var objectTables = [len(counted)]string{
@@ -165,9 +172,9 @@ func objectStep(sqlite bool, i int, s *sums, now time.Time) step {
 			customerSet, rows}
 	}
 	var lock string
-	match := make([]string, len(keys))
-	for n, k := range keys {
-		match[n] = "e." + k + " = v." + k
+	var match []string
+	for _, k := range keys {
+		match = append(match, "e."+k+" = v."+k)
 	}
 	if !sqlite {
 		lock = ", l AS MATERIALIZED (SELECT 1 FROM sluice." + table + " AS e JOIN v ON " + strings.Join(match, " AND ") + " ORDER BY e." +
