@@ -57,6 +57,7 @@ test: $(TESTER) ## everything but the appliance: unit, race, allocation and serv
 	$(SERVICES) && $(call gotest,standard-quiet,./...,$(RACE) -shuffle=on -timeout 15m)
 	$(SERVICES) && $(call gotest,standard-quiet,$(or $(ALLOC_DIRS),./internal/archtest),-shuffle=on -timeout 10m)
 	$(GO) test -tags sluicebad -timeout 10m -run '^TestAllowAllIsCaught$$' ./proxy/admin
+	$(GO) test -tags sluicelayout -timeout 10m -run 'Layout|Bank|Cells' ./supervisor/fleet ./proxy/limit
 	cd $(SDK) && $(GO) test -shuffle=on -timeout 10m ./...
 
 .PHONY: check
@@ -65,6 +66,7 @@ check: $(GOLANGCI) ## formatting, vet, linters, import table, generated document
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./internal/e2e/...
 	$(GO) vet -tags sluicebad ./proxy/... ./supervisor/...
+	$(GO) vet -tags sluicelayout ./proxy/limit ./supervisor/fleet
 	$(GOLANGCI) fmt --diff
 	$(GOLANGCI) run
 	cd $(SDK) && $(GO) vet ./... && $(CURDIR)/$(GOLANGCI) run

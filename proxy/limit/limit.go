@@ -66,7 +66,7 @@ func (t TokenType) Counts(input, output int64) int64 {
 type Limiter struct {
 	c      Config
 	window int64 // ticks
-	offset int64 // wall clock less Now, nanoseconds
+	offset int64 // wall clock less Now, nanoseconds, as all processes of the host agree
 	banks  [maxBanks]*fleet.Bank
 	older  atomic.Bool  // the second bank is in use
 	looked atomic.Int64 // Now when that was found out
@@ -78,7 +78,7 @@ func New(c Config) *Limiter {
 	if c.Window <= 0 {
 		c.Window = time.Minute
 	}
-	l := &Limiter{c: c, window: int64(c.Window / tick), offset: wallOffset(c.Table)}
+	l := &Limiter{c: c, window: int64(c.Window / tick), offset: c.Table.Header().WallOffset.Load()}
 	l.banks = [maxBanks]*fleet.Bank{c.Table.Limits(), c.Table.OlderLimits()}
 	for _, b := range l.banks {
 		if b != nil {
@@ -95,15 +95,6 @@ func New(c Config) *Limiter {
 // idle is how long a record is kept without use, in seconds: its words are over
 // after one window.
 func (l *Limiter) idle() int64 { return max(2*int64(l.c.Window/time.Second), 2) }
-
-// wallOffset is what all processes of the host agree that the wall clock is
-// ahead of Now. Whoever needs it first looks at the clock; it may be set as it
-// likes afterwards, no window begins anew.
-func wallOffset(t *fleet.Table) int64 {
-	w := &t.Header().WallOffset
-	w.CompareAndSwap(0, time.Now().UnixNano()-fleet.Now())
-	return w.Load()
-}
 
 // Counted says which tokens a caller is to reserve and settle.
 func (l *Limiter) Counted() TokenType { return l.c.Counted }

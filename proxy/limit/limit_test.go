@@ -225,6 +225,74 @@ func TestDropAndCancel(t *testing.T) {
 	}
 }
 
+// A record that went to another subject is left to it: neither what passes next
+// nor what is settled late counts there.
+func TestRecordThatChangedHands(t *testing.T) {
+	l := newLimiter(t, Config{Window: time.Minute})
+	bank := l.banks[0]
+	rule := NewRule(ScopeKey, "k", 10, 1000, None)
+	h, r := reserve(l, 500, rule)
+	if r != nil {
+		t.Fatal(r)
+	}
+	was := bank.Peek(rule.Tag)
+	later := fleet.Now() + int64(10*time.Minute)
+	for tag := uint64(1); was.Is(rule.Tag); tag++ { // long after, others take what is idle
+		bank.FindAt(tag*0x9e3779b97f4a7c15, later)
+		if tag > 100_000 {
+			t.Fatal("an idle record is not reused")
+		}
+	}
+	was.Words[Tokens].Store(1 << 50) // what the new owner has
+	l.Settle(h, 700)
+	if got := was.Words[Tokens].Load(); got != 1<<50 {
+		t.Errorf("settling has changed another subject's word to %d", got)
+	}
+	is := bank.Peek(rule.Tag)
+	if is == nil || is == was || is.Words[Tokens].Load() == 0 {
+		t.Fatalf("what was used beyond the reservation is not counted")
+	}
+	if h, r = reserve(l, 100, rule); r != nil || left(h, Requests) != 9 || left(h, Tokens) < 699 || left(h, Tokens) > 705 {
+		t.Errorf("%+v, %d requests and %d tokens left", r, left(h, Requests), left(h, Tokens))
+	}
+	if got := was.Words[Requests].Load(); bank.Peek(rule.Tag) == was || got == 0 {
+		t.Error("the next request counts on the record that it had before")
+	}
+}
+
+// Subjects that there is no room for share a record, which is too strict.
+func TestSharedRecordIsTooStrict(t *testing.T) {
+	l := newLimiter(t, Config{Window: time.Hour})
+	bank := l.banks[0]
+	a, b := NewRule(ScopeKey, "a", 10, None, 3), NewRule(ScopeKey, "b", 10, None, 3)
+	full := func(rule *Rule) *entry {
+		e := &entry{rule: rule, bank: bank, record: bank.Shared(), shared: true}
+		bank.Shared().Touch(fleet.Now() / 1e9)
+		m := l.meter(fleet.Now())
+		if r := l.fill(e, 0, &m); r != nil {
+			t.Fatal(r)
+		}
+		return e
+	}
+	for range 2 {
+		full(a)
+	}
+	full(b)
+	// Now there is room: what was used in common counts for each.
+	passed := 0
+	for range 20 {
+		if _, r := reserve(l, 0, NewRule(ScopeKey, "a", 10, None, None)); r == nil {
+			passed++
+		}
+	}
+	if passed != 7 {
+		t.Errorf("%d of 10 pass after 3 in common", passed)
+	}
+	if _, r := reserve(l, 0, NewRule(ScopeKey, "b", None, None, 3)); r == nil || r.Type != Parallel {
+		t.Errorf("a place beside three in common: %+v", r)
+	}
+}
+
 func TestAdmissionAllocatesNothing(t *testing.T) {
 	l := newLimiter(t, Config{})
 	rules := []*Rule{

@@ -207,8 +207,13 @@ func TestMulDiv(t *testing.T) {
 		up      bool
 		want    int64
 	}{
-		{7, 10, 3, false, 23}, {7, 10, 3, true, 24}, {0, 10, 3, true, 0}, {-4, 10, 3, true, 0}, {1 << 62, 1 << 62, 1, false, 1<<62 - 1},
-		{1 << 62, 1 << 62, 1 << 62, true, 1<<62 - 1}, {6, 4, 8, true, 3},
+		{7, 10, 3, false, 23},
+		{7, 10, 3, true, 24},
+		{0, 10, 3, true, 0},
+		{-4, 10, 3, true, 0},
+		{1 << 62, 1 << 62, 1, false, 1<<62 - 1},
+		{1 << 62, 1 << 62, 1 << 62, true, 1<<62 - 1},
+		{6, 4, 8, true, 3},
 	} {
 		if got := mulDiv(c.a, c.b, c.c, c.up); got != c.want {
 			t.Errorf("%d × %d ÷ %d is %d, want %d", c.a, c.b, c.c, got, c.want)
