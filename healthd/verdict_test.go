@@ -46,8 +46,10 @@ func TestJudge(t *testing.T) {
 		{"was up once, away now", func(o *observation) {
 			o.database, o.needsDatabase = fleet.DependencyDown, true
 		}, true, true, statusDegraded, []string{"database: disconnected"}},
-		{"journal at its bound", func(o *observation) { o.journalFull = true }, true, false, statusNotReady,
-			[]string{"the journal is at its bound: model calls are refused until the database takes what waits"}},
+		{
+			"journal at its bound", func(o *observation) { o.journalFull = true }, true, false, statusNotReady,
+			[]string{"the journal is at its bound: model calls are refused until the database takes what waits"},
+		},
 		{"starting", func(o *observation) {
 			o.state, o.slots[0].ready, o.slots[1].ready = fleet.StateStarting, false, false
 		}, true, false, statusStarting, []string{"no worker is ready yet"}},

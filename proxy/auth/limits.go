@@ -24,8 +24,12 @@ func (v *view) standings() (out [7]standing) {
 	}
 	out[0] = standing{capped: v.key.capped, budget: v.budgets.key}
 	for i, s := range [...]struct{ o, b *object }{
-		{v.user, v.budgets.user}, {v.team, v.budgets.team}, {v.member, memberBudget},
-		{v.org, v.budgets.org}, {v.orgMember, v.budgets.orgMember}, {v.project, v.budgets.project},
+		{v.user, v.budgets.user},
+		{v.team, v.budgets.team},
+		{v.member, memberBudget},
+		{v.org, v.budgets.org},
+		{v.orgMember, v.budgets.orgMember},
+		{v.project, v.budgets.project},
 	} {
 		if s.o != nil && s.o.capped != nil {
 			out[i+1] = standing{capped: s.o.capped, budget: s.b}

@@ -172,8 +172,10 @@ func budgets(r *report, path string, v *value) map[string]Budget {
 			Duration string      `cfg:"budget_duration,time_period"`
 		}
 		section(r, at, e.value, []Key{
-			{Name: "max_budget", Kind: Dollars}, {Name: "budget_limit", Kind: Dollars},
-			{Name: "budget_duration", Kind: Window}, {Name: "time_period", Kind: Window},
+			{Name: "max_budget", Kind: Dollars},
+			{Name: "budget_limit", Kind: Dollars},
+			{Name: "budget_duration", Kind: Window},
+			{Name: "time_period", Kind: Window},
 		}, &b, nil)
 		if e.value.is == mapping && b.Max == nil {
 			r.errorf(e.at, at, "a map with max_budget (budget_limit) and budget_duration (time_period)", "has no amount")

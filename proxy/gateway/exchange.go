@@ -149,7 +149,8 @@ func (x *Exchange) Reset() {
 	clear(x.tagNames)
 	clear(x.tagged)
 	x.tagNames, x.tagged, x.chargedTags, x.customer, x.metadata, x.manyMetadata = x.tagNames[:0], x.tagged[:0], 0, nil, nil, nil
-	x.spending.reset()
+	s := &x.spending
+	s.reset()
 	x.kept.reset()
 	x.cause.Store(0)
 	if x.wake == nil {

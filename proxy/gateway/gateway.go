@@ -112,7 +112,7 @@ func (g *Gateway) Note(x *Exchange) {
 // caller calls x.Settle exactly once, whatever Do returns.
 func (g *Gateway) Do(x *Exchange) (*Answer, *llm.Error) {
 	x.g = g
-	x.spending.id = requestID(&x.ID)
+	x.id = requestID(&x.ID)
 	if err := g.permit(x); err != nil {
 		return nil, x.fail(err)
 	}

@@ -239,7 +239,7 @@ func (x *Exchange) intended(now time.Time) *bill.Intent {
 // describe fills in who calls for what.
 func (x *Exchange) describe(in *bill.Intent, now time.Time) {
 	c := &x.Caller
-	in.RequestID, in.At, in.Streamed = x.spending.id, now.UnixNano(), x.Request.Stream
+	in.RequestID, in.At, in.Streamed = x.id, now.UnixNano(), x.Request.Stream
 	in.CallType, in.Model = x.Route, x.Model
 	switch {
 	case c.Key != nil:
@@ -292,7 +292,7 @@ func (x *Exchange) end(status bill.Status, e *llm.Error) *llm.Error {
 
 // settleUsage completes the usage of an answer that is whole or was cut.
 func (x *Exchange) settleUsage() {
-	p := x.spending.price
+	p := x.price
 	if !x.Usage.Reported {
 		x.estimate()
 	}

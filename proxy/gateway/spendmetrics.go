@@ -70,7 +70,7 @@ func (m *Metrics) left(x *Exchange, s *series, now int64) {
 		if !ok {
 			continue
 		}
-		set := ""
+		var set string
 		switch b.Limit.Kind {
 		case bill.KindKey:
 			set = labels("hashed_api_key", b.Limit.ID, "api_key_alias", orNone(b.Alias))
