@@ -45,7 +45,7 @@ func (w *worker) keysConfig(file *config.File) auth.Config {
 }
 
 // adminConfig is the management API of one configuration.
-func (w *worker) adminConfig(file *config.File, keys *auth.Keys) admin.Config {
+func (w *worker) adminConfig(file *config.File, keys *auth.Keys, costs *prices) admin.Config {
 	g := &file.General
 	c := admin.Config{
 		Strict: w.source.Flags.Strict, Log: w.log.Logger, Zone: file.LiteLLM.Zone,
@@ -60,6 +60,7 @@ func (w *worker) adminConfig(file *config.File, keys *auth.Keys) admin.Config {
 		TeamAdminFields: g.TeamAdminFields,
 		Models: admin.ModelConfig{
 			Catalog: newCatalog(w, file), Keys: w.keysOf(), MayUse: keys.CanUse, TeamBases: g.TeamBases,
+			Prices: costs.book, Adjustments: costs.adjust,
 		},
 		Docs: admin.Docs{
 			Title: g.Title, Version: cmp.Or(g.Version, boot.Version), Summary: g.Summary, Description: g.Description, Terms: g.Terms,

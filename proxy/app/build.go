@@ -98,11 +98,15 @@ func (w *worker) connect(file *config.File) error {
 // generation makes what serves a configuration: both parts of it, or none.
 func (w *worker) generation(file *config.File, number uint64) (*gateway.Gateway, *admin.API, error) {
 	keys := auth.New(w.keysConfig(file))
-	g, err := w.gateway(file, keys, number)
+	costs, err := newPrices(file, w.once)
 	if err != nil {
 		return nil, nil, err
 	}
-	api, err := admin.New(w.adminConfig(file, keys))
+	g, err := w.gateway(file, keys, costs, number)
+	if err != nil {
+		return nil, nil, err
+	}
+	api, err := admin.New(w.adminConfig(file, keys, costs))
 	return g, api, err
 }
 
@@ -168,7 +172,7 @@ func (w *worker) findMasterKey(file *config.File) error {
 	return nil
 }
 
-func (w *worker) gateway(file *config.File, keys *auth.Keys, number uint64) (*gateway.Gateway, error) {
+func (w *worker) gateway(file *config.File, keys *auth.Keys, costs *prices, number uint64) (*gateway.Gateway, error) {
 	limits, err := timeLimits(file)
 	if err != nil {
 		return nil, err
@@ -203,10 +207,6 @@ func (w *worker) gateway(file *config.File, keys *auth.Keys, number uint64) (*ga
 		if a.journal != nil {
 			c.Journal = a.journal
 		}
-	}
-	costs, err := newPrices(file, w.once)
-	if err != nil {
-		return nil, err
 	}
 	c.Models = models(file, costs, func(*config.Deployment) bool { return true })
 	g, warnings, err := gateway.New(c)
@@ -275,7 +275,7 @@ func aliases(file *config.File) map[string]route.Alias {
 // deploymentProblems has named the others.
 func models(file *config.File, costs *prices, wanted func(*config.Deployment) bool) []gateway.Model {
 	var out []gateway.Model
-	known := limits{}
+	known := limits{book: costs.book}
 	for _, d := range file.Models {
 		m := model(file, d)
 		if !d.Info.Blocked && servable(m.Params, file) == nil && wanted(d) {

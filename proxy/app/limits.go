@@ -9,9 +9,8 @@ import (
 	"sluice/proxy/route"
 )
 
-// limits are what the table of prices says of models, by provider and name: many
-// deployments are of one model, and a look-up inflates a part of the table.
-type limits map[string]route.Limits
+// limits are what the table of prices says of models.
+type limits struct{ book *price.Book }
 
 // fill puts in what the configuration leaves open about a model. base is
 // model_info.base_model.
@@ -27,13 +26,8 @@ func (l limits) fill(m *gateway.Model, base string) {
 	if known || strings.Contains(model, "*") {
 		return
 	}
-	key := provider + "/" + model
-	found, ok := l[key]
-	if !ok {
-		e, _ := price.Lookup(model, provider)
-		found = route.Limits{Mode: e.Text("mode"), MaxInput: whole(e, "max_input_tokens"), MaxOutput: whole(e, "max_output_tokens")}
-		l[key] = found
-	}
+	e, _, _ := l.book.Lookup(model, provider)
+	found := route.Limits{Mode: e.Text("mode"), MaxInput: whole(e, "max_input_tokens"), MaxOutput: whole(e, "max_output_tokens")}
 	if m.Info.Mode == "" {
 		m.Info.Mode = found.Mode
 	}

@@ -10,19 +10,20 @@ import (
 	"sluice/proxy/price"
 )
 
-// prices makes the prices of deployments. Many are of one model, and a look-up
-// inflates a part of the table: what was made is kept while a generation is
-// built.
+// envPrices names a file of prices that lies over the embedded table.
+const envPrices = "SLUICE_PRICES_FILE"
+
+// prices makes the prices of deployments, for one generation of the
+// configuration.
 type prices struct {
-	file    *config.File
+	book    *price.Book
 	adjust  *price.Adjustments
-	entries map[string]price.Entry
-	made    map[string]*price.Price
 	problem func(string)
 }
 
-// newPrices reads what the configuration adds to prices. Its error names the
-// setting.
+// newPrices reads what the configuration and the file of prices add to the
+// table. A file, or a part of it, that cannot be used is said and left out; the
+// error names a setting.
 func newPrices(file *config.File, problem func(string)) (*prices, error) {
 	raw := func(o config.Objects) json.RawMessage {
 		if len(o) == 0 {
@@ -35,7 +36,11 @@ func newPrices(file *config.File, problem func(string)) (*prices, error) {
 	if err != nil {
 		return nil, fmt.Errorf("litellm_settings: %w", err)
 	}
-	return &prices{file: file, adjust: adjust, entries: map[string]price.Entry{}, made: map[string]*price.Price{}, problem: problem}, nil
+	book, err := price.NewBook(file.Environ.Get(envPrices))
+	if err != nil {
+		problem(err.Error())
+	}
+	return &prices{book: book, adjust: adjust, problem: problem}, nil
 }
 
 // fill gives a deployment its price: what the table says of its model, or of
@@ -52,7 +57,7 @@ func (p *prices) fill(m *gateway.Model, d *config.Deployment) {
 	}
 	own := p.own(d)
 	if len(own) == 0 && strings.Contains(asked, "*") {
-		m.PriceOf = p.wildcard(provider) // what it calls is known when it is called
+		m.PriceOf = p.wildcard(provider, m.Params.APIBase) // what it calls is known when it is called
 		return
 	}
 	base := provider
@@ -90,53 +95,21 @@ func (p *prices) check(own []map[string]json.RawMessage) error {
 // price finds or makes a price. nil means that nothing is known: then nothing is
 // charged.
 func (p *prices) price(model, look, provider, base string, own []map[string]json.RawMessage, name string) *price.Price {
-	key := look + "\n" + model + "\n" + provider + "\n" + string(price.RegionOf(base))
-	if len(own) == 0 {
-		if made, ok := p.made[key]; ok {
-			return made
-		}
-	}
-	entry, known := p.entries[look+"\n"+model]
-	if !known {
-		entry, _ = price.Lookup(model, look)
-		p.entries[look+"\n"+model] = entry
-	}
-	if entry.Fields == nil && len(own) == 0 {
-		p.made[key] = nil
-		return nil
-	}
-	source, date := price.About()
-	if entry.Fields == nil {
-		source = "the configuration"
-	} else {
-		source += ", " + date
-	}
-	fields := price.Overlay(entry.Fields, own...)
 	adjustment := p.adjust.Of(provider)
 	adjustment.Region = price.RegionOf(base)
-	price.Adjust(fields, adjustment)
-	made, err := price.Compile(fields, source)
-	if err != nil {
-		p.problem(fmt.Sprintf("model_name %q: %s; its own prices are left out", name, err))
-		fields = price.Overlay(entry.Fields)
-		price.Adjust(fields, adjustment)
-		if made, err = price.Compile(fields, source); err != nil {
-			return nil
-		}
+	made, err := p.book.Price(model, look, adjustment, own...)
+	if err == nil {
+		return made
 	}
-	if len(own) == 0 {
-		p.made[key] = made
+	p.problem(fmt.Sprintf("model_name %q: %s; its own prices are left out", name, err))
+	if made, err = p.book.Price(model, look, adjustment); err != nil {
+		return nil
 	}
 	return made
 }
 
 // wildcard gives the prices of the models that a deployment of many is called
 // for.
-func (p *prices) wildcard(provider string) func(model string) *price.Price {
-	adjust, problem := p.adjust, p.problem
-	file := p.file
-	return func(model string) *price.Price {
-		q := &prices{file: file, adjust: adjust, entries: map[string]price.Entry{}, made: map[string]*price.Price{}, problem: problem}
-		return q.price(model, provider, provider, "", nil, model)
-	}
+func (p *prices) wildcard(provider, base string) func(model string) *price.Price {
+	return func(model string) *price.Price { return p.price(model, provider, provider, base, nil, model) }
 }

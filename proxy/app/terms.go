@@ -60,7 +60,9 @@ func spendProblems(file *config.File) config.Problems {
 			Key: "general_settings.maximum_spend_logs_cleanup_cron",
 		})
 	}
-	costs, err := newPrices(file, nil)
+	costs, err := newPrices(file, func(problem string) {
+		out = append(out, config.Problem{At: config.Pos{File: envPrices}, Severity: config.Warning, Text: problem})
+	})
 	if err != nil {
 		out = append(out, config.Problem{At: file.At("litellm_settings", ""), Severity: config.Error, Text: err.Error(), Key: "litellm_settings"})
 		return out
