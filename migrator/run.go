@@ -31,6 +31,7 @@ type cli struct {
 	Audit  auditCmd       `cmd:"" help:"Verify, archive and export the record of changes."`
 
 	Secrets secretsCmd `cmd:"" help:"Look after the keys that secrets are sealed with."`
+	Spend   spendCmd   `cmd:"" help:"Look after what was spent, and what hosts hold of budgets."`
 }
 
 // run does one command. It stops at TERM and INT: what was not committed is
@@ -66,6 +67,8 @@ func run(p *boot.Process) error {
 		return runAudit(ctx, p, &args, command.Command(), target, o)
 	case "secrets status", "secrets retire <id>":
 		return runSecrets(ctx, p, &args, command.Command(), target, o)
+	case "spend leases", "spend leases <host>", "spend release <host>":
+		return runSpend(ctx, p, &args, command.Command(), target, o)
 	default:
 		return up(ctx, p, stateDir(p.Environ, &args), target, o)
 	}
