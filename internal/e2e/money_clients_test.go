@@ -244,7 +244,7 @@ func (c *moneyCall) read(body []byte, err error) {
 			c.whole = err == nil
 			continue
 		}
-		answer.Usage, answer.Choices = nil, answer.Choices[:0]
+		answer.Usage, answer.Choices = nil, nil // what was read before would show through
 		if json.Unmarshal(data, &answer) != nil {
 			continue
 		}

@@ -227,7 +227,7 @@ func (w *moneyWorld) judgeRow(v *verdict, c *moneyCall, r *moneyRow) {
 	if e := r.served; e != nil && e.Streamed && e.Status == http.StatusOK {
 		sent = script.Shape.Sent(e.Seed, e.Usage, e.Bytes)
 	}
-	most := tokens.Count(fakeprovider.Model, sent.Text) + 2
+	most := tokens.Count(fakeprovider.Model, sent.Text)
 	switch r.status {
 	case "success":
 		w.judgeSuccess(wrong, r, script.Name == "usage")
@@ -248,12 +248,13 @@ func (w *moneyWorld) judgeRow(v *verdict, c *moneyCall, r *moneyRow) {
 			if r.prompt != e.Tokens.Prompt || r.completion != e.Tokens.Completion {
 				wrong("was cut after the provider had said %+v", e.Tokens)
 			}
-		case r.completion > most || r.completion < least-2 || !r.estimated:
-			wrong("was cut; the client has text of %d tokens, the provider wrote %d", least, most-2)
+		case r.completion > most || r.completion < least || !r.estimated:
+			wrong("was cut; the client has text of %d tokens, the provider wrote %d", least, most)
 		}
 	case "interrupted":
-		if r.completion > most || !r.estimated || r.prompt <= 0 && m.in > 0 {
-			wrong("was interrupted; the provider wrote %d tokens", most-2)
+		// What was said last before a process died is a rough count.
+		if r.completion > most*5/4+8 || !r.estimated || r.prompt <= 0 && m.in > 0 {
+			wrong("was interrupted; the provider wrote %d tokens", most)
 		}
 	default:
 		wrong("has a status that is not known")
@@ -302,8 +303,8 @@ var moneySums = []string{
 
 // sumOf compares the spend of objects with the rows that name them.
 func sumOf(table, id, of, named string) string {
-	return fmt.Sprintf(`SELECT '%s', o.id, o.spend, coalesce(s.cost, 0) FROM (SELECT %s AS id, spend FROM sluice.%[1]s) o LEFT JOIN
-		(SELECT %s AS id, sum(cost) AS cost FROM sluice.spend WHERE %s <> '' GROUP BY 1) s ON s.id = o.id WHERE o.spend <> coalesce(s.cost, 0)`, table, id, of, named)
+	return fmt.Sprintf(`SELECT '%[1]s', o.id, o.spend, coalesce(s.cost, 0) FROM (SELECT %[2]s AS id, spend FROM sluice.%[1]s) o LEFT JOIN
+		(SELECT %[3]s AS id, sum(cost) AS cost FROM sluice.spend WHERE %[4]s <> '' GROUP BY 1) s ON s.id = o.id WHERE o.spend <> coalesce(s.cost, 0)`, table, id, of, named)
 }
 
 // sums compares every sum with the rows.
