@@ -64,6 +64,13 @@ func (w *worker) account(file *config.File) error {
 	if a.share != nil {
 		c.Share = a.share.share
 	}
+	if localLimits() {
+		own, area, err := ownTable()
+		if err != nil {
+			return err
+		}
+		c.Table, c.Area, c.Holders = own, area, fleet.NewRecordHolders(own, area)
+	}
 	a.limiter = limit.New(c)
 	if w.data == nil {
 		return nil

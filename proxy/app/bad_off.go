@@ -6,3 +6,4 @@ package app
 func ringless() bool { return false }
 func unpolled() bool { return false }
 func eagerKey() bool { return false }
+func localLimits() bool { return false }
