@@ -315,6 +315,29 @@ func TestReapKnowsLaterLayouts(t *testing.T) {
 	}
 }
 
+// What an earlier release's supervisor has not given back, because it knows
+// nothing of it, the next generation of the area does.
+func TestAreaThatWasReapedByAnEarlierRelease(t *testing.T) {
+	table, _ := newTestTable(t, 1)
+	area, _ := table.Claim(0, 1)
+	h := NewRecordHolders(table, area)
+	for range 3 {
+		if _, ok := h.Acquire(9, 1, 10); !ok {
+			t.Fatal("refused")
+		}
+	}
+	table.hosts.reap(area)
+	table.Generation(area).Number.Store(0)
+	again, _ := table.Claim(0, 2)
+	if again != area {
+		t.Fatalf("area %d, want %d", again, area)
+	}
+	NewRecordHolders(table, area)
+	if n := recordCells.value(table.recordCell(9).Load()); n != 0 {
+		t.Errorf("%d places held by nobody", n)
+	}
+}
+
 // takeForEver finds subjects as fast as it can, until it is killed. All children
 // want the same new one at the same moment, and time passes a hundred times as
 // fast for them, so that they take idle records from each other too.

@@ -257,8 +257,13 @@ type Holders struct {
 func NewHolders(t *Table, area int) *Holders { return &Holders{cells: &t.hosts, area: area} }
 
 // NewRecordHolders takes those for the parallel words of the records of limits,
-// see Bank.Cell. There is one of them in a process.
-func NewRecordHolders(t *Table, area int) *Holders { return &Holders{cells: &t.parallel, area: area} }
+// see Bank.Cell. It is made once in a process, before anything is held: what the
+// words say then is left of a generation that had the area before, and was reaped
+// by a supervisor of an earlier release, which knows nothing of them.
+func NewRecordHolders(t *Table, area int) *Holders {
+	t.parallel.reap(area)
+	return &Holders{cells: &t.parallel, area: area}
+}
 
 // Hold is what a request holds; the zero value holds nothing.
 type Hold struct {
