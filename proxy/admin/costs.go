@@ -42,7 +42,7 @@ func (c *Call) priceOf(name string) (pricedModel, *llm.Error) {
 	}
 	found := pricedModel{}
 	var own []map[string]json.RawMessage
-	adjust := price.Adjustment{}
+	var adjust price.Adjustment
 	if i := slices.IndexFunc(models, func(m listedModel) bool { return m.Name == name }); i >= 0 {
 		d := &models[i].Deployment
 		found.provider, found.model = d.modelForPrice()

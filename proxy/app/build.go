@@ -219,6 +219,7 @@ func (w *worker) gateway(file *config.File, keys *auth.Keys, costs *prices, numb
 	for _, warning := range warnings {
 		w.once(warning)
 	}
+	costs.unpriced()
 	return g, err
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"sluice/proxy/config"
@@ -19,6 +20,23 @@ type prices struct {
 	book    *price.Book
 	adjust  *price.Adjustments
 	problem func(string)
+	unknown []string // names of models of whose prices nothing is known
+}
+
+// unpriced says which models are charged nothing because nothing is known of
+// their prices.
+func (p *prices) unpriced() {
+	names := slices.Compact(slices.Sorted(slices.Values(p.unknown)))
+	const shown = 5
+	if len(names) == 0 {
+		return
+	}
+	text := strings.Join(names[:min(len(names), shown)], ", ")
+	if more := len(names) - shown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	p.problem("nothing is known of the prices of " + text + ": calls to them are charged what their provider says, or nothing; " +
+		"give these deployments input_cost_per_token and output_cost_per_token, or base_model")
 }
 
 // newPrices reads what the configuration and the file of prices add to the
@@ -65,6 +83,9 @@ func (p *prices) fill(m *gateway.Model, d *config.Deployment) {
 		base = ""
 	}
 	m.Price = p.price(asked, base, provider, m.Params.APIBase, own, m.Name)
+	if m.Price == nil && m.Params.Mock == nil {
+		p.unknown = append(p.unknown, m.Name)
+	}
 }
 
 // own are the prices that a deployment has itself; those of model_info first, so

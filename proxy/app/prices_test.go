@@ -59,8 +59,17 @@ func TestPricesOfFile(t *testing.T) {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}
+	lost, said := &prices{}, ""
+	lost.problem = func(problem string) { said += problem }
+	if lost.unpriced(); said != "" {
+		t.Error(said)
+	}
+	lost.unknown = strings.Fields("b a c a g f e d")
+	if lost.unpriced(); !strings.Contains(said, "of a, b, c, d, e and 2 more: ") {
+		t.Error(said)
+	}
 	write(`{"gpt-4o":`)
-	said := ""
+	said = ""
 	costs, err := newPrices(file, func(problem string) { said += problem })
 	if err != nil || !strings.Contains(said, path) || !strings.Contains(said, "embedded table alone") {
 		t.Errorf("%v, said %q", err, said)
