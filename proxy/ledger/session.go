@@ -219,10 +219,10 @@ func (s *session) failed(err error) time.Duration {
 }
 
 // check compares the cursors in the database with what was shipped, after an
-// outage and once a minute: a standby that took over may lack commits, and a
+// outage and every ten seconds: a standby that took over may lack commits, and a
 // pooler in between does not tell.
 func (s *session) check(ctx context.Context, now time.Time) error {
-	const every = time.Minute
+	const every = 10 * time.Second
 	if s.sending != nil || !s.verify && now.Sub(s.verified) < every {
 		return nil
 	}
