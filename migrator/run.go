@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os/signal"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -32,6 +33,7 @@ type cli struct {
 
 	Secrets secretsCmd `cmd:"" help:"Look after the keys that secrets are sealed with."`
 	Spend   spendCmd   `cmd:"" help:"Look after what was spent, and what hosts hold of budgets."`
+	Journal journalCmd `cmd:"" help:"Look into the journal of this host."`
 }
 
 // run does one command. It stops at TERM and INT: what was not committed is
@@ -49,6 +51,9 @@ func run(p *boot.Process) error {
 	}
 	log := boot.NewLogger(p.Stderr, boot.LogOptions{Program: p.Program, JSON: json, Level: level})
 	defer log.Close()
+	if name := command.Command(); strings.HasPrefix(name, "journal ") {
+		return runJournal(p, &args, name)
+	}
 	target, err := findTarget(p.Environ, args, log.Logger)
 	if err != nil {
 		return boot.Exit(fleet.ExitConfig, err)

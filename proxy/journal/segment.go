@@ -89,6 +89,15 @@ func Scan(dirs ...string) ([]*Segment, error) {
 	return out, nil
 }
 
+// Find is the segment in that file, wherever it stands.
+func Find(path string) (*Segment, error) {
+	s := &Segment{Path: path, Name: filepath.Base(path)}
+	if err := s.look(); err != nil && s.Problem == nil {
+		return nil, fmt.Errorf("find a journal segment: %w", err)
+	}
+	return s, nil
+}
+
 // list gives the names of the segments of a directory as they were at one moment:
 // who sees a segment sees those that came before it. A single reading of a
 // directory beside a writer does not promise that.
