@@ -35,7 +35,8 @@ func writeUntilKilled(dir string) error {
 	if err != nil {
 		return err
 	}
-	w, err := Open(Config{Dir: dir, Host: "host-1", Holder: holder, Generation: generation, Bound: 16 << 20})
+	mode, _ := SyncNamed(os.Getenv("JOURNAL_TEST_SYNC"))
+	w, err := Open(Config{Dir: dir, Host: "host-1", Holder: holder, Generation: generation, Bound: 16 << 20, Sync: mode})
 	if err != nil {
 		return err
 	}
