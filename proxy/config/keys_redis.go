@@ -33,7 +33,7 @@ func redisKeys() []Key {
 		{Name: "redis_host", Kind: Text, Default: "`REDIS_HOST`", Doc: "Redis, 7.0 or newer. What this section does not say about Redis, `cache_kwargs` does, then `cache_params` of `litellm_settings` where `cache` is on and their `type` is redis, then the environment"},
 		{Name: "redis_port", Kind: Int, Default: "`REDIS_PORT`, 6379", Doc: "its port"},
 		{Name: "redis_password", Kind: Secret, Default: "`REDIS_PASSWORD`", Doc: "its password"},
-		{Name: "redis_username", Kind: Text, Default: "`REDIS_USERNAME`", Doc: "its user; what it must be allowed to do is in limits.md"},
+		{Name: "redis_username", Kind: Text, Default: "`REDIS_USERNAME`", Doc: "its user; what it must be allowed to do is in operations.md"},
 		{Name: "redis_db", Kind: Int, Default: "`REDIS_DB`, 0", Doc: "its database; a cluster has only 0"},
 		{Name: "redis_ssl", Kind: Bool, Default: "`REDIS_SSL`", Doc: "TLS to it"},
 		{Name: "redis_url", Kind: Secret, Default: "`REDIS_URL`", Doc: "all of these in one, `redis://user:password@host:port/database`, `rediss://` for TLS, `unix:///path`; it replaces the others of this section; `REDIS_URL` those of the environment, and none of this section"},

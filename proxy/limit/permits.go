@@ -22,7 +22,7 @@ const (
 // be asked the record itself is looked at again, for this host's part of each
 // limit.
 func (l *Limiter) agree(e *entry, m *meter) *Refusal {
-	if l.c.Share == nil || e.older {
+	if l.c.Share == nil || e.older || e.rule.Scope == ScopeProxy { // what a process can bear is its host's own business
 		return nil
 	}
 	for t := Requests; t <= Tokens; t++ {

@@ -5,9 +5,9 @@ import "sluice/proxy/redis"
 // The arithmetic of limits over hosts
 //
 // A permit is granted by Redis, by the clock of Redis, and spent by a host a
-// little later: an answer travels up to the deadline of a call, and a block of
-// permits is spent from over life (100 ms, counted from before the call). Call
-// the longest such delay d. What is promised is about spending:
+// little later: an answer travels up to the deadline of a call (50 ms), and a
+// block of permits is spent within BlockLife (100 ms, counted from before the
+// call). Call the longest such delay d. What is promised is about spending:
 //
 //	in any t seconds at most L + ⌊L·t/W⌋ permits are spent,
 //
@@ -27,7 +27,7 @@ import "sluice/proxy/redis"
 //	E = g(j) + d - x(j)/L
 //
 // and then only g(k)-E is, which is (1) again. So a caller who comes fresh has
-// the whole limit at once, and one who keeps coming has L·(1 - d/W), 0.17 %
+// the whole limit at once, and one who keeps coming has L·(1 - d/W), 0.25 %
 // less, as a burst. The state of a key is E and the debt that will stand at E.
 //
 // What was not spent comes back, after an age a. Had it never been granted, the

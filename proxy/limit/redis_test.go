@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -245,6 +247,53 @@ func TestHosts(t *testing.T) {
 	s.Start(t)
 	second.stop()
 	eventually(t, "one", func() bool { return first.share.Hosts() == 1 })
+}
+
+// TestUser has a share work for a user who may do no more than
+// docs/operations.md says.
+func TestUser(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rules, ok := strings.Cut(string(page), "`ACL SETUSER sluice on >PASSWORD ")
+	rules, _, closed := strings.Cut(rules, "`")
+	if !ok || !closed {
+		t.Fatal("the page does not say what a user needs")
+	}
+	s := redistest.New(t)
+	args := append([]string{"ACL", "SETUSER", "sluice", "on", ">secret"}, strings.Fields(strings.ReplaceAll(rules, `\|`, "|"))...)
+	if said := s.Do(t, args...); said != "OK" {
+		t.Fatalf("%q: %s", args, said)
+	}
+	client := connected(t, redis.Config{Addresses: []string{s.Addr}, Username: "sluice", Password: "secret", Wait: time.Second})
+	for _, fixed := range []bool{false, true} {
+		share := NewRedisShare(RedisConfig{Client: client, Host: "h", Process: fmt.Sprint(fixed), Fixed: fixed})
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() { share.Run(ctx) })
+		eventually(t, "ready", share.usable)
+		for kind := Requests; kind <= Parallel; kind++ {
+			tag := uint64(kind) + 1000
+			if fixed {
+				tag += 1000
+			}
+			if got, _, ok := share.Take(tag, kind, 10, 2); !ok || got < 2 {
+				t.Errorf("%s, fixed %v: %d, %v", kind, fixed, got, ok)
+			}
+			share.Give(tag, kind, 10, 1, fleet.Now())
+			if kind == Tokens {
+				share.Give(tag, kind, 10, -1, fleet.Now())
+			}
+		}
+		eventually(t, "hosts", func() bool { return share.hosts.Load() == 1 })
+		cancel()
+		wg.Wait()
+	}
+	if n := client.Stats().Failed; n != 0 {
+		t.Errorf("%d calls failed", n)
+	}
 }
 
 // TestRedisAway stalls and kills Redis under load: nobody waits long, nobody

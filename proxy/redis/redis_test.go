@@ -333,9 +333,9 @@ func TestTLSAndUsers(t *testing.T) {
 		}
 	}
 	plain := redistest.New(t)
-	// What a user needs, as docs/limits.md says.
+	// What a user needs, as docs/operations.md says.
 	plain.Do(t, "ACL", "SETUSER", "sluice", "on", ">a secret", "resetkeys", "~sluice:*", "~test:*", "-@all",
-		"+eval", "+evalsha", "+time", "+get", "+set", "+del", "+hset", "+hdel", "+hgetall", "+pexpire", "+incrby", "+ping", "+hello", "+client|setname")
+		"+eval", "+evalsha", "+time", "+get", "+set", "+del", "+hset", "+hdel", "+hgetall", "+pexpire", "+info", "+ping", "+hello", "+client|setname", "+incrby")
 	r, _ = client(t, Config{Addresses: []string{plain.Addr}, Username: "sluice", Password: "a secret", Name: "sluice test"})
 	works(t, r, "a")
 }
