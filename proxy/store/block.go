@@ -88,12 +88,30 @@ func (b *block) text(s string) {
 		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(s))), s...)
 		return
 	}
+	if v, ok := b.above(); ok && v == driver.Value(s) {
+		b.values = append(b.values, v)
+		return
+	}
 	b.values = append(b.values, s)
+}
+
+// above is the value of the row before in the column that is written. Many are
+// the same, and need no memory of their own then.
+func (b *block) above() (driver.Value, bool) {
+	i := len(b.values) - len(b.names)
+	if i < 0 {
+		return nil, false
+	}
+	return b.values[i], true
 }
 
 func (b *block) int(n int64) {
 	if v := b.next(); v != nil {
 		v.data = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(v.data, 8), uint64(n))
+		return
+	}
+	if v, ok := b.above(); ok && v == driver.Value(n) {
+		b.values = append(b.values, v)
 		return
 	}
 	b.values = append(b.values, n)

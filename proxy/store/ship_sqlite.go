@@ -20,6 +20,8 @@ import (
 type fileShip struct {
 	*sqliteTx
 	statements map[string]driver.Stmt
+	large      bool
+	args       []driver.NamedValue // scratch
 }
 
 func (f *file) ship(ctx context.Context) (shipping, error) {
@@ -27,24 +29,46 @@ func (f *file) ship(ctx context.Context) (shipping, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &fileShip{tx.(*sqliteTx), map[string]driver.Stmt{}}, nil
+	return &fileShip{sqliteTx: tx.(*sqliteTx), statements: map[string]driver.Stmt{}}, nil
 }
 
 func (t *fileShip) commit(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return shipError(err)
+	}
 	t.end()
-	return t.sqliteTx.commit(ctx)
+	err := t.tx.Commit()
+	t.release()
+	return shipError(err)
 }
 
 func (t *fileShip) rollback() {
 	t.end()
-	t.sqliteTx.rollback()
+	_ = t.tx.Rollback()
+	t.release()
 }
+
+// largeBatch is a batch whose pages do not fit into the cache of a connection
+// that is to be small: they would be written several times.
+const largeBatch = 500
 
 func (t *fileShip) end() {
 	for _, st := range t.statements {
 		_ = st.Close()
 	}
 	clear(t.statements)
+}
+
+// release gives the connection back, without the memory of a large batch.
+func (t *fileShip) release() {
+	if t.large {
+		t.large = false
+		_ = t.conn.Raw(func(conn any) error {
+			_, err := conn.(driver.ExecerContext).ExecContext(context.Background(), "PRAGMA cache_size = -512; PRAGMA shrink_memory", nil)
+			return err
+		})
+	}
+	_ = t.conn.Close()
 }
 
 // prepared is a statement that is prepared once for all its rows.
@@ -119,6 +143,12 @@ func (t *fileShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 	if err := b.compare(found); err != nil {
 		return nil, err
 	}
+	if len(b.Rows) >= largeBatch {
+		t.large = true
+		if _, err := t.exec(ctx, "PRAGMA cache_size = -8192", nil); err != nil {
+			return nil, err
+		}
+	}
 	inserted := make([]bool, len(b.Rows))
 	rows, atOnce := newBlock(true, spendFields()...), rowsAtOnce
 	if b.apart {
@@ -172,7 +202,7 @@ func (t *fileShip) insert(b *block) (int64, error) {
 		}
 		t.statements[key] = st
 	}
-	args := make([]driver.NamedValue, 0, len(b.values))
+	args := t.args[:0]
 	for c := range width {
 		if same&(1<<c) != 0 {
 			args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: b.values[c]})
@@ -183,6 +213,7 @@ func (t *fileShip) insert(b *block) (int64, error) {
 			args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
 		}
 	}
+	t.args = args
 	return t.run(key, args)
 }
 
@@ -205,7 +236,9 @@ func insertText(b *block, same uint64) string {
 		row = append(row, "?")
 	}
 	one := "(" + strings.Join(row, ",") + ")"
-	return "INSERT INTO sluice.spend (" + strings.Join(append(first, rest...), ", ") + ") VALUES " +
+	// OR FAIL: what goes wrong ends the transaction, so that SQLite need not be
+	// able to undo the statement alone.
+	return "INSERT OR FAIL INTO sluice.spend (" + strings.Join(append(first, rest...), ", ") + ") VALUES " +
 		strings.Repeat(one+", ", b.rows-1) + one + " ON CONFLICT (request_id, attempt) DO NOTHING"
 }
 
