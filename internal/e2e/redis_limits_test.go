@@ -81,39 +81,50 @@ func TestRedisStalled(t *testing.T) {
 	s := redistest.New(t)
 	hosts := redisHosts(t, 1, false, redisAt(s), `"rpm_limit":1000000,"tpm_limit":1000000000,"max_parallel_requests":1000`)
 	for name, fault := range map[string][2]func(testing.TB){"stalled": {s.Stall, s.Continue}, "killed": {s.Kill, s.Start}} {
-		l := startRedisLoad(hosts, redisKey(0), 8, 8*time.Millisecond)
-		settled := time.Now().Add(time.Second)
-		time.Sleep(length(2500*time.Millisecond, 20*time.Second))
-		at := time.Now()
-		fault[0](t)
-		time.Sleep(length(3*time.Second, 60*time.Second))
-		back := time.Now()
-		fault[1](t)
-		hosts[0].WaitHealth(t, "/health/readiness", `"redis":"connected"`)
-		time.Sleep(time.Second)
-		calls := l.end()
-		failures(t, name, calls)
-		before, first, after := between(calls, settled, at), between(calls, at, at.Add(time.Second)), between(calls, at.Add(time.Second), back)
-		// The machine has other things to do: a tenth of a millisecond here or
-		// there is not Redis, so what is compared is the bulk.
-		p99, slow, later := percentile(before, 0.99), percentile(first, 0.99), percentile(after, 0.99)
-		t.Logf("Redis %s: p99 %v before (%d calls), %v in the first second (%d), %v later (%d); p50 %v, %v, %v", name, p99, len(before), slow, len(first), later,
-			len(after), percentile(before, 0.5), percentile(first, 0.5), percentile(after, 0.5))
-		if slow > p99+60*time.Millisecond {
-			t.Errorf("%s: the first second adds %v", name, slow-p99)
+		// The machine has other things to do at times. What is Redis' doing
+		// shows again.
+		const tries = 3
+		for try := 1; ; try++ {
+			first, later := withoutRedis(t, name, hosts[0], fault)
+			if first <= 60*time.Millisecond && later <= 2*time.Millisecond {
+				break
+			}
+			if try == tries {
+				t.Errorf("%s: the first second adds %v, then it is %v", name, first, later)
+				break
+			}
 		}
-		if later > p99+noise(2*time.Millisecond, p99) {
-			t.Errorf("%s: afterwards it adds %v", name, later-p99)
-		}
-		if n := strings.Count(hosts[0].Log(), "redis is not used until"); n > 4 {
+		if n := strings.Count(hosts[0].Log(), "redis is not used until"); n > 2*tries {
 			t.Errorf("%d lines say that Redis is away\n%s", n, hosts[0].Tail(20))
 		}
 	}
 }
 
-// noise is what may be added to a percentile: what is promised, or half of what
-// the machine itself takes where that is more.
-func noise(promised, itself time.Duration) time.Duration { return max(promised, itself/2) }
+// withoutRedis has a load meet a fault, and returns what it adds to the 99th
+// percentile of calls in its first second, and later.
+func withoutRedis(t *testing.T, name string, a *Appliance, fault [2]func(testing.TB)) (first, later time.Duration) {
+	t.Helper()
+	l := startRedisLoad([]*Appliance{a}, redisKey(0), 8, 8*time.Millisecond)
+	settled := time.Now().Add(time.Second)
+	time.Sleep(length(2500*time.Millisecond, 20*time.Second))
+	at := time.Now()
+	fault[0](t)
+	time.Sleep(length(3*time.Second, 60*time.Second))
+	back := time.Now()
+	fault[1](t)
+	a.WaitHealth(t, "/health/readiness", `"redis":"connected"`)
+	time.Sleep(time.Second)
+	calls := l.end()
+	failures(t, name, calls)
+	parts := [][]redisCall{between(calls, settled, at), between(calls, at, at.Add(time.Second)), between(calls, at.Add(time.Second), back)}
+	p99 := make([]time.Duration, len(parts))
+	for i := range parts {
+		p99[i] = percentile(parts[i], 0.99)
+	}
+	t.Logf("Redis %s: p99 %v before (%d calls), %v in the first second (%d), %v later (%d); p50 %v, %v, %v", name, p99[0], len(parts[0]),
+		p99[1], len(parts[1]), p99[2], len(parts[2]), percentile(parts[0], 0.5), percentile(parts[1], 0.5), percentile(parts[2], 0.5))
+	return p99[1] - p99[0], p99[2] - p99[0]
+}
 
 // TestRedisFaults does to Redis what happens to one: nobody sees an error.
 func TestRedisFaults(t *testing.T) {

@@ -253,4 +253,7 @@ func (a *accounting) write(to io.Writer) {
 	if a.journal != nil {
 		writeJournal(to, a.journal.Stats())
 	}
+	if a.share != nil {
+		a.share.write(to)
+	}
 }

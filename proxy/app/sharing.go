@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -41,6 +43,26 @@ func (w *worker) openShare(file *config.File) *sharing {
 	s.cancel = cancel
 	s.done.Go(func() { s.share.Run(ctx) })
 	return s
+}
+
+// write writes the figures of this worker's part as metrics.
+func (s *sharing) write(to io.Writer) {
+	c := s.client.Stats()
+	used := uint64(0)
+	if c.Up {
+		used = 1
+	}
+	for _, m := range []struct {
+		name  string
+		value uint64
+	}{
+		{"sluice_redis_calls_total", c.Calls},
+		{"sluice_redis_failed_calls_total", c.Failed},
+		{"sluice_redis_breaker_opened_total", c.Opened},
+		{"sluice_workers_using_redis", used}, // they are added up
+	} {
+		_, _ = fmt.Fprintf(to, "%s %d\n", m.name, m.value)
+	}
 }
 
 func (s *sharing) close() {

@@ -64,6 +64,7 @@ type RedisShare struct {
 	count     atomic.Int64
 	hosts     *atomic.Int64
 	processes atomic.Int64
+	fewer     int64       // of the goroutine: since when there are fewer hosts or processes than are believed, 0 there are not
 	ready     atomic.Bool // Redis is there, and every host has settled
 
 	listMu sync.Mutex
@@ -83,12 +84,12 @@ type subject struct {
 // permits is what this process knows of one limit.
 type permits struct {
 	subject
-	key string
+	key  string
+	seen atomic.Int64 // fleet.Now when somebody last looked for it
 
 	mu     sync.Mutex
 	limit  int64
-	seen   int64 // fleet.Now of the last use
-	listed bool  // stands in the list
+	listed bool // stands in the list
 
 	// Of a limit in a window.
 	asking    bool     // somebody asks for a block
@@ -141,10 +142,12 @@ func (r *RedisShare) entry(tag uint64, t Type) (e *permits, kept bool) {
 	p := &r.parts[tag%parts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e := p.entries[s]; e != nil {
+	if e = p.entries[s]; e != nil {
+		e.seen.Store(fleet.Now())
 		return e, true
 	}
 	e = &permits{subject: s, key: key(s)}
+	e.seen.Store(fleet.Now())
 	if kept = r.count.Load() < mostEntries; kept {
 		r.count.Add(1)
 		p.entries[s] = e
@@ -170,7 +173,6 @@ func (r *RedisShare) Take(tag uint64, t Type, limit, n int64) (got int64, reset 
 	e, _ := r.entry(tag, t)
 	start := fleet.Now()
 	e.mu.Lock()
-	e.seen = start
 	if e.limit != limit {
 		e.limit, e.no = limit, 0
 	}
@@ -292,14 +294,14 @@ func (r *RedisShare) Give(tag uint64, t Type, limit, n, taken int64) {
 	e, _ := r.entry(tag, t)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.seen, e.limit = fleet.Now(), limit
+	e.limit = limit
 	switch {
 	case t == Parallel:
 		e.held = max(0, e.held-n)
 	case n < 0:
 		e.charge -= n
 	case r.ready.Load():
-		e.use(e.seen, -n)
+		e.use(fleet.Now(), -n)
 		if k := len(e.back); k > 0 && e.back[k-1].taken-taken < int64(turn) && taken-e.back[k-1].taken < int64(turn) {
 			e.back[k-1].n += n
 			e.back[k-1].taken = min(e.back[k-1].taken, taken)

@@ -46,8 +46,8 @@ func (r *RedisShare) hold(tag uint64, limit, n int64) (got int64, reset time.Dur
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.seen, e.limit = fleet.Now(), limit
-	if e.takes(n, e.seen) {
+	e.limit = limit
+	if e.takes(n, fleet.Now()) {
 		return n, 0, true
 	}
 	e.waiting += n

@@ -20,16 +20,20 @@ func (r *RedisShare) Run(ctx context.Context) {
 	k := keeper{r: r, down: fleet.Now()}
 	t := time.NewTimer(0)
 	defer t.Stop()
-	for {
+	for soon := false; ; {
 		select {
 		case <-ctx.Done():
 			k.leave()
 			return
 		case <-t.C:
+			soon = false
 			k.turn(fleet.Now())
 			t.Reset(k.pause())
-		case <-r.kick: // soon, and together with what else comes
-			t.Reset(briefly)
+		case <-r.kick: // together with what else comes until then
+			if !soon {
+				soon = true
+				t.Reset(briefly)
+			}
 		}
 	}
 }
@@ -94,8 +98,28 @@ func (r *RedisShare) beat(leave bool) {
 	}
 	answer, err := r.client.Eval(script, hostsKey, "host", text(beatLife.Microseconds()), r.self, last)
 	if err == nil && len(answer) == 2 && !leave {
-		r.hosts.Store(max(answer[0], 1))
-		r.processes.Store(max(answer[1], 1))
+		r.alive(answer[0], answer[1], fleet.Now())
+	}
+}
+
+// alive notes how many hosts and processes there are. More are believed at
+// once, fewer when it was so for a while: in a Redis that was flushed or
+// started anew nobody has shown a sign of life yet.
+func (r *RedisShare) alive(hosts, processes, now int64) {
+	if hosts >= r.Hosts() && processes >= r.processes.Load() {
+		r.fewer = 0
+	} else if r.fewer == 0 {
+		r.fewer = now
+	}
+	sure := r.fewer != 0 && now-r.fewer >= int64(2*beat+beat/4)
+	if sure || hosts >= r.Hosts() {
+		r.hosts.Store(max(hosts, 1))
+	}
+	if sure || processes >= r.processes.Load() {
+		r.processes.Store(max(processes, 1))
+	}
+	if sure {
+		r.fewer = 0
 	}
 }
 
@@ -166,7 +190,7 @@ func (r *RedisShare) forget(now int64) {
 		p.mu.Lock()
 		for s, e := range p.entries {
 			e.mu.Lock()
-			if now-e.seen > int64(idle) && !e.listed && !e.asking && e.held == 0 && e.waiting == 0 {
+			if now-e.seen.Load() > int64(idle) && !e.listed && !e.asking && e.held == 0 && e.waiting == 0 {
 				delete(p.entries, s)
 				r.count.Add(-1)
 			}
