@@ -413,6 +413,37 @@ func TestSyncFails(t *testing.T) {
 	}
 }
 
+// TestSyncFailsAtTheEnd: without journal_sync a segment is synced once, when it is
+// finished. Where that fails, all that it holds is written once more.
+func TestSyncFailsAtTheEnd(t *testing.T) {
+	c := config(t)
+	c.Bound = 1 << 20
+	var lost []string
+	c.syncFile = func(p *pages) error {
+		if len(lost) > 0 {
+			return nil
+		}
+		lost = append(lost, p.path)
+		return syscall.EIO
+	}
+	w := open(t, c)
+	const requests = 700 // more than a segment of 256 KiB
+	for i := range requests {
+		must(t, w.Intent(intent(i), priced))
+		must(t, w.Settle(id(i), 0, settle(i)))
+	}
+	eventually(t, "a segment was synced", func() bool { return w.Stats().SyncErrors > 0 })
+	must(t, w.Close())
+	must(t, os.Remove(lost[0]))
+	settles := map[[16]byte]bool{}
+	for _, s := range only[*Settle](read(t, c.Dir)) {
+		settles[s.RequestID] = true
+	}
+	if s := w.Stats(); len(settles) != requests || s.Moved != 1 || s.Lost != 0 {
+		t.Errorf("%d settlements of %d are there; %+v", len(settles), requests, s)
+	}
+}
+
 // TestPagesGone cuts the file under the writer, who gets a fault for an answer:
 // it goes on in another segment.
 func TestPagesGone(t *testing.T) {

@@ -200,16 +200,8 @@ func (w *Writer) count() (waiting, own int64) {
 				switch err := s.look(); {
 				case errors.Is(err, fs.ErrNotExist):
 					continue
-				case err != nil:
-					k = known{done: s.Problem != nil, size: s.Size}
-					if !ok {
-						w.c.Log.Error("a segment of the journal is left alone", slog.String("segment", path), slog.Any("error", err))
-					}
-				case s.Host != w.c.Host:
-					k = known{done: true, size: s.Size}
-					if !ok {
-						w.c.Log.Warn("a segment of the journal is another host's and is left alone", slog.String("segment", path), slog.String("host", s.Host))
-					}
+				case err != nil || s.Host != w.c.Host: // nobody ships it; the ledger says so
+					k = known{done: err == nil || s.Problem != nil, size: s.Size}
 				default:
 					k = known{size: s.Size, done: s.Finished && s.Unshipped() == 0}
 					waiting += s.Unshipped()
