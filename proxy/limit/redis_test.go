@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -247,6 +248,22 @@ func TestHosts(t *testing.T) {
 	s.Start(t)
 	second.stop()
 	eventually(t, "one", func() bool { return first.share.Hosts() == 1 })
+}
+
+// TestFewerHosts: more hosts are believed at once, fewer after two beats, or a
+// flushed Redis would give each host the whole limit.
+func TestFewerHosts(t *testing.T) {
+	r := NewRedisShare(RedisConfig{Client: redis.New(redis.Config{Addresses: []string{"127.0.0.1:1"}, Log: slog.New(slog.DiscardHandler)})})
+	defer r.client.Close()
+	second := int64(time.Second)
+	for i, c := range []struct{ at, hosts, want int64 }{
+		{1, 3, 3}, {2, 1, 3}, {4, 2, 3}, {5, 3, 3}, {6, 2, 3}, {8, 2, 3}, {11, 2, 2}, {12, 5, 5}, {13, 1, 5}, {18, 1, 1},
+	} {
+		r.alive(c.hosts, c.hosts, c.at*second)
+		if r.Hosts() != c.want || r.processes.Load() != c.want {
+			t.Errorf("step %d: %d hosts, %d processes, want %d", i, r.Hosts(), r.processes.Load(), c.want)
+		}
+	}
 }
 
 // TestUser has a share work for a user who may do no more than
