@@ -54,7 +54,7 @@ func (m *Metrics) Write(w io.Writer) {
 	metrics.WriteGaugeUint64(w, "sluice_ledger_open_attempts", uint64(m.open.Load()))
 	metrics.WriteGaugeUint64(w, "sluice_ledger_unshipped_bytes", uint64(m.unshipped.Load()))
 	if m.driftAt.Load() != 0 {
-		metrics.WriteGaugeFloat64(w, "sluice_spend_drift_nanodollars", float64(m.drift.Load()))
+		metrics.WriteGaugeUint64(w, "sluice_spend_drift_nanodollars", uint64(m.drift.Load()))
 	}
 }
 
