@@ -220,7 +220,7 @@ func TestPlaces(t *testing.T) {
 			t.Fatalf("%+v", refused)
 		}
 	}
-	time.Sleep(holdLife + holdLife/2) // they are stated again and again
+	time.Sleep(holdLife + holdBeat/2) // they are stated again and again
 	if _, refused := reserve(hosts[1].Limiter, 0, rule()); refused == nil {
 		t.Error("a third place of two")
 	}
@@ -246,8 +246,7 @@ func TestHosts(t *testing.T) {
 		t.Errorf("while Redis is away there are %d", n)
 	}
 	s.Start(t)
-	second.stop()
-	eventually(t, "one", func() bool { return first.share.Hosts() == 1 })
+	eventually(t, "two again", func() bool { return first.share.usable() && first.share.Hosts() == 2 })
 }
 
 // TestFewerHosts: more hosts are believed at once, fewer after two beats, or a
