@@ -56,11 +56,11 @@ func leaseAsks(d dialect, asks []bill.LeaseAsk) *bulk {
 	}
 	slices.SortFunc(order, func(x, y int) int {
 		a, b := &asks[x], &asks[y]
-		return cmp.Or(strings.Compare(a.Kind.String(), b.Kind.String()), strings.Compare(text(a.ID), text(b.ID)), strings.Compare(a.Window, b.Window))
+		return cmp.Or(strings.Compare(a.Kind.String(), b.Kind.String()), strings.Compare(kept(a.ID), text(b.ID)), strings.Compare(a.Window, b.Window))
 	})
 	for _, i := range order {
 		a := &asks[i]
-		b.add(int64(i), a.Kind.String(), text(a.ID), a.Window, d.time(time.Unix(a.Start, 0)), int64(a.Max), int64(a.Least), int64(a.Want))
+		b.add(int64(i), a.Kind.String(), kept(a.ID), a.Window, d.time(time.Unix(a.Start, 0)), int64(a.Max), int64(a.Least), int64(a.Want))
 	}
 	return b
 }

@@ -19,7 +19,7 @@ func (s *Store) Beat(ctx context.Context, h bill.Holder) (released bool, err err
 	err = s.leases.query(ctx, `INSERT INTO sluice.lease_holders (holder, host_id, host_name, started_at, seen_at)
 		VALUES ($1, $2, $3, `+now+`, `+now+`) ON CONFLICT (holder) DO UPDATE SET
 			host_id = excluded.host_id, host_name = excluded.host_name, seen_at = excluded.seen_at
-		RETURNING released_at IS NOT NULL`, []any{h.Holder, h.HostID, text(h.HostName)},
+		RETURNING released_at IS NOT NULL`, []any{h.Holder, h.HostID, kept(h.HostName)},
 		func(scan func(...any) error) error { return scan(&released) })
 	if err != nil {
 		return false, fmt.Errorf("write that this host holds leases: %w", err)
@@ -72,7 +72,7 @@ func (s *Store) Leases(ctx context.Context, holder string, idle time.Duration, a
 	err := s.leases.query(ctx, `SELECT entity_type, entity_id, window_duration, amount, taken_at FROM sluice.budget_leases
 		WHERE holder = $1 AND taken_at <= `+past("$2")+` AND (entity_type, entity_id, window_duration) > ($3, $4, $5)
 		ORDER BY entity_type, entity_id, window_duration LIMIT $6`,
-		[]any{holder, idle.Microseconds(), kindName(after.Kind), text(after.ID), after.Window, int64(limit)},
+		[]any{holder, idle.Microseconds(), kindName(after.Kind), kept(after.ID), after.Window, int64(limit)},
 		func(scan func(...any) error) error {
 			var l bill.Lease
 			var kind string
@@ -114,7 +114,7 @@ func (s *Store) giveBack(ctx context.Context, holder string, leases []bill.Lease
 		ended = make([]bool, len(leases))
 		b := &bulk{names: []string{"n", "kind", "id", "win", "amount"}, sorts: []sort{asInt, asText, asText, asText, asInt}}
 		for i := range leases {
-			b.add(int64(i), leases[i].Kind.String(), text(leases[i].ID), leases[i].Window, int64(leases[i].Amount))
+			b.add(int64(i), leases[i].Kind.String(), kept(leases[i].ID), leases[i].Window, int64(leases[i].Amount))
 		}
 		source, args, err := b.source(tx.dialect(), []any{holder})
 		if err != nil {

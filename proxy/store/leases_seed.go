@@ -68,7 +68,7 @@ func seedStatement(d dialect, k bill.Kind, asks []*bill.LeaseAsk) (string, []any
 	s, known := seedings[k]
 	b := &bulk{names: []string{"id", "win", "start", "a", "b"}, sorts: []sort{asText, asText, asTime, asText, asText}}
 	for _, a := range asks {
-		id, start := text(a.ID), d.time(time.Unix(a.Start, 0))
+		id, start := kept(a.ID), d.time(time.Unix(a.Start, 0))
 		switch {
 		case k == bill.KindProxy:
 			b.add(id, a.Window, start, proxyUser, "")
@@ -78,7 +78,7 @@ func seedStatement(d dialect, k bill.Kind, asks []*bill.LeaseAsk) (string, []any
 			b.add(id, a.Window, start, id, "")
 			for i := range len(a.ID) {
 				if a.ID[i] == '/' {
-					b.add(id, a.Window, start, text(a.ID[:i]), text(a.ID[i+1:]))
+					b.add(id, a.Window, start, kept(a.ID[:i]), kept(a.ID[i+1:]))
 				}
 			}
 		}

@@ -64,7 +64,7 @@ func (*file) grants(ctx context.Context, tx transaction, holder string, asks []b
 			a := &asks[n]
 			x := grant(int64(a.Max), spend, leased, int64(a.Least), int64(a.Want))
 			out[n] = bill.Granted{Amount: money.Nano(x), Spend: money.Nano(spend), Leased: money.Nano(leased + x), Held: money.Nano(held + x)}
-			granted.add(a.Kind.String(), text(a.ID), a.Window, x, spend, was)
+			granted.add(a.Kind.String(), kept(a.ID), a.Window, x, spend, was)
 			return nil
 		})
 	return granted, err
