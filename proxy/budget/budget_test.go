@@ -121,7 +121,7 @@ func (h *host) ship(t testing.TB, cost money.Nano, accounts []bill.Account) {
 	copy(row.RequestID[8:], h.holder)
 	row.Intent.At, row.Settle.At, row.Accounts, row.Cost = time.Now().UnixNano(), time.Now().UnixNano(), accounts, cost
 	row.Status = bill.StatusSuccess
-	if _, err := h.store.Ship(context.Background(), &store.Batch{Host: "host", Rows: []bill.Attempt{row}}); err != nil {
+	if _, err := h.store.Ship(context.Background(), &store.Batch{Host: "host", Rows: []*bill.Attempt{&row}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -47,9 +47,9 @@ func (s *session) pick(now time.Time, all bool) {
 		return
 	}
 	b := &sending{attempts: s.ready[:n]}
-	b.batch = store.Batch{Host: c.HostID, Slim: c.DisableRows, Uncounted: c.DisableSpend, Rows: make([]bill.Attempt, n)}
+	b.batch = store.Batch{Host: c.HostID, Slim: c.DisableRows, Uncounted: c.DisableSpend, Rows: make([]*bill.Attempt, n)}
 	for i, a := range b.attempts {
-		b.batch.Rows[i] = a.Attempt
+		b.batch.Rows[i] = &a.Attempt
 		a.shipped = true // a session in which it is not is thrown away
 		s.usePrice(b, a.Price, now)
 	}
@@ -154,7 +154,7 @@ func (s *session) apart(ctx context.Context, b *sending) error {
 	return s.sent(b)
 }
 
-func (s *session) halves(ctx context.Context, of *store.Batch, rows []bill.Attempt) error {
+func (s *session) halves(ctx context.Context, of *store.Batch, rows []*bill.Attempt) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -167,7 +167,7 @@ func (s *session) halves(ctx context.Context, of *store.Batch, rows []bill.Attem
 	case !errors.Is(err, store.ErrInvalid):
 		return err
 	case len(rows) == 1:
-		return s.refused(&rows[0], err)
+		return s.refused(rows[0], err)
 	}
 	half := len(rows) / 2
 	if err := s.halves(ctx, of, rows[:half]); err != nil {

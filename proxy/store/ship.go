@@ -20,7 +20,7 @@ var ErrMoved = errors.New("the journal was read up to another place than this")
 // yet, and of those alone all sums.
 type Batch struct {
 	Host    string // id of the host that ships
-	Rows    []bill.Attempt
+	Rows    []*bill.Attempt
 	Prices  []PriceVersion // of the rows, where they are known
 	Bodies  []SpendBody
 	Cursors []Cursor

@@ -20,8 +20,8 @@ import (
 )
 
 // attemptOf is the n-th attempt of a load over so many keys.
-func attemptOf(n, keys int) bill.Attempt {
-	var a bill.Attempt
+func attemptOf(n, keys int) *bill.Attempt {
+	a := &bill.Attempt{}
 	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Millisecond)
 	binary.BigEndian.PutUint64(a.RequestID[:8], uint64(at.UnixMilli())<<16|0x7000|uint64(n&0xfff))
 	binary.BigEndian.PutUint64(a.RequestID[8:], 1<<63|uint64(n)*2654435761)
@@ -103,7 +103,7 @@ func BenchmarkShip(b *testing.B) {
 					pid = pgtest.Number(b, url, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'sluice proxy%' AND datname = current_database() LIMIT 1")
 				}
 				n, at := 0, int64(0)
-				batch := &store.Batch{Host: "h", Rows: make([]bill.Attempt, size)}
+				batch := &store.Batch{Host: "h", Rows: make([]*bill.Attempt, size)}
 				var ours, theirs time.Duration
 				b.ReportAllocs()
 				b.ResetTimer()

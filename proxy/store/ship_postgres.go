@@ -94,7 +94,7 @@ func (t *pgShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 	var scratch []byte
 	for i := range b.Rows {
 		pauseAfter(i)
-		scratch = fillRow(rows, &b.Rows[i], b.Slim, scratch)
+		scratch = fillRow(rows, b.Rows[i], b.Slim, scratch)
 	}
 	found, back := map[string]int64{}, make([]attempt, 0, len(b.Rows))
 	err := t.run(ctx, []step{

@@ -160,7 +160,7 @@ func (t *fileShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 		to := min(from+atOnce, len(b.Rows))
 		rows.reset()
 		for i := from; i < to; i++ {
-			scratch = fillRow(rows, &b.Rows[i], b.Slim, scratch)
+			scratch = fillRow(rows, b.Rows[i], b.Slim, scratch)
 		}
 		n, err := t.insert(rows)
 		switch {

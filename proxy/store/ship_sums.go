@@ -130,7 +130,7 @@ func newSums(b *Batch, inserted []bool) *sums {
 		if !inserted[i] && !doubleShip() {
 			continue
 		}
-		r := &b.Rows[i]
+		r := b.Rows[i]
 		s.rows++
 		s.cost += r.Cost
 		s.addAccounts(r)

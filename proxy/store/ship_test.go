@@ -130,7 +130,7 @@ func TestShip(t *testing.T) {
 		again := *b
 		again.Rows = slices.Clone(b.Rows)
 		fresh := attemptOf(1000, keys)
-		again.Rows = append(again.Rows[:100:100], append([]bill.Attempt{fresh, fresh}, again.Rows[100:]...)...)
+		again.Rows = append(again.Rows[:100:100], append([]*bill.Attempt{fresh, fresh}, again.Rows[100:]...)...)
 		ship(t, s, &again, 1)
 		b.Rows = append(b.Rows, fresh)
 		cost += fresh.Cost
@@ -156,7 +156,7 @@ func TestWindows(t *testing.T) {
 				{Kind: bill.KindKey, ID: a.Token, Window: "1d", Start: start, Leased: leased},
 				{Kind: bill.KindKey, ID: a.Token, Window: "30d", Start: day - 20*86400, Leased: leased},
 			}
-			ship(t, s, &store.Batch{Host: "h", Rows: []bill.Attempt{a}}, 1)
+			ship(t, s, &store.Batch{Host: "h", Rows: []*bill.Attempt{a}}, 1)
 		}
 		want := func(key, window, month, leased, amount int64) {
 			t.Helper()
@@ -226,7 +226,7 @@ func TestSetSpend(t *testing.T) {
 			n++
 			a.Token, a.Cost = key, 100
 			a.Accounts = []bill.Account{{Kind: bill.KindKey, ID: key, Window: "1d", Start: day}, {Kind: bill.KindKey, ID: key, Window: "30d", Start: day - 86400}}
-			ship(t, s, &store.Batch{Host: "h", Rows: []bill.Attempt{a}}, 1)
+			ship(t, s, &store.Batch{Host: "h", Rows: []*bill.Attempt{a}}, 1)
 		}
 		want := func(key string, spend, window, month int64) {
 			t.Helper()
@@ -301,13 +301,13 @@ func TestShipAnything(t *testing.T) {
 		a := attemptOf(100, 1)
 		a.Cost = 1<<63 - 1
 		a.EndUser, a.Tags = "rich", nil
-		if _, err := s.Ship(t.Context(), &store.Batch{Host: "h", Rows: []bill.Attempt{a, a}}); err != nil {
+		if _, err := s.Ship(t.Context(), &store.Batch{Host: "h", Rows: []*bill.Attempt{a, a}}); err != nil {
 			t.Errorf("the largest cost once: %v", err)
 		}
 		c := attemptOf(101, 1)
 		c.Cost, c.EndUser = 1, "rich"
 		c.User, c.Team = "", ""
-		if _, err := s.Ship(t.Context(), &store.Batch{Host: "h", Rows: []bill.Attempt{c}}); !errors.Is(err, store.ErrInvalid) {
+		if _, err := s.Ship(t.Context(), &store.Batch{Host: "h", Rows: []*bill.Attempt{c}}); !errors.Is(err, store.ErrInvalid) {
 			t.Errorf("a sum beyond 64 bits: %v", err)
 		}
 	})
@@ -333,7 +333,7 @@ func TestShipSlim(t *testing.T) {
 			}
 		}
 		mustBalance(t, s)
-		ship(t, s, &store.Batch{Host: "h", Uncounted: true, Rows: []bill.Attempt{attemptOf(100, 2)}}, 1)
+		ship(t, s, &store.Batch{Host: "h", Uncounted: true, Rows: []*bill.Attempt{attemptOf(100, 2)}}, 1)
 		if got := value(t, s, "SELECT CAST(sum(spend) AS BIGINT) FROM sluice.keys"); got != 20*1000+57 {
 			t.Errorf("uncounted: %d", got)
 		}
@@ -471,7 +471,7 @@ func TestShipBouncer(t *testing.T) {
 		for round := range 3 {
 			a := attemptOf(i*10+round, 1)
 			a.EndUser = "c"
-			ship(t, s, &store.Batch{Host: "h", Rows: []bill.Attempt{a}}, 1)
+			ship(t, s, &store.Batch{Host: "h", Rows: []*bill.Attempt{a}}, 1)
 		}
 		mustBalance(t, s)
 	}
