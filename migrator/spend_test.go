@@ -65,7 +65,9 @@ func testSpendRelease(t *testing.T, target migrate.Target) {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 	for _, h := range []bill.Holder{
-		{Holder: "h1", HostID: "id1", HostName: "gw1"}, {Holder: "h2", HostID: "id1", HostName: "gw1"}, {Holder: "h3", HostID: "id3", HostName: "twin"},
+		{Holder: "h1", HostID: "id1", HostName: "gw1"},
+		{Holder: "h2", HostID: "id1", HostName: "gw1"},
+		{Holder: "h3", HostID: "id3", HostName: "twin"},
 		{Holder: "h4", HostID: "id4", HostName: "twin"},
 	} {
 		if _, err := s.Beat(ctx, h); err != nil {

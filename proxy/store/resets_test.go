@@ -17,7 +17,9 @@ func TestResetSpend(t *testing.T) {
 		now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 		today, tomorrow := now.Truncate(24*time.Hour), now.Truncate(24*time.Hour).AddDate(0, 0, 1)
 		past, ahead := today.AddDate(0, 0, -5), tomorrow
-		caps := func(duration string, reset time.Time) identity.Caps { return identity.Caps{BudgetDuration: duration, BudgetResetAt: &reset} }
+		caps := func(duration string, reset time.Time) identity.Caps {
+			return identity.Caps{BudgetDuration: duration, BudgetResetAt: &reset}
+		}
 		insert(t, s,
 			&identity.Key{Token: "due", Spend: cent, Caps: caps("1d", past)}, &identity.Key{Token: "ahead", Spend: cent, Caps: caps("1d", ahead)},
 			&identity.Key{Token: "odd", Spend: cent, Caps: caps("often", past)}, &identity.Key{Token: "begun", Spend: cent, Caps: caps("1d", past)},

@@ -40,7 +40,8 @@ func (s *Store) Spenders(ctx context.Context, q identity.SpendersQuery) (*identi
 		{customers + " AND change_number > $1 ORDER BY change_number DESC LIMIT $2", []any{q.After, q.Most + 1}, into(&out.Customers)},
 		{
 			"SELECT tag_name, budget_id, change_number FROM sluice.tags WHERE budget_id IS NOT NULL ORDER BY change_number DESC LIMIT $1",
-			[]any{q.Most}, into(&out.Tags),
+			[]any{q.Most},
+			into(&out.Tags),
 		},
 	}
 	if len(q.IDs) > 0 {
