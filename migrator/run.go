@@ -72,7 +72,7 @@ func run(p *boot.Process) error {
 		return runAudit(ctx, p, &args, command.Command(), target, o)
 	case "secrets status", "secrets retire <id>":
 		return runSecrets(ctx, p, &args, command.Command(), target, o)
-	case "spend leases", "spend leases <host>", "spend release <host>":
+	case "spend leases", "spend leases <host>", "spend release <host>", "spend reconcile", "spend export":
 		return runSpend(ctx, p, &args, command.Command(), target, o)
 	default:
 		return up(ctx, p, stateDir(p.Environ, &args), target, o)

@@ -22,8 +22,10 @@ import (
 
 // spendCmd are the commands about what was spent and may be spent.
 type spendCmd struct {
-	Leases  spendLeases  `cmd:"" help:"Print which hosts hold parts of budgets; of one host, which budgets."`
-	Release spendRelease `cmd:"" help:"Give back what a host that is gone for good holds of budgets."`
+	Leases    spendLeases    `cmd:"" help:"Print which hosts hold parts of budgets; of one host, which budgets."`
+	Release   spendRelease   `cmd:"" help:"Give back what a host that is gone for good holds of budgets."`
+	Reconcile spendReconcile `cmd:"" help:"Compare all sums of spend with their rows. Exit 0 when nothing differs, 1 otherwise. Writes nothing."`
+	Export    spendExport    `cmd:"" help:"Write the rows of a period, one for each attempt at a provider."`
 }
 
 type spendLeases struct {
@@ -54,6 +56,10 @@ func runSpend(ctx context.Context, p *boot.Process, args *cli, command string, t
 	switch command {
 	case "spend release <host>":
 		return releaseHost(ctx, p, &args.Spend.Release, s)
+	case "spend reconcile":
+		return reconcile(ctx, p.Stdout, &args.Spend.Reconcile, s)
+	case "spend export":
+		return exportSpend(ctx, p, &args.Spend.Export, s)
 	default:
 		return printLeases(ctx, p.Stdout, &args.Spend.Leases, s)
 	}
