@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	"sluice/proxy/budget"
 	"sluice/proxy/config"
@@ -42,6 +43,7 @@ func (w *worker) openShare(file *config.File) *sharing {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.done.Go(func() { s.share.Run(ctx) })
+	s.share.Await(250 * time.Millisecond)
 	return s
 }
 

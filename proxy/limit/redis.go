@@ -133,6 +133,15 @@ func NewRedisShare(c RedisConfig) *RedisShare {
 // that Redis was there.
 func (r *RedisShare) Hosts() int64 { return max(r.hosts.Load(), 1) }
 
+// Await waits until Redis can be asked, unless it turns out that it cannot be,
+// or for at most d: who begins to admit before knows nothing of what others
+// have used.
+func (r *RedisShare) Await(d time.Duration) {
+	for end := fleet.Now() + int64(d); !r.usable() && !r.client.Tried() && fleet.Now() < end; {
+		<-time.After(time.Millisecond)
+	}
+}
+
 func (r *RedisShare) usable() bool { return r.ready.Load() && r.client.Up() }
 
 // entry finds or makes what is known of a limit. kept is false where there are
@@ -250,20 +259,23 @@ func (e *permits) use(now, n int64) {
 
 // without is the answer while nobody can be asked: the host decides, by its
 // part of the limit and what it has used of it. But where Redis has just said
-// what was left for all, this process begins with its part of that: what is
-// used up does not begin anew because Redis is away.
+// what was left for all, this process begins with its part of that, and gets
+// nothing beyond it in the first second, in which the others may still be
+// asking: what is used up does not begin anew because Redis is away.
 func (r *RedisShare) without(e *permits, now, n int64) (got int64, reset time.Duration, ok bool) {
 	part := float64(e.limit) / float64(r.Hosts())
 	rate := part / float64(r.window)
 	if e.aloneAt == 0 {
 		e.alone, e.aloneAt = part, now
 		if age := now - e.roomAt; e.roomAt != 0 && age < int64(recent) {
-			e.alone = min(part, float64(e.room)/float64(max(r.processes.Load(), 1))+rate*float64(age))
+			e.alone, e.aloneAt = min(part, float64(e.room)/float64(max(r.processes.Load(), 1))), now+int64(long)
 		}
 	}
-	e.alone, e.aloneAt = min(part, e.alone+rate*float64(now-e.aloneAt)), now
+	if now > e.aloneAt {
+		e.alone, e.aloneAt = min(part, e.alone+rate*float64(now-e.aloneAt)), now
+	}
 	if need := float64(n); e.alone < need && e.alone < part {
-		return 0, time.Duration((min(need, part) - e.alone) / rate), true
+		return 0, time.Duration(e.aloneAt-now) + time.Duration((min(need, part)-e.alone)/rate), true
 	}
 	e.alone -= float64(n)
 	r.owe(e, now, n)

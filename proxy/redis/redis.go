@@ -173,6 +173,7 @@ type Client struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 	last   atomic.Pointer[failure]
+	tried  atomic.Bool
 
 	made, missed, opened atomic.Uint64
 }
@@ -204,6 +205,9 @@ func (r *Client) Close() {
 	r.stop()
 	r.done.Wait()
 }
+
+// Tried reports whether the server was looked for, and it could not be used.
+func (r *Client) Tried() bool { return r.tried.Load() }
 
 // Up reports whether calls are made at present.
 func (r *Client) Up() bool { return r.gate.is() == closed }

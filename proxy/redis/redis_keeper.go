@@ -34,6 +34,7 @@ func (r *Client) keep(ctx context.Context) {
 			r.verify(ctx)
 		case open:
 			err := r.recover(ctx)
+			r.tried.Store(err != nil)
 			switch {
 			case ctx.Err() != nil:
 			case err == nil:

@@ -238,7 +238,7 @@ func TestNeverUsable(t *testing.T) {
 			t.Parallel()
 			r, log := client(t, c.config)
 			until(t, "its line", func() bool { return log.count("redis is not used") > 0 })
-			if r.Up() || !strings.Contains(log.String(), c.says) || strings.Contains(log.String(), "secret") {
+			if r.Up() || !r.Tried() || !strings.Contains(log.String(), c.says) || strings.Contains(log.String(), "secret") {
 				t.Errorf("log:\n%s", log)
 			}
 			time.Sleep(1500 * time.Millisecond)
