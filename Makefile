@@ -92,7 +92,7 @@ fmt: $(GOLANGCI) ## gofumpt and import order, in place
 .PHONY: e2e
 e2e: $(TESTER) ## the real programs under load, killed, recycled, stopped: short form (flags by ARGS=…)
 	.ci/needs race proxies wheels
-	$(SERVICES) && $(call gotest,standard-verbose,./internal/e2e,-v -tags e2e -count=1 -timeout 40m)
+	$(SERVICES) && $(call gotest,standard-verbose,./internal/e2e,-v -tags e2e -count=1 -timeout 50m)
 
 .PHONY: soak
 soak: ## the same tests at full length, then ten million fuzz inputs
