@@ -66,7 +66,8 @@ type due struct {
 }
 
 // dues reads objects with a duration and a reset in the past.
-func dues(ctx context.Context, on querier, table, key, after string, now time.Time, most int, lock string, window Window) (out []due, last string, rows int, err error) {
+func dues(ctx context.Context, on querier, table, key, after string, now time.Time, most int, lock string, window Window) (out []due, last string, err error) {
+	rows := 0
 	err = on.query(ctx, "SELECT e."+key+", e.budget_duration, e.budget_reset_at FROM sluice."+table+" AS e WHERE e."+key+
 		" > $1 AND e.budget_reset_at <= $2 AND e.budget_duration IS NOT NULL ORDER BY e."+key+" LIMIT $3"+lock,
 		[]any{after, on.dialect().time(now), int64(most)}, func(scan func(...any) error) error {
@@ -84,7 +85,7 @@ func dues(ctx context.Context, on querier, table, key, after string, now time.Ti
 	if rows < most {
 		last = ""
 	}
-	return out, last, rows, err
+	return out, last, err
 }
 
 // resetOwn does a step of the objects of one kind that have budgets of their own.
@@ -92,7 +93,7 @@ func (s *Store) resetOwn(ctx context.Context, i int, after string, now time.Time
 	table, key := objectTables[i], objectKeys[i][0]
 	err = s.leaseChange(ctx, func(tx transaction) error {
 		d := tx.dialect()
-		found, last, _, err := dues(ctx, tx, table, key, after, now, resetStep, locking(d, "e"), window)
+		found, last, err := dues(ctx, tx, table, key, after, now, resetStep, locking(d, "e"), window)
 		n, next = len(found), last
 		if err != nil || len(found) == 0 {
 			return err
@@ -120,7 +121,7 @@ func locking(d dialect, table string) string {
 // resetShared does a step of the budgets that objects refer to: the objects first,
 // then the budgets, so that a step that was not ended is done again.
 func (s *Store) resetShared(ctx context.Context, after string, now time.Time, window Window) (total int, next string, err error) {
-	found, next, _, err := dues(ctx, s.leases, "budgets", "budget_id", after, now, resetBudgets, "", window)
+	found, next, err := dues(ctx, s.leases, "budgets", "budget_id", after, now, resetBudgets, "", window)
 	if err != nil || len(found) == 0 {
 		return 0, next, err
 	}
