@@ -37,14 +37,15 @@ func budgetRoutes() []Route {
 
 // limitFields are the limits of a budget, which many objects take inline.
 func limitFields() []Field {
+	zero := new(int64)
 	return []Field{
 		{Name: "max_budget", Type: Money, Summary: "Dollars that may be spent in one window of budget_duration."},
 		{Name: "soft_budget", Type: Money, Summary: "Dollars from which a warning is given; nothing is refused."},
 		{Name: "budget_duration", Type: Duration, Summary: "Length of the window, as in 30s, 5m, 12h, 7d or 1mo; without one the spend is never reset."},
-		{Name: "max_parallel_requests", Type: Integer, Summary: "Requests at the same time."},
-		{Name: "tpm_limit", Type: Integer, Summary: "Tokens a minute."},
-		{Name: "rpm_limit", Type: Integer, Summary: "Requests a minute."},
-		{Name: "tpd_limit", Type: Integer, Summary: "Tokens a day."},
+		{Name: "max_parallel_requests", Type: Integer, Minimum: zero, Summary: "Requests at the same time."},
+		{Name: "tpm_limit", Type: Integer, Minimum: zero, Summary: "Tokens a minute."},
+		{Name: "rpm_limit", Type: Integer, Minimum: zero, Summary: "Requests a minute."},
+		{Name: "tpd_limit", Type: Integer, Minimum: zero, Summary: "Tokens a day."},
 		{Name: "model_max_budget", Type: Object, Summary: "Budgets of single models: name to max_budget and budget_duration."},
 		{Name: "allowed_models", Type: StringList, Summary: "Models that the budget may be spent on."},
 		{Name: "temp_budget_increase", Type: Money, AdminOnly: true, Summary: "Dollars on top of max_budget until temp_budget_expiry."},
