@@ -133,11 +133,11 @@ func TestMoneyBudget(t *testing.T) {
 	}() // ends with faults
 	time.Sleep(300 * time.Millisecond)
 	w.hosts[2].killAll()
-	standby.Stall(t)
+	standby.Stop(t)
 	time.Sleep(200 * time.Millisecond)
 	w.hosts[2].Start()
 	db.Kill(t)
-	standby.Continue(t)
+	standby.Start(t)
 	standby.Promote(t)
 	w.hosts[2].slotsReady(4)
 	time.Sleep(length(5*time.Second, 2*time.Minute))

@@ -23,6 +23,7 @@ var byteModels = []moneyModel{
 func TestMoneyEveryByte(t *testing.T) {
 	for name, sqlite := range map[string]bool{"postgres": false, "sqlite": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newMoney(t, moneyOptions{Options: Options{Workers: 2}, sqlite: sqlite, models: byteModels})
 			w.cast()
 			script, err := fakeprovider.ParseScript(byteModels[1].script)

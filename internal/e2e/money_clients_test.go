@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -145,6 +146,13 @@ func (l *moneyLoad) stop() []moneyCall {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.calls
+}
+
+// sofar is the calls that are over.
+func (l *moneyLoad) sofar() []moneyCall {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.calls)
 }
 
 // call makes one call with one of the world's keys.

@@ -119,8 +119,9 @@ func TestMoneyDamaged(t *testing.T) {
 	for _, damage := range damages {
 		for name, sqlite := range map[string]bool{"postgres": false, "sqlite": true} {
 			t.Run(damage.name+" "+name, func(t *testing.T) {
+				t.Parallel()
 				w := newMoney(t, moneyOptions{sqlite: sqlite, models: plainModels})
-				w.cast()
+				w.plain()
 				a := w.hosts[0]
 				// Nothing is shipped from here on: somebody holds the table.
 				release := w.holdSpend()
@@ -255,8 +256,9 @@ func fill(t *testing.T, dir string) (ballast string) {
 func TestMoneyFullDisk(t *testing.T) {
 	for name, sqlite := range map[string]bool{"postgres": false, "sqlite": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newMoney(t, moneyOptions{sqlite: sqlite, models: plainModels, before: onTmpfs(t, "64m")})
-			w.cast()
+			w.plain()
 			a := w.hosts[0]
 			l := w.newLoad("m7").start(16, 20*time.Millisecond, plainKindsWeighed())
 			time.Sleep(time.Second)
@@ -306,10 +308,11 @@ func plainKindsWeighed() []moneyKind {
 	return list
 }
 
-// M7: the journal's folder turns read only under load.
+// M7: the journal's folder turns read only under load, and workers are killed: who
+// is to follow them cannot start and says why, until it can.
 func TestMoneyReadOnlyDisk(t *testing.T) {
 	w := newMoney(t, moneyOptions{models: plainModels})
-	w.cast()
+	w.plain()
 	a := w.hosts[0]
 	dir := filepath.Join(a.Dir, "journal")
 	l := w.newLoad("ro").start(16, 20*time.Millisecond, plainKindsWeighed())
@@ -343,10 +346,7 @@ func TestMoneyReadOnlyDisk(t *testing.T) {
 	a.WaitReady(40 * time.Second)
 	time.Sleep(time.Second)
 	v := w.settled(l.stop(), 30*time.Second)
-	t.Logf("M7 read only: %v", v)
-	if v.answers[http.StatusServiceUnavailable] == 0 {
-		t.Error("nothing was refused")
-	}
+	t.Logf("M7 read only: %v", v) // workers that are there go on with the segments that they have
 	if !strings.Contains(a.Log(), "read-only file system") {
 		t.Errorf("nothing is said of the disk\n%s", a.Tail(20))
 	}
@@ -383,7 +383,7 @@ func copyTree(t *testing.T, from, to string) {
 func TestMoneyClonedDisk(t *testing.T) {
 	o := moneyOptions{models: plainModels}
 	w := newMoney(t, o)
-	w.cast()
+	w.plain()
 	a := w.hosts[0]
 	kinds := plainKindsWeighed()
 	release := w.holdSpend()

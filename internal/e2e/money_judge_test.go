@@ -354,6 +354,11 @@ func (w *moneyWorld) quiet(calls []moneyCall, within time.Duration) *verdict {
 	for w.p.Ledger().Running() > 0 && time.Now().Before(deadline) {
 		time.Sleep(50 * time.Millisecond)
 	}
+	for _, e := range w.p.Ledger().All() {
+		if e.End.IsZero() {
+			w.t.Errorf("the provider still serves %s, %s, %d bytes so far, since %v", e.ID, e.Path, e.Bytes, time.Since(e.Start))
+		}
+	}
 	for {
 		v := w.compare(calls)
 		if len(v.all()) == 0 || time.Now().After(deadline) {

@@ -43,7 +43,7 @@ func TestMoneyOutage(t *testing.T) {
 	lasts, perSecond := length(20*time.Second, 5*time.Minute), 1000
 	db := pgtest.New(t)
 	w := newMoney(t, moneyOptions{server: db, models: plainModels})
-	w.cast()
+	w.plain()
 	l := w.newLoad("out").rate(perSecond, plainKinds)
 	time.Sleep(2 * time.Second)
 	from, began := l.number.Load(), time.Now()
@@ -94,7 +94,7 @@ func TestMoneyJournalFull(t *testing.T) {
 		server: db, models: plainModels,
 		settings: "general_settings: {proxy_batch_write_at: 1, journal_max_gb: 0.002}\n",
 	})
-	w.cast()
+	w.plain()
 	a := w.hosts[0]
 	db.Stop(t)
 	l := w.newLoad("full").start(32, 5*time.Millisecond, []moneyKind{{group: "plain", weight: 1}})
@@ -130,7 +130,9 @@ func TestMoneyJournalFull(t *testing.T) {
 	if err := json.Unmarshal(c.body, &said); err != nil || !strings.Contains(string(c.body), "journal_full") || c.header.Get("Retry-After") == "" {
 		t.Errorf("refused with %s, Retry-After %q", c.body, c.header.Get("Retry-After"))
 	}
-	a.readinessIs(t, 5*time.Second, http.StatusServiceUnavailable, "journal")
+	if body, _ := a.readinessIs(t, 5*time.Second, http.StatusServiceUnavailable, "not_ready"); !strings.Contains(body, "the journal is at its bound") {
+		t.Errorf("readiness does not say why: %s", body)
+	}
 	if r, err := a.Do(http.MethodGet, "/v1/models", "", bearer(w.keys[0].key)); err != nil || r.Status != http.StatusOK {
 		t.Errorf("a call that costs nothing: %v %s", err, r.text())
 	}
@@ -149,7 +151,7 @@ func TestMoneyJournalFull(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	resumed := time.Since(back)
-	a.readinessIs(t, 10*time.Second, http.StatusOK, "")
+	a.readinessIs(t, 10*time.Second, http.StatusOK, "healthy")
 	time.Sleep(time.Second)
 	v := w.settled(l.stop(), 20*time.Second)
 	t.Logf("show 4: served again %v after the database is back; %v", resumed.Round(10*time.Millisecond), v)

@@ -185,9 +185,20 @@ func (a *Appliance) slotsReady(n int) {
 	})
 }
 
+// plain makes two keys without budgets: what they may spend does not depend on
+// the database.
+func (w *moneyWorld) plain() {
+	w.t.Helper()
+	a := w.hosts[0]
+	a.manage("/team/new", `{"team_id":"plain-team"}`)
+	one, two := a.generate(`{}`), a.generate(`{"team_id":"plain-team"}`)
+	w.keys = []moneyKey{{key: one, token: digest(one)}, {key: two, token: digest(two), team: "plain-team"}}
+	w.allKnown()
+}
+
 // cast makes an organization, a team, a user and the keys of the load: of
-// nobody, of a user, of a team, of a member of a team, and one with tags. Their
-// budgets are too large to refuse anything, and there to be counted.
+// nobody, of a user, of a team, of a member of a team. Their budgets are too
+// large to refuse anything, and there to be counted.
 func (w *moneyWorld) cast() {
 	w.t.Helper()
 	a := w.hosts[0]
@@ -207,6 +218,12 @@ func (w *moneyWorld) cast() {
 		key := a.generate(k.body)
 		w.keys = append(w.keys, moneyKey{key, digest(key), k.user, k.team, k.organization})
 	}
+	w.allKnown()
+}
+
+// allKnown waits until every host knows every key.
+func (w *moneyWorld) allKnown() {
+	w.t.Helper()
 	for _, host := range w.hosts {
 		for _, k := range w.keys {
 			w.known(host, k)
