@@ -180,7 +180,7 @@ func (b *Budgets) Reserve(h *Hold, limits []*Limit, amount money.Nano, id [16]by
 	}
 	if b.fits(h, accounts[:n], places[:n]) {
 		if claim, failed := b.claims.Hold(Reference(id), attempt, int64(reserved(amount)), accounts[:n]); failed < 0 {
-			h.took(claim, amount, places[:n])
+			h.took(claim, amount, accounts[:n], places[:n], at)
 			b.prefetch(h, accounts[:n], places[:n], at)
 			return nil
 		}
@@ -201,10 +201,11 @@ func (b *Budgets) fits(h *Hold, accounts []fleet.Claimed, places []int8) bool {
 	return true
 }
 
-func (h *Hold) took(claim uint32, amount money.Nano, places []int8) {
+func (h *Hold) took(claim uint32, amount money.Nano, accounts []fleet.Claimed, places []int8, now int64) {
 	h.claim, h.amount = claim, amount
-	for _, i := range places {
+	for n, i := range places {
 		h.leased |= 1 << i
+		accounts[n].Record.Touch(now / int64(time.Second))
 	}
 }
 

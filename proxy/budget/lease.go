@@ -92,7 +92,7 @@ func (r *reserving) wait(now, until int64) *Refusal {
 			claim, failed := r.b.claims.Hold(r.reference, r.attempt, int64(reserved(r.amount)), r.accounts)
 			switch {
 			case failed < 0:
-				r.h.took(claim, r.amount, r.places)
+				r.h.took(claim, r.amount, r.accounts, r.places, fleet.Now())
 				return nil
 			case failed >= len(r.accounts) || fleet.Now() >= until: // as many attempts are in flight as claims can be
 				return r.away(r.h.limits[r.places[0]])
@@ -175,7 +175,7 @@ func (r *reserving) away(l *Limit) *Refusal {
 			n--
 			r.b.c.Metrics.allowed.Inc()
 		}
-		r.h.took(claim, r.amount, places[:n])
+		r.h.took(claim, r.amount, accounts[:n], places[:n], fleet.Now())
 	}
 	return nil
 }

@@ -106,15 +106,17 @@ func (l *Limit) start(now int64) int64 {
 }
 
 // record is the limit's record in the host table; nil where there is no room for
-// one more account.
+// one more account. Finding it is no use of it: a lease that refuses all the time
+// is idle, and goes back to where it may be enough.
 func (l *Limit) record(bank *fleet.Bank, now int64) *fleet.Record {
 	if p := l.place.Load(); p != nil && p.bank == bank && p.record.Is(l.Tag) {
-		p.record.Touch(now / int64(time.Second))
 		return p.record
 	}
-	r, shared := bank.FindAt(l.Tag, now)
-	if shared {
-		return nil
+	r, shared := bank.Peek(l.Tag), false
+	if r == nil {
+		if r, shared = bank.FindAt(l.Tag, now); shared {
+			return nil
+		}
 	}
 	l.place.Store(&located{bank, r})
 	return r
