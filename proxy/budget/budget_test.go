@@ -464,6 +464,32 @@ func TestReleasedMeanwhile(t *testing.T) {
 	})
 }
 
+// A database that has lost commits does not know a lease any more: what is left of
+// it is not spent.
+func TestLeaseIsLost(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		h := start(t, s, newTable(t), nil)
+		l := team("t", 10*money.Dollar)
+		var hold, more Hold
+		if r := h.try(&hold, 10*cent, l); r != nil {
+			t.Fatalf("%+v", r)
+		}
+		if err := s.ReturnLeases(t.Context(), h.holder, []bill.Lease{{Kind: bill.KindTeam, ID: "t", Amount: 90 * cent}}); err != nil {
+			t.Fatal(err)
+		}
+		if r := h.try(&more, 9*money.Dollar, l); r != nil {
+			t.Fatalf("%+v", r)
+		}
+		leases := h.leases(t)
+		if a := (account{h.bank.Peek(l.Tag)}); len(leases) != 1 || a.available()+more.Amount() > leases[0].Amount {
+			t.Errorf("%s are available, %s reserved, and the lease is %+v", a.available(), more.Amount(), leases)
+		}
+		if n := h.log.count("has lost a lease"); n != 1 {
+			t.Errorf("told %d times", n)
+		}
+	})
+}
+
 func TestSoftBudget(t *testing.T) {
 	both(t, func(t *testing.T, s *store.Store) {
 		var told atomic.Int64

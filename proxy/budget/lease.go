@@ -378,6 +378,14 @@ func (b *Budgets) apply(f *flight, g *bill.Granted) {
 	if !f.mine(f.lock) { // it took too long, and another process may know more by now
 		return
 	}
+	if beyond := f.available() - (g.Held - g.Amount); beyond > 0 {
+		// More is available than the database knows that this host holds: it has
+		// lost commits, or released the host. What nobody stands for is not spent.
+		f.add(-beyond)
+		b.c.Metrics.forgotten.Inc()
+		b.c.Log.Warn("the database has lost a lease of this host: what was leased so is not spent", slog.String("scope", l.Kind.String()),
+			slog.String("id", l.ID), slog.String("amount", beyond.String()))
+	}
 	f.Words[wordSpent].Store(uint64(g.Spend + max(g.Held-g.Amount-f.available(), 0)))
 	if l.Soft >= 0 && g.Spend >= l.Soft && f.tell(l.Soft, f.start) {
 		b.exceeded(l, g.Spend, f.start)
