@@ -54,7 +54,7 @@ var families = []struct{ sentence, paths string }{
 		"/cache /coordination_redis",
 	},
 	{
-		"Reports of what was spent are not part of this release; /spend/keys, /spend/users and /global/spend are served.",
+		"This report of what was spent is not part of this release; /spend/logs, /global/spend and /user/daily/activity and what is like it are served.",
 		"/global /spend /provider/budgets /user/daily /team/daily /organization/daily /tag/daily /customer/daily /end_user/daily " +
 			"/agent/daily /gateway/daily /tag/dau /tag/wau /tag/mau /tag/distinct /tag/summary /tag/user-agent /user_agent",
 	},

@@ -1,8 +1,10 @@
 package access
 
+import "slices"
+
 // spendRoutes are the reads of what was spent.
 func spendRoutes() []Route {
-	return []Route{
+	return slices.Concat([]Route{
 		{
 			Method: "GET", Path: "/spend/keys", Tag: tagSpend, Summary: "List keys by what they have spent.", Group: GroupSpend, Actions: []Action{SpendRead},
 		},
@@ -13,5 +15,5 @@ func spendRoutes() []Route {
 		{
 			Method: "GET", Path: "/global/spend", Tag: tagSpend, Summary: "Sum up what all keys have spent.", Group: GroupSpend, Actions: []Action{GlobalSpend},
 		},
-	}
+	}, spendLogRoutes(), activityRoutes())
 }

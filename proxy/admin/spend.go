@@ -17,6 +17,18 @@ func spendHandlers() map[string]handler {
 		"GET /spend/keys":   (*API).spendKeys,
 		"GET /spend/users":  (*API).spendUsers,
 		"GET /global/spend": (*API).globalSpend,
+
+		"GET /spend/logs":            (*API).spendLogs,
+		"GET /spend/logs/v2":         (*API).spendPages,
+		"GET /spend/logs/ui":         (*API).spendPages,
+		"GET /spend/logs/session/ui": (*API).sessionPages,
+
+		"GET /user/daily/activity":         activity(store.EntityUser, "user_id", ""),
+		"GET /team/daily/activity":         activity(store.EntityTeam, "team_ids", "exclude_team_ids"),
+		"GET /tag/daily/activity":          activity(store.EntityTag, "tags", ""),
+		"GET /organization/daily/activity": activity(store.EntityOrganization, "organization_ids", "exclude_organization_ids"),
+		"GET /customer/daily/activity":     activity(store.EntityCustomer, "end_user_ids", "exclude_end_user_ids"),
+		"GET /end_user/daily/activity":     activity(store.EntityCustomer, "end_user_ids", "exclude_end_user_ids"),
 	}
 }
 

@@ -156,7 +156,7 @@ func TestManagementRefusals(t *testing.T) {
 			t.Errorf("%s %s reached the manager", c.method, c.target)
 		}
 	}
-	for _, target := range []string{"/scim", "/scim/v2/Groups/7", "/guardrails/list", "/user/daily/activity"} {
+	for _, target := range []string{"/scim", "/scim/v2/Groups/7", "/guardrails/list", "/agent/daily/activity"} {
 		if resp, _ := b.send(t, "PATCH", target, testKey, "", ""); resp.StatusCode != 200 || m.last(t).Route.Later == "" {
 			t.Errorf("%s: %s, row %s", target, resp.Status, m.last(t).Route.Path)
 		}

@@ -1,0 +1,105 @@
+package admin
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"sluice/proxy/access"
+	"sluice/proxy/llm"
+	"sluice/proxy/store"
+)
+
+// longestPeriod is how long a period of sums may be.
+const longestPeriod = 1100 * 24 * time.Hour
+
+// period is a range of time that was asked for. A zero time is no bound.
+type period struct {
+	from, to time.Time // from ≤ t < to
+}
+
+// days are the first and the last day that a period has a part of.
+func (p period) days() (first, last string) {
+	return p.from.Format(time.DateOnly), p.to.Add(-time.Nanosecond).Format(time.DateOnly)
+}
+
+// given is true where both bounds were.
+func (p period) given() bool { return !p.from.IsZero() && !p.to.IsZero() }
+
+// period reads start_date and end_date. A date as the end counts whole.
+func (c *Call) period() (p period, e *llm.Error) {
+	for _, b := range []struct {
+		name string
+		at   *time.Time
+	}{{"start_date", &p.from}, {"end_date", &p.to}} {
+		text := strings.TrimSpace(c.Arg(b.name))
+		if text == "" {
+			continue
+		}
+		at, date := c.moment(b.name)
+		if at.IsZero() {
+			return p, badRequest(fmt.Sprintf("%s is no date: write it as in 2026-05-01, or a time as in 2026-05-01T12:00:00Z.", b.name), b.name)
+		}
+		if date && b.name == "end_date" {
+			at = at.AddDate(0, 0, 1)
+		}
+		*b.at = at
+	}
+	if !p.given() {
+		return p, nil
+	}
+	switch {
+	case !p.from.Before(p.to):
+		return p, badRequest("end_date is before start_date.", "end_date")
+	case p.to.Sub(p.from) > longestPeriod:
+		return p, badRequest(fmt.Sprintf("The period is too long: start_date and end_date may be %d days from each other.", longestPeriod/(24*time.Hour)), "start_date")
+	}
+	return p, nil
+}
+
+// wholePeriod is a period that has to be given.
+func (c *Call) wholePeriod() (p period, e *llm.Error) {
+	if p, e = c.period(); e != nil || p.given() {
+		return p, e
+	}
+	name := "start_date"
+	if !p.from.IsZero() {
+		name = "end_date"
+	}
+	return p, badRequest("Please provide start_date and end_date, days as in 2026-05-01.", name)
+}
+
+// latest is the period that was asked for. What has no beginning begins so many
+// days before today, what has no end ends with it.
+func (c *Call) latest(days int) (p period, e *llm.Error) {
+	if p, e = c.period(); e != nil {
+		return p, e
+	}
+	if p.to.IsZero() {
+		p.to = c.Now.Truncate(24*time.Hour).AddDate(0, 0, 1)
+	}
+	if p.from.IsZero() {
+		p.from = p.to.AddDate(0, 0, -days)
+	}
+	if !p.from.Before(p.to) {
+		return p, badRequest("start_date is in the future.", "start_date")
+	}
+	return p, nil
+}
+
+// spendScope is whose spend the caller sees; nil is everybody's.
+func (c *Call) spendScope() (*store.SpendScope, *llm.Error) {
+	r, e := c.Reach(access.SpendRead)
+	if e != nil || r.All {
+		return nil, e
+	}
+	return &store.SpendScope{UserID: r.UserID, Teams: r.Teams, TeamsNobody: r.TeamsNobody, Organizations: r.Organizations}, nil
+}
+
+// argKey is the digest of a key in the query, which names it or its digest.
+func (c *Call) argKey(name string) string {
+	if key := strings.TrimSpace(c.Arg(name)); key != "" {
+		return digestOfKey(key)
+	}
+	return ""
+}
