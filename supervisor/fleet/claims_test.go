@@ -113,7 +113,7 @@ func TestClaimsNeverGiveTwice(t *testing.T) {
 		}
 	}()
 	kills, within, changes := 0, 0, uint64(0)
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); {
 		time.Sleep(time.Duration(dice.IntN(8000)) * time.Microsecond)
 		victim := dice.IntN(len(living))
 		p := living[victim]
