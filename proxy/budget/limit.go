@@ -112,8 +112,9 @@ func (l *Limit) record(bank *fleet.Bank, now int64) *fleet.Record {
 	if p := l.place.Load(); p != nil && p.bank == bank && p.record.Is(l.Tag) {
 		return p.record
 	}
-	r, shared := bank.Peek(l.Tag), false
+	r := bank.Peek(l.Tag)
 	if r == nil {
+		var shared bool
 		if r, shared = bank.FindAt(l.Tag, now); shared {
 			return nil
 		}
