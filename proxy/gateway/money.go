@@ -54,6 +54,7 @@ type spending struct {
 	at       *binding // of the open attempt
 	price    *price.Price
 	open     bool  // an attempt was begun and has not ended
+	written  bool  // intent and settle hold something
 	mark     int   // of held, before the attempt
 	attempt  int64 // number of the open attempt
 	costs    price.Costs
@@ -63,11 +64,19 @@ type spending struct {
 	named    int      // bytes of it
 }
 
+// reset makes it ready for the next exchange. What begin fills in anew is left as
+// it is: this runs for every request, and most of it is large.
 func (s *spending) reset() {
 	clear(s.rules)
 	clear(s.limits)
 	clear(s.accounts)
-	*s = spending{held: s.held, hold: s.hold, rules: s.rules[:0], limits: s.limits[:0], accounts: s.accounts[:0]}
+	s.rules, s.limits, s.accounts, s.one[0] = s.rules[:0], s.limits[:0], s.accounts[:0], nil
+	if s.written {
+		s.intent, s.settle, s.written = bill.Intent{}, bill.Settle{}, false
+	}
+	s.prompt, s.average, s.capped, s.ofModel = 0, 0, 0, counters{}
+	s.at, s.price, s.open, s.mark, s.attempt = nil, nil, false, 0, 0
+	s.costs, s.cost, s.progress.at, s.progress.tokens, s.named = price.Costs{}, 0, 0, 0, 0
 }
 
 // errFull marks refusals by what a deployment may take by itself: another one
@@ -239,6 +248,7 @@ func (x *Exchange) intended(now time.Time) *bill.Intent {
 // describe fills in who calls for what.
 func (x *Exchange) describe(in *bill.Intent, now time.Time) {
 	c := &x.Caller
+	x.written = true
 	in.RequestID, in.At, in.Streamed = x.id, now.UnixNano(), x.Request.Stream
 	in.CallType, in.Model = x.Route, x.Model
 	switch {
