@@ -611,17 +611,32 @@ func TestWords(t *testing.T) {
 	if !a.tell(7, 8) || a.tell(7, 8) || !a.told(7, 8) || !a.tell(7, 9) || !a.refused(now, 5, 99*cent) {
 		t.Error("told once")
 	}
-	lock := a.lock(3, now, now+int64(time.Second))
-	if lock == 0 || a.lock(4, now, now+int64(time.Second)) != 0 {
+	table := newTable(t)
+	for n := range 4 {
+		if area, err := table.Claim(0, n+1); err != nil || area != n {
+			t.Fatal(area, err)
+		}
+	}
+	second := int64(time.Second)
+	lock := a.lock(table, 3, now, now+second)
+	if lock == 0 || a.lock(table, 2, now, now+second) != 0 {
 		t.Error("two have the right to lease")
 	}
-	second := a.lock(4, now+int64(2*time.Second), now+int64(3*time.Second))
-	if second == 0 || a.mine(lock) || !a.mine(second) {
-		t.Error("the right of the dead does not end")
+	late := a.lock(table, 2, now+2*second, now+9*second)
+	if late == 0 || a.mine(lock) || !a.mine(late) {
+		t.Error("the right of one that hangs does not end")
 	}
 	a.unlock(lock)
 	if !a.busy() {
 		t.Error("who lost the right gives it back")
+	}
+	table.Reap(2)
+	if a.lock(table, 1, now+3*second, now+9*second) == 0 {
+		t.Error("the right of a dead process does not end with it")
+	}
+	table.Reap(1)
+	if _, err := table.Claim(0, 77); err != nil || a.lock(table, 0, now+4*second, now+9*second) == 0 {
+		t.Error("the right of a dead process goes over to another one in its area")
 	}
 }
 

@@ -265,7 +265,7 @@ func (b *Budgets) begin() (batch []*flight, left bool) {
 }
 
 func (b *Budgets) claim(f *flight, now int64) bool {
-	f.lock = f.account.lock(b.c.Area, now, now+int64(b.c.Wait+lockExtra))
+	f.lock = f.account.lock(b.c.Table, b.c.Area, now, now+int64(b.c.Wait+lockExtra))
 	if f.lock != 0 && !f.Is(f.limit.Tag) { // another's by now: who waits finds the right one
 		f.unlock(f.lock)
 		f.lock = 0

@@ -226,7 +226,7 @@ func (m *machine) kill(w *worker) {
 // killed process had leased and not noted, a tenth of what was left each time, and in the
 // full form the rest too, which is given back when the journals are shipped.
 func TestProcessesAreKilled(t *testing.T) {
-	workers, clients, least := 2, 16, 20*cent
+	workers, clients, least := 2, 16, 50*cent
 	if *full {
 		workers, clients, least = 4, 64, 99*cent
 	}

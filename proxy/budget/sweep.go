@@ -220,7 +220,7 @@ func (b *Budgets) idle(tag uint64, idle time.Duration) (account, uint64) {
 		return account{}, 0
 	}
 	a := account{r}
-	lock := a.lock(b.c.Area, now, now+int64(beatEvery+lockExtra))
+	lock := a.lock(b.c.Table, b.c.Area, now, now+int64(beatEvery+lockExtra))
 	if lock != 0 && !r.Is(tag) {
 		a.unlock(lock)
 		return account{}, 0
@@ -264,7 +264,7 @@ func (b *Budgets) recycle() {
 		if tag == allowanceTag || a.available() != 0 || a.Words[wordLeased].Load() != 0 || now/int64(time.Second)-r.Used() < int64(b.c.Idle/time.Second) {
 			return
 		}
-		if lock := a.lock(b.c.Area, now, now+int64(lockExtra)); lock != 0 {
+		if lock := a.lock(b.c.Table, b.c.Area, now, now+int64(lockExtra)); lock != 0 {
 			if r.Is(tag) && a.available() == 0 && a.Words[wordLeased].Load() == 0 {
 				a.forget()
 			}

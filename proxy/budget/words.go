@@ -11,7 +11,8 @@ import (
 // The words of a budget's record in the host table:
 //
 //	0  what is available of the host's lease: signed nano-dollars
-//	1  who leases now: area (10), microsecond of Now until which (54); 0 nobody
+//	1  who leases now: area (10), generation (14), millisecond of Now until which
+//	   (40); 0 nobody
 //	2  bits 30..63 unit of Now until which a refusal holds; bits 16..29 digest of
 //	   the maximum that it was refused under; bits 0..15 digest of the soft budget
 //	   and window that were told of
@@ -133,20 +134,31 @@ func (a account) tell(soft money.Nano, start int64) bool {
 	}
 }
 
-// lock takes the right to lease until a moment. The word is what unlock needs;
-// 0: another process has it. The right of a process that died ends by itself.
-func (a account) lock(area int, now, until int64) uint64 {
+// lock takes the right to lease until a moment, for the generation of an area of
+// the host table. The word is what unlock needs; 0: another process has it. The
+// right of one that died ends when it is reaped, or by itself.
+func (a account) lock(t *fleet.Table, area int, now, until int64) uint64 {
 	w := &a.Words[wordLease]
 	was := w.Load()
-	const micros = 1<<54 - 1
-	if was != 0 && int64(was&micros)*1000 > now {
+	if was != 0 && int64(was&lockMillis)*int64(time.Millisecond) > now && owner(t, int(was>>lockAreaAt)) == was>>lockOwnerAt {
 		return 0
 	}
-	mine := uint64(area)<<54 | uint64(until/1000)&micros
+	mine := owner(t, area)<<lockOwnerAt | uint64(until/int64(time.Millisecond)+1)&lockMillis
 	if !w.CompareAndSwap(was, mine) {
 		return 0
 	}
 	return mine
+}
+
+const (
+	lockAreaAt  = 54
+	lockOwnerAt = 40
+	lockMillis  = 1<<lockOwnerAt - 1
+)
+
+// owner is an area and fourteen bits of the number of its generation.
+func owner(t *fleet.Table, area int) uint64 {
+	return uint64(area)<<(lockAreaAt-lockOwnerAt) | uint64(t.Generation(area).Number.Load())&(1<<(lockAreaAt-lockOwnerAt)-1)
 }
 
 // mine says whether the right to lease is still the one that was taken.
