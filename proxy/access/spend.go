@@ -15,5 +15,5 @@ func spendRoutes() []Route {
 		{
 			Method: "GET", Path: "/global/spend", Tag: tagSpend, Summary: "Sum up what all keys have spent.", Group: GroupSpend, Actions: []Action{GlobalSpend},
 		},
-	}, spendLogRoutes(), activityRoutes())
+	}, spendLogRoutes(), activityRoutes(), globalSpendRoutes())
 }

@@ -160,12 +160,12 @@ func teamLaterRoutes() []Route {
 	}
 	const (
 		callbacks = "Callbacks of teams are not part of this release; none can be listed or configured."
-		reports   = "Reports of what teams spent are not part of this release; /team/info says what a team spent in all."
+		reports   = "This report is not part of this release; /team/spend/report and /team/daily/activity are served."
 	)
 	return []Route{
 		later("GET", "/team/{team_id}/callback", callbacks), later("POST", "/team/{team_id}/callback", callbacks),
 		later("DELETE", "/team/{team_id}/callback/{callback_name}", callbacks), later("POST", "/team/{team_id}/disable_logging", callbacks),
-		later("GET", "/team/spend/by_user", reports), later("GET", "/team/spend/report", reports),
+		later("GET", "/team/spend/by_user", reports),
 		later("POST", "/team/key/bulk_update", "Keys of a team are not changed by the team in this release. Use /key/bulk_update."),
 		later("GET", "/team/metadata_schema", "Team metadata has no schema in this release: any JSON object is taken."),
 	}

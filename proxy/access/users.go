@@ -65,10 +65,6 @@ func userRoutes() []Route {
 			Method: "POST", Path: "/user/password/change", Tag: tag, Group: GroupManagement, Hidden: true, NoDatabase: true,
 			Later: "Users change their password where they log in, which is not part of this release. A proxy admin sets one with /user/update.",
 		},
-		{
-			Method: "GET", Path: "/user/spend/report", Tag: tag, Group: GroupManagement, Hidden: true, NoDatabase: true,
-			Later: "Reports of what users spent are not part of this release; /user/info says what a user spent in all.",
-		},
 	}
 }
 

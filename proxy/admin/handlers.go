@@ -13,7 +13,7 @@ import (
 var families = []func() map[string]handler{
 	keyHandlers, userHandlers, teamHandlers, organizationHandlers, projectHandlers, customerHandlers, budgetHandlers,
 	tagHandlers, accessGroupHandlers, invitationHandlers, jwtMappingHandlers, modelHandlers, credentialHandlers,
-	configHandlers, spendHandlers, costHandlers, auditHandlers, docsHandlers,
+	configHandlers, spendHandlers, globalSpendHandlers, costHandlers, auditHandlers, docsHandlers,
 }
 
 // bound pairs each management route with its handler. It fails where one has no

@@ -104,7 +104,7 @@ func activity(entity, ids, not string) handler {
 			return nil, e
 		}
 		f := store.DailyFilter{
-			Entity: entity, Token: c.argKey("api_key"), Model: c.Arg("model"), Named: entity == store.EntityTeam || entity == store.EntityOrganization,
+			Entity: entity, Token: c.argKey(), Model: c.Arg("model"), Named: entity == store.EntityTeam || entity == store.EntityOrganization,
 			By: []string{store.ByDay, store.ByEntity, store.ByToken, store.ByGroup, store.ByModel, store.ByProvider, store.ByEndpoint},
 		}
 		f.From, f.To = p.days()

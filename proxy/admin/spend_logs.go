@@ -116,7 +116,7 @@ func (a *API) spendLogs(c *Call) (any, *llm.Error) {
 	if e != nil {
 		return nil, e
 	}
-	f := store.SpendFilter{From: p.from, To: p.to, Scope: scope, Token: c.argKey("api_key"), UserID: c.Arg("user_id")}
+	f := store.SpendFilter{From: p.from, To: p.to, Scope: scope, Token: c.argKey(), UserID: c.Arg("user_id")}
 	if id := c.Arg("request_id"); id != "" {
 		return a.spendByID(c, f, id)
 	}
@@ -269,7 +269,7 @@ func (a *API) spendAsked(c *Call) (f store.SpendFilter, e *llm.Error) {
 	if f.Scope, e = c.spendScope(); e != nil {
 		return f, e
 	}
-	f.Token, f.UserID, f.TeamID, f.EndUser = c.argKey("api_key"), c.Arg("user_id"), c.Arg("team_id"), c.Arg("end_user")
+	f.Token, f.UserID, f.TeamID, f.EndUser = c.argKey(), c.Arg("user_id"), c.Arg("team_id"), c.Arg("end_user")
 	f.SessionID, f.Model, f.ModelID, f.ProviderModel = c.Arg("session_id"), c.Arg("model_group"), c.Arg("model_id"), c.Arg("model")
 	f.Status, f.Oldest = c.Arg("status_filter"), c.Arg("sort_order") == "asc"
 	f.Sort = map[string]string{"endTime": "ended_at", "spend": "cost", "total_tokens": "total_tokens"}[c.Arg("sort_by")]

@@ -45,16 +45,20 @@ func (c *Call) period() (p period, e *llm.Error) {
 		}
 		*b.at = at
 	}
-	if !p.given() {
-		return p, nil
+	if p.given() {
+		e = p.check()
 	}
+	return p, e
+}
+
+func (p period) check() *llm.Error {
 	switch {
 	case !p.from.Before(p.to):
-		return p, badRequest("end_date is before start_date.", "end_date")
+		return badRequest("end_date is before start_date.", "end_date")
 	case p.to.Sub(p.from) > longestPeriod:
-		return p, badRequest(fmt.Sprintf("The period is too long: start_date and end_date may be %d days from each other.", longestPeriod/(24*time.Hour)), "start_date")
+		return badRequest(fmt.Sprintf("The period is too long: start_date and end_date may be %d days from each other.", longestPeriod/(24*time.Hour)), "start_date")
 	}
-	return p, nil
+	return nil
 }
 
 // wholePeriod is a period that has to be given.
@@ -84,7 +88,7 @@ func (c *Call) latest(days int) (p period, e *llm.Error) {
 	if !p.from.Before(p.to) {
 		return p, badRequest("start_date is in the future.", "start_date")
 	}
-	return p, nil
+	return p, p.check()
 }
 
 // spendScope is whose spend the caller sees; nil is everybody's.
@@ -96,9 +100,9 @@ func (c *Call) spendScope() (*store.SpendScope, *llm.Error) {
 	return &store.SpendScope{UserID: r.UserID, Teams: r.Teams, TeamsNobody: r.TeamsNobody, Organizations: r.Organizations}, nil
 }
 
-// argKey is the digest of a key in the query, which names it or its digest.
-func (c *Call) argKey(name string) string {
-	if key := strings.TrimSpace(c.Arg(name)); key != "" {
+// argKey is the digest of the api_key of the query, which is a key or a digest.
+func (c *Call) argKey() string {
+	if key := strings.TrimSpace(c.Arg("api_key")); key != "" {
 		return digestOfKey(key)
 	}
 	return ""

@@ -1,0 +1,52 @@
+package access
+
+// globalSpendRoutes are the sums over everybody.
+func globalSpendRoutes() []Route {
+	one, most := int64(1), int64(1000)
+	limit := Field{Name: "limit", Type: Integer, Minimum: &one, Maximum: &most, Summary: "Entries at most."}
+	key := Field{Name: "api_key", Type: String, Summary: "Calls with this key: the key, or its digest."}
+	row := func(path, summary string, fields ...Field) Route {
+		return Route{
+			Method: "GET", Path: path, Tag: tagSpend, Summary: summary, Group: GroupSpend, Actions: []Action{GlobalSpend},
+			Query: append(spendDates(), fields...),
+		}
+	}
+	own := func(r Route) Route {
+		r.Actions = []Action{SpendRead}
+		return r
+	}
+	names := row("/global/spend/all_end_users", "List the customers that calls were of.")
+	names.Hidden = true
+	report := []Field{
+		{Name: "group_by", Type: String, Enum: []string{"team", "customer", "api_key"}, Summary: "What the sums are of; the default is team."},
+		key,
+		{Name: "internal_user_id", Type: String, Summary: "Calls of this user, by key."},
+		{Name: "team_id", Type: String, Summary: "Calls of this team."},
+		{Name: "customer_id", Type: String, Summary: "Calls of this customer, by day."},
+	}
+	return []Route{
+		row("/global/spend/logs", "What was spent by day.", key),
+		row("/global/spend/keys", "List the keys that spent most.", limit),
+		row("/global/spend/teams", "What teams have spent, by day and in all."),
+		row("/global/spend/models", "List the models that most was spent on.", limit),
+		row("/global/spend/provider", "What was spent by provider."),
+		row("/global/spend/tags", "What was spent by tag.", Field{Name: "tags", Type: String, Summary: "These tags alone, with commas between them."}),
+		row("/global/spend/all_tag_names", "List the tags that calls had."),
+		row("/global/all_end_users", "List the customers that calls were of."),
+		names,
+		{
+			Method: "POST", Path: "/global/spend/end_users", Tag: tagSpend, Summary: "List the customers that most was spent for.", Group: GroupSpend,
+			Actions: []Action{GlobalSpend}, Body: []Field{
+				{Name: "api_key", Type: String, Summary: "Calls with this key: the key, or its digest."},
+				{Name: "startTime", Type: Time, Summary: "First day; with endTime."},
+				{Name: "endTime", Type: Time, Summary: "Last day."},
+			},
+		},
+		row("/global/spend/report", "What was spent by day and team or customer, or by key.", report...),
+		row("/global/activity", "Calls and tokens by day."),
+		row("/global/activity/model", "Calls and tokens by model and day."),
+		own(row("/spend/tags", "What was spent by tag.")),
+		own(row("/user/spend/report", "What a user has spent, by key.", Field{Name: "internal_user_id", Type: String, Summary: "The user; the caller's own by default."})),
+		own(row("/team/spend/report", "What a team has spent, by key.", Field{Name: "team_id", Type: String, Summary: "The team; that of the calling key by default."})),
+	}
+}
