@@ -83,7 +83,7 @@ func (x *Exchange) answerHeaders(b *binding, name []byte) {
 	if len(b.base) > 0 {
 		x.add(headBase, b.base)
 	}
-	x.addInt(headRetries, int64(x.Attempts-1))
+	x.addInt(headRetries, int64(x.Attempts-1-x.redialed))
 	x.add(headFallbacks, zero)
 	total := x.g.now() - x.Start
 	x.addMillis(headDuration, total)

@@ -57,6 +57,7 @@ type spending struct {
 	written  bool  // intent and settle hold something
 	mark     int   // of held, before the attempt
 	attempt  int64 // number of the open attempt
+	redialed int   // attempts that followed one whose pooled connection was dead: no retries
 	costs    price.Costs
 	cost     money.Nano // of all attempts
 	progress struct{ at, tokens int64 }
@@ -75,7 +76,7 @@ func (s *spending) reset() {
 		s.intent, s.settle, s.written = bill.Intent{}, bill.Settle{}, false
 	}
 	s.prompt, s.average, s.capped, s.ofModel = 0, 0, 0, counters{}
-	s.at, s.price, s.open, s.mark, s.attempt = nil, nil, false, 0, 0
+	s.at, s.price, s.open, s.mark, s.attempt, s.redialed = nil, nil, false, 0, 0, 0
 	s.costs, s.cost, s.progress.at, s.progress.tokens, s.named = price.Costs{}, 0, 0, 0, 0
 }
 
@@ -380,6 +381,7 @@ func (x *Exchange) TryAgain() error {
 		return err
 	}
 	s.open = true
+	s.redialed++
 	x.Attempts++
 	return nil
 }
