@@ -198,7 +198,7 @@ func shown() map[string]values {
 
 		"GET /user/info?user_id=u-1": {
 			"user_info.user_email": "One@Example.org", "user_info.user_role": "internal_user", "user_info.max_budget": 10, "user_info.spend": 0.3, "user_info.models": []any{"mock"},
-			"user_info.metadata.unicode": oldUnicode, "user_info.tpm_limit": 5, "user_info.rpm_limit": 6, "user_info.max_parallel_requests": 8, "user_info.budget_duration": "7d",
+			"user_info.metadata.unicode": oldUnicode, "user_info.tpm_limit": 500000, "user_info.rpm_limit": 600, "user_info.max_parallel_requests": 8, "user_info.budget_duration": "7d",
 			"user_info.sso_user_id": "sso-1",
 		},
 		"GET /user/info?user_id=u-view":                         {"user_info.user_role": "internal_user_viewer", "user_info.max_budget": nil},
@@ -210,7 +210,7 @@ func shown() map[string]values {
 		"GET /user/info?user_id=default_user_id":                {"user_info.user_role": "proxy_admin", "user_info.spend": 0.25},
 		"GET /team/info?team_id=t-1": {
 			"team_info.team_alias": "Team " + oldUnicode, "team_info.organization_id": "o-1", "team_info.models": []any{"mock", "db-box", "ours"}, "team_info.max_budget": 100,
-			"team_info.spend": 12.345678901, "team_info.metadata": obj{"m": "x"}, "team_info.tpm_limit": 10000, "team_info.rpm_limit": 100, "team_info.max_parallel_requests": 9,
+			"team_info.spend": 12.345678901, "team_info.metadata": obj{"m": "x"}, "team_info.tpm_limit": 1000000, "team_info.rpm_limit": 10000, "team_info.max_parallel_requests": 9,
 			"team_info.budget_duration": "1mo", "team_info.team_member_permissions": []any{"/key/generate", "/key/info"}, "team_info.soft_budget": 90,
 			"team_info.default_team_member_models": []any{"mock"}, "team_info.router_settings": obj{"num_retries": 1}, "team_info.object_permission_id": "op-1",
 			"team_info.members_with_roles.user_id=u-admin.role": "admin", "team_info.members_with_roles.user_id=u-1.role": "user", "team_info.members_with_roles.user_id=u-gone": nil,
@@ -223,7 +223,7 @@ func shown() map[string]values {
 			"members.user_id=u-admin.spend": 0.5, "members.user_id=u-1.user_id": "u-1", "litellm_budget_table.max_budget": 12.5,
 		},
 		`POST /budget/info {"budgets":["b-full"]}`: {
-			"0.max_budget": 12.5, "0.soft_budget": 10, "0.tpm_limit": 1000, "0.rpm_limit": 10, "0.max_parallel_requests": 3, "0.budget_duration": "30d", "0.budget_reset_at~": until,
+			"0.max_budget": 12.5, "0.soft_budget": 10, "0.tpm_limit": 100000, "0.rpm_limit": 1000, "0.max_parallel_requests": 3, "0.budget_duration": "30d", "0.budget_reset_at~": until,
 			"0.model_max_budget": obj{"mock": obj{"budget_limit": 3, "time_period": "1d"}},
 		},
 		`POST /budget/info {"budgets":["b-zero"]}`:  {"0.max_budget": 0},

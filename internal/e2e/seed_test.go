@@ -135,7 +135,7 @@ func (l *litellm) seedPeople() {
 		values{"user_id": "u-admin", "user_role": "proxy_admin", "user_email": "admin@example.org", "user_alias": "Admin", "teams": []string{"t-1"}},
 		values{
 			"user_id": "u-1", "user_role": "internal_user", "user_email": "One@Example.org", "models": []string{"mock"}, "max_budget": 10, "spend": 0.1 + 0.2, "teams": []string{"t-1", "t-other"},
-			"metadata": obj{"unicode": oldUnicode}, "tpm_limit": 5, "rpm_limit": 6, "max_parallel_requests": 8, "budget_duration": "7d", "sso_user_id": "sso-1", "organization_id": "o-1",
+			"metadata": obj{"unicode": oldUnicode}, "tpm_limit": 500000, "rpm_limit": 600, "max_parallel_requests": 8, "budget_duration": "7d", "sso_user_id": "sso-1", "organization_id": "o-1",
 			"password": "scrypt:" + strings.Repeat("YWFh", 16),
 		},
 		values{"user_id": "u-view", "user_role": "internal_user_view_only", "teams": nil, "models": nil},
@@ -162,7 +162,7 @@ func (l *litellm) seedPeople() {
 	l.later("LiteLLM_BudgetTable",
 		audit(values{"budget_id": "b-none"}), audit(values{"budget_id": "b-zero", "max_budget": 0}),
 		audit(values{
-			"budget_id": "b-full", "max_budget": 12.5, "soft_budget": 10, "tpm_limit": 1000, "rpm_limit": 10, "max_parallel_requests": 3, "budget_duration": "30d",
+			"budget_id": "b-full", "max_budget": 12.5, "soft_budget": 10, "tpm_limit": 100000, "rpm_limit": 1000, "max_parallel_requests": 3, "budget_duration": "30d",
 			"budget_reset_at": verbatim("'" + farAhead + "'"), "model_max_budget": obj{"mock": obj{"budget_limit": 3, "time_period": "1d"}}, "allowed_models": []string{"mock"}, "tpd_limit": 77,
 		}))
 }
@@ -191,7 +191,7 @@ func (l *litellm) seedGroups() {
 			"team_id": "t-1", "team_alias": "Team " + oldUnicode, "organization_id": "o-1", "members_with_roles": []any{
 				obj{"role": "admin", "user_id": "u-admin", "user_email": nil}, obj{"role": "user", "user_id": "u-1", "user_email": "One@Example.org"},
 			}, "members": []string{"u-1", "u-gone"}, "admins": []string{}, "models": []string{"mock", "db-box", "ours"}, "max_budget": 100, "spend": 12.345678901, "metadata": obj{"m": "x"},
-			"tpm_limit": 10000, "rpm_limit": 100, "max_parallel_requests": 9, "budget_duration": "1mo", "model_id": 41, "team_member_permissions": []string{"/key/generate", "/key/info"},
+			"tpm_limit": 1000000, "rpm_limit": 10000, "max_parallel_requests": 9, "budget_duration": "1mo", "model_id": 41, "team_member_permissions": []string{"/key/generate", "/key/info"},
 			"soft_budget": 90, "default_team_member_models": []string{"mock"}, "router_settings": obj{"num_retries": 1}, "object_permission_id": "op-1",
 		},
 		values{"team_id": "t-other", "team_alias": "other", "members_with_roles": obj{}, "models": nil},
@@ -202,7 +202,7 @@ func (l *litellm) seedGroups() {
 		values{"user_id": "u-gone", "team_id": "t-1", "spend": 1, "total_spend": 1})
 	l.later("LiteLLM_ProjectTable", with(values{
 		"project_id": "p-1", "project_alias": "Project", "description": "d", "team_id": "t-1", "budget_id": "b-full", "metadata": obj{"p": true}, "models": []string{"mock"}, "spend": 3.75,
-		"model_rpm_limit": obj{"mock": 5}, "model_tpm_limit": obj{"mock": 6},
+		"model_rpm_limit": obj{"mock": 500}, "model_tpm_limit": obj{"mock": 600000},
 	}))
 	l.later("LiteLLM_EndUserTable",
 		values{"user_id": "c-1", "alias": "Customer " + oldUnicode, "spend": 0.125, "budget_id": "b-full", "allowed_model_region": "eu", "default_model": "mock"},

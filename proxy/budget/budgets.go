@@ -85,6 +85,8 @@ type Budgets struct {
 	paused  atomic.Int64 // Now until which the database is not asked
 	outage  atomic.Bool  // the database did not answer when it was asked last
 	beaten  atomic.Bool  // the database knows this holder
+
+	earlierAt int64 // Now of the next look for earlier lives of this host; the sweeping goroutine's
 }
 
 // New makes the budgets; Run has to be running for them.

@@ -13,7 +13,7 @@ import (
 
 // Times of what is looked after for the whole host.
 const (
-	beatEvery    = 5 * time.Second  // a holder tells that it is alive
+	beatEvery    = 10 * time.Second // a holder tells that it is alive
 	holderGone   = 20 * time.Second // one of this host that was silent so long has no table any more
 	sweepsAnIdle = 6                // looks at idle leases in the time that makes a lease idle
 	pageOf       = 500              // leases that are looked at together
@@ -66,11 +66,14 @@ func (b *Budgets) tend(all context.Context, suspects map[uint64]suspect, next *i
 	ctx, cancel := context.WithTimeout(all, beatEvery)
 	defer cancel()
 	err := b.beat(ctx)
-	if err == nil {
+	if now := fleet.Now(); err == nil && now >= b.earlierAt {
 		err = b.releaseEarlier(ctx)
 	}
 	if now := fleet.Now(); err == nil && now >= *next {
-		*next = now + int64(b.c.Idle/sweepsAnIdle)
+		*next = now + int64(b.c.Idle)
+		if b.leasing() {
+			*next = now + int64(b.c.Idle/sweepsAnIdle)
+		}
 		if err = b.sweep(ctx, b.c.Idle, suspects); err == nil {
 			b.recycle()
 		}
@@ -80,6 +83,12 @@ func (b *Budgets) tend(all context.Context, suspects map[uint64]suspect, next *i
 	} else {
 		b.answered()
 	}
+}
+
+// leasing reports whether this host has leased anything, as far as its table says.
+func (b *Budgets) leasing() (some bool) {
+	b.bank.Each(func(_ uint64, r *fleet.Record) { some = some || r.Words[wordLeased].Load() != 0 })
+	return some
 }
 
 // beat tells the database that this host lives. Where its leases were released
@@ -118,6 +127,10 @@ func (b *Budgets) releaseEarlier(ctx context.Context) error {
 	holders, err := b.c.Leaser.Holders(ctx, b.c.HostID)
 	if err != nil {
 		return err
+	}
+	b.earlierAt = 0
+	if len(holders) <= 1 { // no earlier life: one that appears is a copy of this host's disk
+		b.earlierAt = fleet.Now() + int64(3*b.c.Gone)
 	}
 	for i := range holders {
 		h := &holders[i]

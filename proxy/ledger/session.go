@@ -34,6 +34,7 @@ type session struct {
 	since     time.Time
 	verify    bool      // the database was away: the cursors are looked at
 	verified  time.Time // when they were
+	shippedAt time.Time // when rows were shipped last
 	scanned   time.Time
 	scans     int
 	cursorsAt time.Time // when cursors alone were shipped last
@@ -191,6 +192,7 @@ func (s *session) send(ctx context.Context) error {
 		return err
 	}
 	s.answered()
+	s.shippedAt = c.Now()
 	c.Metrics.shipped(len(b.batch.Rows), out, c.Now().Sub(began))
 	return s.sent(b)
 }
@@ -219,10 +221,13 @@ func (s *session) failed(err error) time.Duration {
 }
 
 // check compares the cursors in the database with what was shipped, after an
-// outage and every ten seconds: a standby that took over may lack commits, and a
-// pooler in between does not tell.
+// outage, every ten seconds while something is shipped, else every minute: a
+// standby that took over may lack commits, and a pooler in between does not tell.
 func (s *session) check(ctx context.Context, now time.Time) error {
-	const every = 10 * time.Second
+	every := 10 * time.Second
+	if now.Sub(s.shippedAt) > 3*time.Minute { // idle leases were looked at since
+		every = time.Minute
+	}
 	if s.sending != nil || !s.verify && now.Sub(s.verified) < every {
 		return nil
 	}

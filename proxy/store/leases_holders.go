@@ -16,7 +16,7 @@ import (
 // leases were given back because it was taken for gone; it stays so until Revive.
 func (s *Store) Beat(ctx context.Context, h bill.Holder) (released bool, err error) {
 	now, _ := s.clock()
-	err = s.leases.query(ctx, `INSERT INTO sluice.lease_holders (holder, host_id, host_name, started_at, seen_at)
+	err = s.db.query(ctx, `INSERT INTO sluice.lease_holders (holder, host_id, host_name, started_at, seen_at)
 		VALUES ($1, $2, $3, `+now+`, `+now+`) ON CONFLICT (holder) DO UPDATE SET
 			host_id = excluded.host_id, host_name = excluded.host_name, seen_at = excluded.seen_at
 		RETURNING released_at IS NOT NULL`, []any{h.Holder, h.HostID, kept(h.HostName)},
@@ -46,7 +46,7 @@ func (s *Store) Holders(ctx context.Context, hostID string) ([]bill.Holder, erro
 		since = now + " - h.seen_at"
 	}
 	var out []bill.Holder
-	err := s.leases.query(ctx, `SELECT h.holder, h.host_id, h.host_name, h.started_at, h.seen_at, `+since+`,
+	err := s.db.query(ctx, `SELECT h.holder, h.host_id, h.host_name, h.started_at, h.seen_at, `+since+`,
 			(SELECT count(*) FROM sluice.budget_leases AS b WHERE b.holder = h.holder AND b.amount <> 0),
 			(SELECT CAST(COALESCE(SUM(b.amount), 0) AS BIGINT) FROM sluice.budget_leases AS b WHERE b.holder = h.holder)
 		FROM sluice.lease_holders AS h WHERE h.released_at IS NULL AND ($1 = '' OR h.host_id = $1) ORDER BY h.started_at, h.holder`,
@@ -69,7 +69,7 @@ func (s *Store) Holders(ctx context.Context, hostID string) ([]bill.Holder, erro
 func (s *Store) Leases(ctx context.Context, holder string, idle time.Duration, after bill.Lease, limit int) ([]bill.Lease, error) {
 	_, past := s.clock()
 	var out []bill.Lease
-	err := s.leases.query(ctx, `SELECT entity_type, entity_id, window_duration, amount, taken_at FROM sluice.budget_leases
+	err := s.db.query(ctx, `SELECT entity_type, entity_id, window_duration, amount, taken_at FROM sluice.budget_leases
 		WHERE holder = $1 AND taken_at <= `+past("$2")+` AND (entity_type, entity_id, window_duration) > ($3, $4, $5)
 		ORDER BY entity_type, entity_id, window_duration LIMIT $6`,
 		[]any{holder, idle.Microseconds(), kindName(after.Kind), kept(after.ID), after.Window, int64(limit)},
