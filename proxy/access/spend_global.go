@@ -43,6 +43,10 @@ func globalSpendRoutes() []Route {
 			},
 		},
 		row("/global/spend/report", "What was spent by day and team or customer, or by key.", report...),
+		{
+			Method: "POST", Path: "/global/spend/reset", Tag: tagSpend, Summary: "Set what all keys and teams have spent to nothing.", Group: GroupSpend,
+			Actions: []Action{SpendReset},
+		},
 		row("/global/activity", "Calls and tokens by day."),
 		row("/global/activity/model", "Calls and tokens by model and day."),
 		own(row("/spend/tags", "What was spent by tag.")),

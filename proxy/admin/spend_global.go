@@ -30,6 +30,7 @@ func globalSpendHandlers() map[string]handler {
 		"GET /global/spend/report":        (*API).globalReport,
 		"GET /user/spend/report":          (*API).userReport,
 		"GET /team/spend/report":          (*API).teamReport,
+		"POST /global/spend/reset":        (*API).resetGlobalSpend,
 		"GET /global/activity":            (*API).globalActivity,
 		"GET /global/activity/model":      (*API).globalModelActivity,
 	}

@@ -198,3 +198,41 @@ func TestSpendOfBefore(t *testing.T) {
 		}
 	})
 }
+
+// TestSpendReset: the master key alone sets all to nothing, budgets with it.
+func TestSpendReset(t *testing.T) {
+	each(t, func(w *world) {
+		s := newSpendWorld(w)
+		w.userKey("pa", "u-pa", identity.RoleProxyAdmin)
+		_, all := s.of(sees["master"])
+		for _, as := range []string{"pa", "av", "iu"} {
+			before := w.changes()
+			if a := w.call(as, "POST", "/global/spend/reset", nil); a.Status != 401 && a.Status != 403 || w.changes() != before {
+				t.Errorf("%s: %d %s", as, a.Status, a.Raw)
+			}
+		}
+		if got := nano(t, w.ok("master", "GET", "/global/spend", nil)["spend"]); got != all {
+			t.Fatal(got, all)
+		}
+		if got := w.ok("master", "POST", "/global/spend/reset", nil); got["status"] != "success" {
+			t.Error(got)
+		}
+		if got := nano(t, w.ok("master", "GET", "/global/spend", nil)["spend"]); got != 0 {
+			t.Error(got)
+		}
+		for _, id := range []string{"t1", "t2"} {
+			team, err := store.Get[identity.Team](w.Context(), w.store, id)
+			if err != nil || team.Spend != 0 {
+				t.Error(team, err)
+			}
+		}
+		user, err := store.Get[identity.User](w.Context(), w.store, "u-iu")
+		if _, spent := s.of(sees["iu"]); err != nil || user.Spend != spent {
+			t.Errorf("%+v, not %s: %v", user, spent, err)
+		}
+		noted := w.ok("master", "GET", "/audit?object_id=*", nil)["audit_logs"].([]any)
+		if len(noted) != 2 || nano(t, noted[1].(M)["before_value"].(M)["spend"]) != all || noted[1].(M)["table_name"] != "LiteLLM_VerificationToken" {
+			t.Error(noted)
+		}
+	})
+}
