@@ -266,7 +266,8 @@ func (m *movedIn) shows() {
 	if history != 30 {
 		m.t.Errorf("%d rows of daily spend, want 30", history)
 	}
-	if n := pgtest.Number(m.t, m.l.url, "SELECT count(*) FROM sluice.budget_windows WHERE entity_type = 'key' AND spend = 750000000"); n != 1 {
+	if n := pgtest.Number(m.t, m.l.url, "SELECT count(*) FROM sluice.budget_windows WHERE entity_type = 'key' AND entity_id = $1 AND window_duration = '1d' AND spend >= 750000000",
+		hashed("sk-old-all")); n != 1 {
 		m.t.Errorf("%d budget windows, want 1", n)
 	}
 	if n := pgtest.Number(m.t, m.l.url, "SELECT count(*) FROM sluice.invitations"); n != 1 {

@@ -270,7 +270,7 @@ func (l *litellm) seedSpend() {
 		l.later(table, rows...)
 	}
 	l.later("LiteLLM_BudgetWindowSpend", values{
-		"entity_type": "key", "entity_id": hashed("sk-old-all"), "window_duration": "1d", "window_start": verbatim("'" + longAgo + "'"), "spend": 0.75, "updated_at": verbatim("'" + longAgo + "'"),
+		"entity_type": "key", "entity_id": hashed("sk-old-all"), "window_duration": "1d", "window_start": verbatim("date_trunc('day', now() AT TIME ZONE 'UTC')"), "spend": 0.75, "updated_at": verbatim("'" + longAgo + "'"),
 	})
 	log := func(id string, at time.Time, spend float64) values {
 		return values{

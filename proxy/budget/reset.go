@@ -29,8 +29,12 @@ type ResetConfig struct {
 // resetMeta is the text that says when resets were looked for last.
 const resetMeta = "budget_reset"
 
-// firstReset is when a process looks first: one of those that start together.
-const firstReset = 20 * time.Second
+// A process looks first when it has been there for a while: one of those that
+// start together.
+const (
+	firstReset = 30 * time.Second
+	firstApart = 30 * time.Second
+)
 
 // RunResets sets the spend of objects to nothing when their window has ended, until
 // ctx ends. It is for who reads: what a budget refuses goes by the windows
@@ -46,7 +50,7 @@ func RunResets(ctx context.Context, c ResetConfig) {
 	if c.Zone == nil {
 		c.Zone = time.UTC
 	}
-	wait := rand.N(min(firstReset, c.Least))
+	wait := min(firstReset, c.Least) + rand.N(min(firstApart, c.Least))
 	for {
 		t := time.NewTimer(wait)
 		select {
