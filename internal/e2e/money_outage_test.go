@@ -40,7 +40,7 @@ func (w *moneyWorld) behind(l *moneyLoad) int {
 // afterwards, and the rows are less than two seconds late within the length of
 // the outage, the load going on.
 func TestMoneyOutage(t *testing.T) {
-	lasts, perSecond := length(20*time.Second, 5*time.Minute), 1000
+	lasts, perSecond := length(time.Minute, 5*time.Minute), 1000
 	db := pgtest.New(t)
 	w := newMoney(t, moneyOptions{server: db, models: plainModels})
 	w.plain()

@@ -17,16 +17,20 @@ import (
 	"sluice/internal/postgres/pgtest"
 )
 
-// killWorkers kills a random worker every so often until it is stopped.
-func (w *moneyWorld) killWorkers(least, most time.Duration, stop <-chan struct{}) (kills int) {
+// killWorkers kills a random worker every so often until it is stopped. Hosts
+// that are killed themselves meanwhile are not for it.
+func (w *moneyWorld) killWorkers(least, most time.Duration, stop <-chan struct{}, hosts ...*Appliance) (kills int) {
 	w.t.Helper()
+	if len(hosts) == 0 {
+		hosts = w.hosts
+	}
 	for {
 		select {
 		case <-stop:
 			return kills
 		case <-time.After(least + rand.N(most-least)):
 		}
-		a := w.hosts[rand.IntN(len(w.hosts))]
+		a := hosts[rand.IntN(len(hosts))]
 		v := pick(w.t, a.Table())
 		if syscall.Kill(v.pid, syscall.SIGKILL) == nil {
 			kills++
@@ -76,10 +80,12 @@ func (w *moneyWorld) killShippers(least, most time.Duration, stop <-chan struct{
 // killAll ends every process of an appliance at once, as a container's end does.
 func (a *Appliance) killAll() {
 	a.t.Helper()
+	killed := map[int]bool{}
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		left := a.Processes()
 		for _, p := range left {
 			_ = syscall.Kill(p.PID, syscall.SIGKILL)
+			killed[p.PID] = true
 		}
 		if len(left) == 0 {
 			break
@@ -90,6 +96,9 @@ func (a *Appliance) killAll() {
 		time.Sleep(5 * time.Millisecond)
 	}
 	a.Wait(5 * time.Second)
+	for pid := range killed { // its descriptors, the listeners too, close after its memory is gone
+		Gone(a.t, pid, 5*time.Second)
+	}
 }
 
 // chaos is one run: a load, what happens meanwhile, and the comparison.
