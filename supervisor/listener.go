@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -224,14 +225,31 @@ func (e *endpoint) bind(slots []int, probe bool) ([]socket, error) {
 }
 
 // probePort binds without SO_REUSEPORT, because with it a second process of
-// the same user would share the port and nobody would be told.
+// the same user would share the port and nobody would be told. A port that no
+// process can be named for is waited for: those of an appliance that was killed
+// hold it until the kernel is done with them, and to give up then would be for
+// good.
 func probePort(addr netip.Addr, port uint16) error {
-	fd, err := bindTCP(addr, port, false)
-	if err != nil {
+	for began := time.Now(); ; time.Sleep(dyingLook) {
+		fd, err := bindTCP(addr, port, false)
+		if err == nil {
+			return syscall.Close(fd)
+		}
+		if errors.Is(err, unix.EADDRINUSE) && time.Since(began) < dyingMost {
+			if who, _ := holders(port); len(who) == 0 {
+				continue
+			}
+		}
 		return bindError(addr, port, err)
 	}
-	return syscall.Close(fd)
 }
+
+// How long a port is waited for that only a dying process can have, and how often
+// it is tried.
+const (
+	dyingMost = 5 * time.Second
+	dyingLook = 50 * time.Millisecond
+)
 
 func bindTCP(addr netip.Addr, port uint16, listen bool) (fd int, err error) {
 	family := unix.AF_INET

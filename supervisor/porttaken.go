@@ -27,16 +27,29 @@ func bindError(addr netip.Addr, port uint16, err error) error {
 	return fmt.Errorf("bind %s: %w", at, err)
 }
 
-// holderOf names the processes that listen on a port, as far as we may see.
+// holderOf says who listens on a port, as far as we may see.
 func holderOf(port uint16) string {
+	who, listens := holders(port)
+	switch {
+	case len(who) > 0:
+		return "held by " + strings.Join(who, ", ")
+	case listens:
+		return "held by a process of another user or container"
+	default:
+		return "nobody listens on it now; a process may have bound it without listening"
+	}
+}
+
+// holders names the processes that listen on a port. listens without names means
+// that somebody does whom we may not see, or who is about to be gone.
+func holders(port uint16) (who []string, listens bool) {
 	inodes := map[string]bool{}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		listening(table, port, inodes)
 	}
 	if len(inodes) == 0 {
-		return "nobody listens on it now; a process may have bound it without listening"
+		return nil, false
 	}
-	var who []string
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	seen := map[string]bool{}
 	for _, link := range links {
@@ -52,10 +65,7 @@ func holderOf(port uint16) string {
 		name, _ := os.ReadFile("/proc/" + pid + "/comm")
 		who = append(who, fmt.Sprintf("process %s (%s)", pid, strings.TrimSpace(string(name))))
 	}
-	if len(who) == 0 {
-		return "held by a process of another user or container"
-	}
-	return "held by " + strings.Join(who, ", ")
+	return who, true
 }
 
 // listening collects the socket names of the listeners on port.
