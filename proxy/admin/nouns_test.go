@@ -93,6 +93,9 @@ func TestRecheck(t *testing.T) {
 			if r.Edge || r.Public || r.Later != "" || r.Method == "GET" || len(r.Actions) == 0 {
 				continue
 			}
+			if slices.Contains(r.Actions, access.SpendReset) {
+				continue // the master key's alone, which nobody can demote
+			}
 			role(identity.RoleProxyAdmin)
 			body, e := decode([]byte(bodies[1]))
 			if e != nil {

@@ -160,7 +160,8 @@ func TestAdvisories(t *testing.T) {
 // write. What the file allows to viewers is checked by TestPermissions; here,
 // that it allows reads alone.
 func TestViewersWriteNothing(t *testing.T) {
-	reads := strings.Fields("/key/health /v2/key/info /organization/info /budget/info /tag/info /spend/calculate /cost/estimate")
+	reads := strings.Fields("/key/health /v2/key/info /organization/info /budget/info /tag/info /spend/calculate /cost/estimate " +
+		"/global/spend/end_users")
 	for _, row := range readPermissions(t) {
 		for _, caller := range []string{"av", "iv", "bk"} {
 			read := row.method == http.MethodGet
