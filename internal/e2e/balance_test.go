@@ -56,6 +56,7 @@ func TestBalance(t *testing.T) {
 	const slots = 4
 	a := boot(t, Options{Workers: slots, Env: quietly})
 	a.client.CloseIdleConnections()
+	time.Sleep(time.Second) // four workers that have just started on two processors are busy with themselves
 	for _, n := range []int{16, 32} {
 		for _, at := range []string{"at once", "one by one"} {
 			t.Run(fmt.Sprintf("%d %s", n, at), func(t *testing.T) {
