@@ -26,6 +26,7 @@ const (
 	envJournal    = "SLUICE_JOURNAL_DIR"
 
 	flushPatience = 20 * time.Second // for what is left in the journals, at a stop
+	awayPatience  = 2 * time.Second  // likewise while the database is known to be away
 	fullEvery     = time.Second / 2  // the host table is told so often that the journal is full
 	yieldFor      = 2 * time.Second  // a lame worker leaves the journals to others for so long
 )
@@ -205,8 +206,9 @@ func (a *accounting) watchFull() {
 	}
 }
 
-// settle writes the end of the journal, after the last request has ended, and
-// ships what is left, or waits for who does. The database is open.
+// settle writes the end of the journal, after the last request has ended. The
+// workers that stay ship it; of a host that stops the last ones do, or wait for
+// who does. The database is open.
 func (a *accounting) settle() {
 	if a == nil {
 		return
@@ -217,20 +219,30 @@ func (a *accounting) settle() {
 		if err := a.journal.Close(); err != nil {
 			a.log.Error("the journal could not be ended", errAttr(err))
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), flushPatience)
-		defer cancel()
-		if err := a.ledger.Flush(ctx); err != nil {
-			a.log.Warn("not all that calls cost is in the database yet: it is shipped at the next start", errAttr(err))
-		}
-		// Of a host that stops nothing stays leased: nobody knows when it is back.
-		if st := fleet.State(a.table.Header().State.Load()); st == fleet.StateDraining || st == fleet.StateStopping {
-			if err := a.budgets.Drain(ctx); err != nil {
-				a.log.Warn("what this host has leased of budgets is given back at its next start", errAttr(err))
-			}
+		h := a.table.Header()
+		if st := fleet.State(h.State.Load()); st == fleet.StateDraining || st == fleet.StateStopping {
+			a.flush(fleet.Dependency(h.Database.Load()) == fleet.DependencyDown)
 		}
 	}
 	if a.share != nil {
 		a.share.close()
+	}
+}
+
+// flush ships what is left in the journals and gives back what is leased: of a
+// host that stops nobody knows when it is back.
+func (a *accounting) flush(away bool) {
+	patience := flushPatience
+	if away {
+		patience = awayPatience
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := a.ledger.Flush(ctx); err != nil {
+		a.log.Warn("not all that calls cost is in the database yet: it is shipped at the next start", errAttr(err))
+	}
+	if err := a.budgets.Drain(ctx); err != nil {
+		a.log.Warn("what this host has leased of budgets is given back at its next start", errAttr(err))
 	}
 }
 

@@ -85,12 +85,13 @@ func (d *Directory) readCustomers(ctx context.Context) (ok bool) {
 	c.mu.Unlock()
 	d.stat.queries.Inc()
 	within, cancel := context.WithTimeout(ctx, d.c.Query)
+	began := fleet.Now()
 	ids, err := d.c.Source.BlockedCustomers(within)
 	if err == nil {
 		err = d.readSpenders(within, c.asked)
 	}
 	cancel()
-	d.answered(ctx, err)
+	d.answered(ctx, began, err)
 	if err == nil {
 		d.keepCustomers(ids)
 	} else if !c.known {

@@ -308,12 +308,17 @@ func (d *Directory) wait(k *Keys, digest *[32]byte, who *Identity) *llm.Error {
 			return err
 		}
 		if f == nil {
-			return d.helpless(k, digest, who)
+			refused := d.helpless(k, digest, who)
+			if refused == nil || !errors.Is(refused.Err, errChanged) || !d.worthwhile(began) {
+				return refused
+			}
+			time.Sleep(againSoon)
+			continue
 		}
 		select {
 		case <-f.done:
 			if f.err != nil {
-				if fleet.Now()-began < int64(d.c.Wait) && fleet.Now()-d.head.IdentityContact.Load() < justHeard {
+				if d.worthwhile(began) {
 					time.Sleep(againSoon)
 					continue
 				}
@@ -330,6 +335,13 @@ func (d *Directory) wait(k *Keys, digest *[32]byte, who *Identity) *llm.Error {
 			return d.helpless(k, digest, who)
 		}
 	}
+}
+
+// worthwhile reports whether a lookup that failed is tried once more: the host
+// has heard of the database just now, and whoever began then may wait.
+func (d *Directory) worthwhile(began int64) bool {
+	now := fleet.Now()
+	return now-began < int64(d.c.Wait) && now-d.head.IdentityContact.Load() < justHeard
 }
 
 // helpless is the answer where the database does not give one: what the

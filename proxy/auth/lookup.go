@@ -288,9 +288,10 @@ func (d *Directory) resolve(ctx context.Context, batch []*flight) (ok bool) {
 	d.stat.queries.Inc()
 	d.stat.digests.Add(len(batch))
 	within, cancel := context.WithTimeout(ctx, d.c.Query)
+	began := fleet.Now()
 	found, err := d.c.Source.Resolve(within, digests)
 	cancel()
-	d.answered(ctx, err)
+	d.answered(ctx, began, err)
 	if d.ring.Pending() {
 		d.follow()
 	}
@@ -311,9 +312,10 @@ func (d *Directory) resolve(ctx context.Context, batch []*flight) (ok bool) {
 	return err == nil
 }
 
-// answered notes whether the database has answered, and says so once when that
-// changes.
-func (d *Directory) answered(ctx context.Context, err error) {
+// answered notes whether the database has answered a query that began then, and
+// says so once when that changes. A failure is dated by its beginning: what
+// another process has heard meanwhile is the newer truth.
+func (d *Directory) answered(ctx context.Context, began int64, err error) {
 	if err == nil {
 		d.Contact()
 		d.answers.Store(true)
@@ -326,7 +328,7 @@ func (d *Directory) answered(ctx context.Context, err error) {
 		return // a stop is no failure
 	}
 	d.stat.failures.Inc()
-	d.failedAt.Store(fleet.Now())
+	d.failedAt.Store(began)
 	if d.failures.Add(1) == 2 {
 		d.log.Error("keys cannot be checked, known ones are served", slog.String("error", err.Error()))
 	}

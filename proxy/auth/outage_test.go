@@ -113,6 +113,34 @@ func TestBackIsHeardOfFromOthers(t *testing.T) {
 	}
 }
 
+// A lookup that was under way when another process heard of the database, and
+// failed, says nothing about the database of now: nobody is refused for it.
+func TestFailureOfBeforeTheDatabaseCameBack(t *testing.T) {
+	src := newSource()
+	src.key("sk-known-good", nil)
+	r := newRig(t, src, nil)
+	r.good("sk-known-good")
+	src.fails(errAway)
+	eventually(t, "it is known to be away", func() bool {
+		r.refused("sk-of-nobody", 503, "db_unavailable")
+		return r.dir.failures.Load() >= 2
+	})
+	asks, fail := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	src.mu.Lock()
+	src.before = func() { once.Do(func() { close(asks); <-fail }) }
+	src.mu.Unlock()
+	r.refused("sk-of-nobody-else", 503, "db_unavailable") // begins a lookup, and does not wait
+	<-asks
+	r.dir.Contact()
+	r.dir.PublishAll()
+	before := r.dir.failures.Load()
+	close(fail)
+	eventually(t, "it has failed", func() bool { return r.dir.failures.Load() > before })
+	src.fails(nil)
+	r.good("sk-known-good")
+}
+
 // While the blocked end users are being read nobody is judged by those of
 // before.
 func TestCustomersAreWaitedFor(t *testing.T) {
