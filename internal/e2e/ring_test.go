@@ -208,7 +208,7 @@ func (r *rotation) together(id, old string) {
 func (r *rotation) resealed(old string) {
 	r.t.Helper()
 	before := sealedRows(r.t, r.sql)
-	took := within(r.t, 2*time.Minute, "no row is sealed with key "+old, r.hosts, func() bool { return sealedRows(r.t, r.sql)[old] == 0 })
+	took := within(r.t, length(2*time.Minute, 6*time.Minute), "no row is sealed with key "+old, r.hosts, func() bool { return sealedRows(r.t, r.sql)[old] == 0 })
 	r.t.Logf("show 1: %v rows before, %v sealed anew after %v", before, sealedRows(r.t, r.sql), took.Round(100*time.Millisecond))
 }
 
