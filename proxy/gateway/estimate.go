@@ -12,15 +12,22 @@ import (
 
 // speech keeps of the events of a stream what their tokens can be counted from
 // later, if the provider does not say: the beginning of the text, and how much
-// text there was. An event costs it a search for the text in some 200 bytes.
+// text there was.
 type speech struct {
-	events int
-	said   int64  // bytes of text in all
-	text   []byte // the first of them, as JSON has them
+	said int64  // bytes of text in all
+	text []byte // the first of them, as JSON has them
 }
 
 // spokenKept bounds the text that is kept of a stream, in bytes.
 const spokenKept = 8 << 10
+
+// say takes what one event says.
+func (s *speech) say(text []byte) {
+	s.said += int64(len(text))
+	if room := spokenKept - len(s.text); room > 0 {
+		s.text = append(s.text, text[:min(room, len(text))]...)
+	}
+}
 
 // spoken are the members of an event that hold what a model says, likeliest
 // first.
@@ -29,24 +36,43 @@ var spoken = [...][]byte{
 	[]byte(`"arguments": "`), []byte(`"reasoning_content": "`), []byte(`"refusal":"`),
 }
 
-func (s *speech) add(data []byte) {
-	s.events++
+// said finds what an event says, the inside of a string; nowhere if it says
+// nothing.
+func said(data []byte) llm.Span {
 	for _, name := range spoken {
 		i := bytes.Index(data, name)
 		if i < 0 {
 			continue
 		}
-		text := data[i+len(name):]
-		text = text[:quoted(text)]
-		if len(text) == 0 {
-			continue
+		from := i + len(name)
+		if n := quoted(data[from:]); n > 0 {
+			return llm.Span{From: from, To: from + n}
 		}
-		s.said += int64(len(text))
-		if room := spokenKept - len(s.text); room > 0 {
-			s.text = append(s.text, text[:min(room, len(text))]...)
-		}
-		return
 	}
+	return llm.Span{}
+}
+
+// form is what stood around the text of an event that was looked through: what
+// stands in the same is built alike.
+type form struct{ head, tail []byte }
+
+// formMost bounds what is remembered of an event, in bytes.
+const formMost = 1 << 10
+
+func (f *form) learn(data []byte, text llm.Span) {
+	if f.head, f.tail = f.head[:0], f.tail[:0]; len(data)-(text.To-text.From) <= formMost {
+		f.head, f.tail = append(f.head, data[:text.From]...), append(f.tail, data[text.To:]...)
+	}
+}
+
+// text is what an event says that has the form.
+func (f *form) text(data []byte) ([]byte, bool) {
+	from, to := len(f.head), len(data)-len(f.tail)
+	if from == 0 || to < from || !bytes.Equal(data[:from], f.head) || !bytes.Equal(data[to:], f.tail) {
+		return nil, false
+	}
+	text := data[from:to]
+	return text, quoted(text) == len(text)
 }
 
 // quoted is the length of a JSON string's text that begins here.

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"encoding/json"
+	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -45,17 +48,20 @@ func event(text string) []byte {
 	return []byte(`{"id":"x","model":"m","choices":[{"index":0,"delta":{"content":"` + text + `"},"finish_reason":null}]}`)
 }
 
+// hear takes what an event says as the pump does.
+func (s *speech) hear(data []byte) { s.say(said(data).Of(data)) }
+
 // TestSpeech: the text of a stream is found in its events, whatever is in it.
 func TestSpeech(t *testing.T) {
 	var s speech
 	for _, text := range []string{"Hello", "", ` \"world\"`, `\n`, ` back\\`, "!"} {
-		s.add(event(text))
+		s.hear(event(text))
 	}
-	s.add([]byte(`{"choices":[{"delta":{"content":null,"tool_calls":[{"function":{"arguments":"{\"a\":1}"}}]}}]}`))
-	s.add([]byte(`{"choices":[{"delta":{"role":"assistant"}}]}`))
-	s.add([]byte(`{"choices":[{"delta":{"content":"cut`))
-	if got, want := unescaped(s.text), "Hello \"world\"\n back\\!{\"a\":1}cut"; got != want || s.events != 9 {
-		t.Errorf("%q of %d, want %q", got, s.events, want)
+	s.hear([]byte(`{"choices":[{"delta":{"content":null,"tool_calls":[{"function":{"arguments":"{\"a\":1}"}}]}}]}`))
+	s.hear([]byte(`{"choices":[{"delta":{"role":"assistant"}}]}`))
+	s.hear([]byte(`{"choices":[{"delta":{"content":"cut`))
+	if got, want := unescaped(s.text), "Hello \"world\"\n back\\!{\"a\":1}cut"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 	if got, want := s.count("gpt-4o"), tokens.Count("gpt-4o", unescaped(s.text)); got != want {
 		t.Errorf("%d tokens, want %d: escapes are no text", got, want)
@@ -76,7 +82,7 @@ func TestSpeechCount(t *testing.T) {
 	var s speech
 	words := strings.Fields("the quick brown fox jumps over a lazy dog and the harbour pilot waits")
 	for i := range 5000 {
-		s.add(event(words[i%len(words)] + " "))
+		s.hear(event(words[i%len(words)] + " "))
 	}
 	if n := s.count("gpt-4o"); n < 4500 || n > 6500 {
 		t.Errorf("%d tokens of 5000 words", n)
@@ -91,6 +97,48 @@ func BenchmarkSpeech(b *testing.B) {
 	var s speech
 	b.ReportAllocs()
 	for b.Loop() {
-		s.add(e)
+		s.hear(e)
+	}
+}
+
+// TestForms: events that differ from the one before in their text alone are
+// known by that, and no other event is taken for one.
+func TestForms(t *testing.T) {
+	at := func(index int, member, text, rest string) string {
+		return `{"id":"x","model":"gpt-4o-mini-2024-07-18","choices":[{"index":` + strconv.Itoa(index) + `,"delta":{"` + member + `":"` + text + `"}}]` + rest + `}`
+	}
+	const usage = `,"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}`
+	datas := []string{
+		at(0, "content", "", ""), at(0, "content", "one", ""), at(0, "content", ` \"two\"`, ""), at(0, "content", ` three\\`, ""),
+		at(1, "content", "four", ""), at(0, "content", "five", `,"usage":null`), at(0, "content", "six", `,"usage":null`),
+		at(0, "reasoning_content", "seven", ""), at(0, "content", "eight", usage), at(0, "content", "nine", usage), at(0, "content", "ten", ""),
+		at(0, "content", `\u0022}}],\"usage\":{`, ""), at(0, "content", "", ""), at(0, "content", "eleven", ""),
+	}
+	x, p := newPump(t, 1)
+	x.g = &Gateway{now: func() int64 { return 0 }}
+	var in, want, text string
+	for i, d := range datas {
+		in += "data: " + d + "\n\n"
+		want += "data: " + strings.ReplaceAll(d, `"gpt-4o-mini-2024-07-18"`, `"mine"`) + "\n\n"
+		var o struct {
+			Choices []struct{ Delta map[string]string }
+		}
+		if err := json.Unmarshal([]byte(d), &o); err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+		for _, said := range o.Choices[0].Delta {
+			text += said
+		}
+	}
+	p.src = &pieces{b: []byte(in + "data: [DONE]\n\n"), n: 50}
+	out, err := io.ReadAll(p)
+	if err != nil || string(out) != want+"data: [DONE]\n\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if got := unescaped(p.spoken.text); got != text || p.spoken.said != int64(len(p.spoken.text)) {
+		t.Errorf("said %q, want %q", got, text)
+	}
+	if x.Usage.Total != 8 || len(p.form.head) == 0 {
+		t.Errorf("%+v, %q", x.Usage, p.form)
 	}
 }

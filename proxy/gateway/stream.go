@@ -40,6 +40,7 @@ type pump struct {
 	pattern []byte
 	becomes []byte
 
+	form     form // of the last event that said something
 	spoken   speech
 	withhold bool // usage chunks
 	begun    bool // the first bytes were looked at
@@ -60,10 +61,11 @@ const (
 
 func (p *pump) reset() {
 	in, out, pattern, becomes, joined, text := p.in, p.out[:0], p.pattern[:0], p.becomes[:0], p.joined[:0], p.spoken.text[:0]
+	f := form{head: p.form.head[:0], tail: p.form.tail[:0]}
 	if cap(in)+cap(out)+cap(joined)+cap(text) > maxKept {
 		in, out, joined, text = nil, nil, nil, nil
 	}
-	*p = pump{in: in, out: out, pattern: pattern, becomes: becomes, joined: joined, spoken: speech{text: text}}
+	*p = pump{in: in, out: out, pattern: pattern, becomes: becomes, joined: joined, form: f, spoken: speech{text: text}}
 }
 
 // stream answers with a stream once its first event is there: until then a
@@ -255,9 +257,7 @@ func (p *pump) event(b []byte, ev sse.Event) *llm.Error {
 		b = p.joined
 	}
 	data := ev.Data.Of(b)
-	if n := p.at + len(p.pattern); len(p.pattern) > 0 && len(data) > n &&
-		bytes.Equal(data[p.at:n], p.pattern) && !hasUsage(data) {
-		p.spoken.add(data)
+	if p.alike(data) {
 		if p.x.kept.on {
 			p.x.kept.heard(data)
 		}
@@ -275,6 +275,28 @@ func (p *pump) event(b []byte, ev sse.Event) *llm.Error {
 		return nil
 	}
 	return p.parse(b, ev, data)
+}
+
+// alike takes what an event says that is built like the first one and reports no
+// usage; false leaves it to be parsed. Most events of a stream differ from the
+// one before in their text alone: then two comparisons tell, and nothing is
+// searched for.
+func (p *pump) alike(data []byte) bool {
+	if text, ok := p.form.text(data); ok {
+		p.spoken.say(text)
+		return true
+	}
+	n := p.at + len(p.pattern)
+	if len(p.pattern) == 0 || len(data) <= n || !bytes.Equal(data[p.at:n], p.pattern) || hasUsage(data) {
+		return false
+	}
+	if text := said(data); text.Present() {
+		p.spoken.say(text.Of(data))
+		if text.From >= n {
+			p.form.learn(data, text)
+		}
+	}
+	return true
 }
 
 // parse is the long way: errors, usage, an event of another build.
@@ -298,7 +320,7 @@ func (p *pump) parse(b []byte, ev sse.Event, data []byte) *llm.Error {
 			return nil
 		}
 	}
-	p.spoken.add(data)
+	p.spoken.say(said(data).Of(data))
 	if p.x.kept.on {
 		p.x.kept.heard(data)
 	}

@@ -35,10 +35,15 @@ func Next(b []byte, from int) (e Event, ok bool) {
 			break
 		}
 		if i += n + 1; i < len(b) && b[i] == '\n' {
-			if bytes.IndexByte(b[:i], '\r') < 0 {
-				return parse(b[:i+1]), true
+			if bytes.IndexByte(b[:i], '\r') >= 0 {
+				break
 			}
-			break
+			if from == 0 && i == n+1 { // one line, as nearly all are
+				if value, ok := dataLine(b, 0, n); ok {
+					return Event{Len: i + 1, Data: llm.Span{From: value, To: n}, Lines: 1}, true
+				}
+			}
+			return parse(b[:i+1]), true
 		}
 	}
 	if bytes.IndexByte(b, '\r') < 0 {
