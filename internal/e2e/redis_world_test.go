@@ -70,6 +70,12 @@ func bridge(t *testing.T) (address string) {
 // runs in it, address is its own.
 func namespace(t *testing.T, i int) (bin, address string) {
 	t.Helper()
+	return namespaceWith(t, i, Binaries(t, Plain))
+}
+
+// namespaceWith is namespace with the programs of a folder.
+func namespaceWith(t *testing.T, i int, real string) (bin, address string) {
+	t.Helper()
 	name, out, in := fmt.Sprintf("slc-host%d", i), fmt.Sprintf("slc-o%d", i), fmt.Sprintf("slc-i%d", i)
 	address = fmt.Sprintf("10.213.77.%d", 10+i)
 	ip(t, "netns", "add", name)
@@ -81,7 +87,6 @@ func namespace(t *testing.T, i int) (bin, address string) {
 	ip(t, "-n", name, "addr", "add", address+"/24", "dev", in)
 	ip(t, "-n", name, "link", "set", in, "up")
 	ip(t, "-n", name, "link", "set", "lo", "up")
-	real := Binaries(t, Plain)
 	bin = t.TempDir()
 	wrapper := "#!/bin/sh\nexec ip netns exec " + name + " " + real + "/supervisor \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(bin, "supervisor"), []byte(wrapper), 0o755); err != nil {
