@@ -138,6 +138,10 @@ var gauges = []struct {
 	{"_budget_metric", lowest},
 	{"_requests_for_model", lowest},
 	{"_tokens_for_model", lowest},
+	{"_budget_remaining_hours_metric", lowest},
+	// What is left of a provider's limits, as its last answers told.
+	{"_remaining_requests_metric", lowest},
+	{"_remaining_tokens_metric", lowest},
 }
 
 func ruleOf(name string) rule {

@@ -105,6 +105,15 @@ func (l *Limit) start(now int64) int64 {
 	return from.Unix()
 }
 
+// Ends is when the window of a moment ends; zero for a budget of all time.
+func (l *Limit) Ends(now time.Time) time.Time {
+	if l.grid.Endless() {
+		return time.Time{}
+	}
+	_, to := l.grid.At(now)
+	return to
+}
+
 // record is the limit's record in the host table; nil where there is no room for
 // one more account. Finding it is no use of it: a lease that refuses all the time
 // is idle, and goes back to where it may be enough.

@@ -98,6 +98,7 @@ type series struct {
 
 	spend       atomic.Int64 // nano-dollars
 	spendLabels string
+	overLabels  string       // without braces
 	shown       atomic.Int64 // when the gauges of the caller were set
 }
 
@@ -214,8 +215,11 @@ func (m *Metrics) make(x *Exchange, w where, c *who) *series {
 	call := "{" + labels(caller(t)...) + model + `,model_group=` + labelValue(w.group) + "}"
 	tokens := "{" + who + model + `,user_email=` + labelValue(orNone(c.email)) + "}"
 	deployment := deploymentLabels(w, c)
-	over := "{" + labels("api_base", w.base, "api_provider", w.provider, "litellm_model_name", w.model, "model_group", w.group,
-		"model_id", w.id, "api_key_alias", orNone(t.alias), "hashed_api_key", orNone(t.hash)) + "}"
+	overLabels := labels("api_base", w.base, "api_provider", w.provider, "litellm_model_name", w.model, "model_group", w.group,
+		"model_id", w.id, "api_key_alias", orNone(t.alias), "hashed_api_key", orNone(t.hash))
+	over := "{" + overLabels + "}"
+	perToken := "{" + overLabels + "," + labels("team", orNone(t.team), "team_alias", orNone(t.teamAlias),
+		"org_id", orNone(t.org), "org_alias", orNone(t.orgAlias)) + "}"
 	n := func(name, set string) *metrics.Counter { return m.set.GetOrCreateCounter(name + set) }
 	h := func(name, set string) *metrics.PrometheusHistogram {
 		return m.set.GetOrCreatePrometheusHistogramExt(name+set, m.buckets)
@@ -234,9 +238,10 @@ func (m *Metrics) make(x *Exchange, w where, c *who) *series {
 		provider:    h("litellm_llm_api_latency_metric", call),
 		first:       h("litellm_llm_api_time_to_first_token_metric", call),
 		overhead:    h("litellm_overhead_latency_metric", over),
-		perToken:    h("litellm_deployment_latency_per_output_token", over),
+		perToken:    h("litellm_deployment_latency_per_output_token", perToken),
 		health:      m.healthOf(w),
 		spendLabels: tokens,
+		overLabels:  overLabels,
 	}
 }
 
@@ -276,6 +281,7 @@ func (m *Metrics) settled(x *Exchange, now int64) {
 	s.output.AddInt64(u.Output)
 	s.cached.AddInt64(u.CachedIn)
 	s.reasoning.AddInt64(u.Reasoning)
+	m.details(s, u)
 	s.spend.Add(int64(x.cost))
 	m.left(x, s, now)
 	total := now - x.Start
@@ -303,8 +309,11 @@ func (m *Metrics) failed(x *Exchange, e *llm.Error) {
 	m.set.GetOrCreateCounter("litellm_proxy_failed_requests_metric_total{" + labels(append(caller(&c),
 		"requested_model", w.group, "model_id", w.id, "api_provider", w.provider, "route", x.Route, "user_email", orNone(c.email),
 		"exception_status", strconv.Itoa(e.HTTPStatus()), "exception_class", e.Kind.Class())...) + "}").Inc()
-	if x.Attempts > 0 && x.Streamed {
-		m.attemptFailed(x, e)
+	if x.Attempts > 0 {
+		m.providerFailed(w, &c)
+		if x.Streamed {
+			m.attemptFailed(x, e)
+		}
 	}
 }
 

@@ -65,6 +65,8 @@ func (m *Metrics) left(x *Exchange, s *series, now int64) {
 	if last := s.shown.Load(); now-last < gaugeEvery || !s.shown.CompareAndSwap(last, now) {
 		return
 	}
+	m.bounds(x)
+	m.providersLeft(x, s)
 	for _, b := range x.g.keys.Left(&x.Caller) {
 		names, ok := budgetGauges[b.Limit.Kind]
 		if !ok {
@@ -87,6 +89,9 @@ func (m *Metrics) left(x *Exchange, s *series, now int64) {
 		}
 		m.gauges.set(names.left, set, int64(b.Limit.Max-spent))
 		m.gauges.set(names.most, set, int64(b.Limit.Max))
+		if ends := b.Limit.Ends(time.Now()); !ends.IsZero() {
+			m.gauges.set(hoursNames[b.Limit.Kind], set, hours(time.Until(ends)))
+		}
 	}
 	for t, left := range x.ofModel {
 		if !left.known {
@@ -111,7 +116,7 @@ func (m *Metrics) writeSpend(w io.Writer) {
 	for _, key := range slices.Sorted(maps.Keys(m.gauges.known)) {
 		out = append(append(out, key...), ' ')
 		n := m.gauges.known[key].value.Load()
-		if strings.HasSuffix(key[:strings.IndexByte(key, '{')], "_budget_metric") {
+		if name := key[:strings.IndexByte(key, '{')]; strings.HasSuffix(name, "_budget_metric") || strings.HasSuffix(name, "_hours_metric") {
 			out = append(money.Nano(n).Append(out), '\n')
 		} else {
 			out = append(strconv.AppendInt(out, n, 10), '\n')
