@@ -39,13 +39,18 @@ type Refusal struct {
 // Hold is what one attempt has reserved; the zero value is ready for use. It
 // belongs to one goroutine at a time.
 type Hold struct {
-	n       int
 	leased  uint64 // bit i: limits[i] was reserved from a lease
 	claim   uint32
 	amount  money.Nano
-	limits  [MaxLimits]*Limit
-	starts  [MaxLimits]int64
+	limits  []*Limit // of whoever reserved
+	starts  []int64  // of their windows; the memory stays with the hold
 	refusal Refusal
+}
+
+// empty makes the hold one that holds nothing.
+func (h *Hold) empty() {
+	h.limits, h.starts = nil, h.starts[:0]
+	h.leased, h.claim, h.amount = 0, 0, 0
 }
 
 // Claim finds in the host table what is held for the attempt; 0 for nothing.
@@ -57,8 +62,7 @@ func (h *Hold) Amount() money.Nano { return h.amount }
 // Accounts appends what the attempt is charged to, in the order of the limits
 // that it was reserved with.
 func (h *Hold) Accounts(dst []bill.Account) []bill.Account {
-	for i := range h.n {
-		l := h.limits[i]
+	for i, l := range h.limits {
 		dst = append(dst, bill.Account{Kind: l.Kind, ID: l.ID, Window: l.Duration, Start: h.starts[i], Leased: h.leased&(1<<i) != 0})
 	}
 	return dst

@@ -148,9 +148,9 @@ func Reference(id [16]byte) uint64 { return binary.BigEndian.Uint64(id[8:]) }
 // says which one refused. An amount of 0 reserves nothing and passes every
 // budget that is not 0. id and attempt name the attempt in the journal. now and
 // deadline are unix nanoseconds: it waits for the database no longer. What the
-// Hold held before must be settled.
+// Hold held before must be settled; limits stay as they are until this is.
 func (b *Budgets) Reserve(h *Hold, limits []*Limit, amount money.Nano, id [16]byte, attempt, now, deadline int64) *Refusal {
-	h.n, h.leased, h.claim, h.amount = 0, 0, 0, 0
+	h.empty()
 	if len(limits) > MaxLimits {
 		return h.refuse(b, Refusal{Limit: limits[MaxLimits], Max: max(limits[MaxLimits].Max, 0), Away: true, RetryAfter: retryAfter})
 	}
@@ -158,11 +158,12 @@ func (b *Budgets) Reserve(h *Hold, limits []*Limit, amount money.Nano, id [16]by
 	var places [MaxLeased]int8
 	n := 0
 	at := fleet.Now()
+	h.limits, h.starts = limits, slices.Grow(h.starts, len(limits))
 	for i, l := range limits {
 		if l.Max == 0 {
 			return h.refuse(b, Refusal{Limit: l})
 		}
-		h.limits[i], h.starts[i] = l, l.start(now)
+		h.starts = append(h.starts, l.start(now))
 		if amount <= 0 || !l.leased() {
 			continue
 		}
@@ -176,7 +177,6 @@ func (b *Budgets) Reserve(h *Hold, limits []*Limit, amount money.Nano, id [16]by
 		accounts[n], places[n] = fleet.Claimed{Record: r, Tag: l.Tag}, int8(i)
 		n++
 	}
-	h.n = len(limits)
 	if n == 0 {
 		return nil
 	}
@@ -212,7 +212,7 @@ func (h *Hold) took(claim uint32, amount money.Nano, accounts []fleet.Claimed, p
 }
 
 func (h *Hold) refuse(b *Budgets, r Refusal) *Refusal {
-	h.n, h.leased, h.claim, h.amount = 0, 0, 0, 0
+	h.empty()
 	h.refusal = r
 	b.c.Metrics.refusal(&r)
 	return &h.refusal
@@ -223,13 +223,13 @@ func (h *Hold) refuse(b *Budgets, r Refusal) *Refusal {
 func (b *Budgets) Settle(h *Hold, cost money.Nano) {
 	if h.claim != 0 {
 		b.claims.Give(h.claim, int64(cost))
-		for i := range h.n {
-			if l := h.limits[i]; l.Soft >= 0 && h.leased&(1<<i) != 0 {
+		for i, l := range h.limits {
+			if l.Soft >= 0 && h.leased&(1<<i) != 0 {
 				b.watch(l, h.starts[i])
 			}
 		}
 	}
-	h.n, h.leased, h.claim, h.amount = 0, 0, 0, 0
+	h.empty()
 }
 
 // prefetch asks for more of a lease that will be used up soon.

@@ -46,8 +46,8 @@ func TestEverythingAllocates(t *testing.T) {
 	if n := testing.AllocsPerRun(500, func() { b.once(t, x, key, body) }); n > 0 {
 		t.Fatalf("%v allocations", n)
 	}
-	if x.Caller.Team != "t1" || x.intent.Claim == 0 || len(x.intent.Accounts) != 3 || x.costs.Cost == 0 {
-		t.Fatalf("%+v %+v", x.intent, x.costs)
+	if x.Caller.Team != "t1" || x.paper.intent.Claim == 0 || len(x.paper.intent.Accounts) != 3 || x.costs.Cost == 0 {
+		t.Fatalf("%+v %+v", x.paper.intent, x.costs)
 	}
 }
 

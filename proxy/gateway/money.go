@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"sluice/proxy/bill"
@@ -42,9 +43,7 @@ type spending struct {
 	rules    []*limit.Rule
 	limits   []*budget.Limit
 	one      [1]*limit.Rule
-	intent   bill.Intent
-	settle   bill.Settle
-	accounts []bill.Account
+	paper    *paper // nil: nothing is being written down, or a stream goes on
 
 	prompt  int64    // tokens of the prompt, estimated
 	average int64    // tokens of the answer, guessed
@@ -54,7 +53,6 @@ type spending struct {
 	at       *binding // of the open attempt
 	price    *price.Price
 	open     bool  // an attempt was begun and has not ended
-	written  bool  // intent and settle hold something
 	mark     int   // of held, before the attempt
 	attempt  int64 // number of the open attempt
 	redialed int   // attempts that followed one whose pooled connection was dead: no retries
@@ -70,14 +68,47 @@ type spending struct {
 func (s *spending) reset() {
 	clear(s.rules)
 	clear(s.limits)
-	clear(s.accounts)
-	s.rules, s.limits, s.accounts, s.one[0] = s.rules[:0], s.limits[:0], s.accounts[:0], nil
-	if s.written {
-		s.intent, s.settle, s.written = bill.Intent{}, bill.Settle{}, false
+	s.rules, s.limits, s.one[0] = s.rules[:0], s.limits[:0], nil
+	if s.paper != nil && s.paper.used {
+		s.paper.wipe()
 	}
 	s.prompt, s.average, s.capped, s.ofModel = 0, 0, 0, counters{}
 	s.at, s.price, s.open, s.mark, s.attempt, s.redialed = nil, nil, false, 0, 0, 0
 	s.costs, s.cost, s.progress.at, s.progress.tokens, s.named = price.Costs{}, 0, 0, 0, 0
+}
+
+// paper is what an exchange writes its attempts on for the journal. A stream
+// gives it back while it goes on: there may be thousands.
+type paper struct {
+	intent   bill.Intent
+	settle   bill.Settle
+	accounts []bill.Account
+	used     bool
+}
+
+var papers = sync.Pool{New: func() any { return &paper{} }}
+
+func (p *paper) wipe() {
+	clear(p.accounts)
+	*p = paper{accounts: p.accounts[:0]}
+}
+
+// sheet is the exchange's paper.
+func (s *spending) sheet() *paper {
+	if s.paper == nil {
+		s.paper = papers.Get().(*paper)
+	}
+	s.paper.used = true
+	return s.paper
+}
+
+// putAway gives the paper back.
+func (s *spending) putAway() {
+	if p := s.paper; p != nil {
+		p.wipe()
+		papers.Put(p)
+		s.paper = nil
+	}
 }
 
 // errFull marks refusals by what a deployment may take by itself: another one
@@ -228,13 +259,14 @@ func bounded(limits []*budget.Limit) bool {
 func (x *Exchange) intended(now time.Time) *bill.Intent {
 	s, d := &x.spending, x.Deployment
 	s.attempt = int64(x.Attempts)
-	s.accounts = s.hold.Accounts(s.accounts[:0])
+	p := s.sheet()
+	p.accounts = s.hold.Accounts(p.accounts[:0])
 	if x.g.budgets == nil {
 		for _, l := range s.limits {
-			s.accounts = append(s.accounts, bill.Account{Kind: l.Kind, ID: l.ID})
+			p.accounts = append(p.accounts, bill.Account{Kind: l.Kind, ID: l.ID})
 		}
 	}
-	in := &s.intent
+	in := &p.intent
 	x.describe(in, now)
 	in.Attempt = s.attempt
 	in.ModelID, in.Provider, in.ProviderModel = d.ID, d.Provider, d.Model
@@ -242,14 +274,13 @@ func (x *Exchange) intended(now time.Time) *bill.Intent {
 		in.ProviderModel = view(x.plan.AppendModel(nil, d))
 	}
 	in.Price, in.Prompt, in.Reserved, in.Claim = s.price.Version(), s.prompt, s.hold.Amount(), s.hold.Claim()
-	in.Accounts = s.accounts
+	in.Accounts = p.accounts
 	return in
 }
 
 // describe fills in who calls for what.
 func (x *Exchange) describe(in *bill.Intent, now time.Time) {
 	c := &x.Caller
-	x.written = true
 	in.RequestID, in.At, in.Streamed = x.id, now.UnixNano(), x.Request.Stream
 	in.CallType, in.Model = x.Route, x.Model
 	switch {
@@ -318,7 +349,7 @@ func (x *Exchange) settleUsage() {
 // settled fills in how an attempt ended.
 func (x *Exchange) settled(status bill.Status, e *llm.Error) *bill.Settle {
 	s := &x.spending
-	out := &s.settle
+	out := &s.sheet().settle
 	*out = bill.Settle{At: time.Now().UnixNano(), Status: status, HTTPStatus: 200, Usage: x.Usage, Cost: s.costs.Cost}
 	if x.FirstByte > 0 && x.FirstByte >= x.began {
 		out.FirstByteAt = out.At - max(x.g.now()-x.FirstByte, 0)
@@ -364,15 +395,16 @@ func (x *Exchange) TryAgain() error {
 		return err
 	}
 	s.open = false
-	now, in := time.Now(), &s.intent
+	now, p := time.Now(), s.sheet() // what was intended stands on it still
+	in := &p.intent
 	if b := x.g.budgets; b != nil {
 		amount := s.hold.Amount()
 		b.Settle(&s.hold, 0)
 		if r := b.Reserve(&s.hold, s.limits, amount, s.id, s.attempt+1, now.UnixNano(), now.UnixNano()); r != nil {
 			return errElsewhere
 		}
-		s.accounts = s.hold.Accounts(s.accounts[:0])
-		in.Accounts, in.Reserved, in.Claim = s.accounts, s.hold.Amount(), s.hold.Claim()
+		p.accounts = s.hold.Accounts(p.accounts[:0])
+		in.Accounts, in.Reserved, in.Claim = p.accounts, s.hold.Amount(), s.hold.Claim()
 	}
 	s.attempt++
 	in.Attempt, in.At = s.attempt, now.UnixNano()

@@ -29,16 +29,17 @@ func (x *Exchange) finishSpending() {
 		g.metrics.unrecorded.Inc()
 		return
 	}
-	in := &s.intent
+	p := s.sheet()
+	in := &p.intent
 	x.describe(in, time.Now())
 	in.Accounts, in.Prompt = nil, s.prompt
 	if d := x.Deployment; d != nil {
 		in.ModelID, in.Provider, in.ProviderModel = d.ID, d.Provider, d.Model
 	}
-	s.settle = bill.Settle{
+	p.settle = bill.Settle{
 		At: in.At, Status: bill.StatusRejected, HTTPStatus: x.Err.HTTPStatus(), ErrorKind: x.Err.Kind.String(),
 	}
-	if err := g.journal.Reject(in, &s.settle); err != nil {
+	if err := g.journal.Reject(in, &p.settle); err != nil {
 		g.metrics.unrecorded.Inc()
 	}
 }

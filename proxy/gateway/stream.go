@@ -90,6 +90,7 @@ func (g *Gateway) stream(x *Exchange, b *binding, name []byte, src source) (*Ans
 	x.UpstreamNanos += g.now() - x.began
 	x.Streamed, x.Status = true, 200
 	x.answerHeaders(b, name)
+	x.putAway()
 	x.answer = Answer{Status: 200, ContentType: "text/event-stream; charset=utf-8", Header: x.Header, Stream: p}
 	return &x.answer, nil
 }

@@ -9,9 +9,8 @@ import (
 // Hold is what a request holds of its limits. The zero value holds nothing. It
 // must not be copied, and belongs to one goroutine at a time.
 type Hold struct {
-	held  []entry
-	room  [12]entry // of held, unless a caller has more limits than that
-	meter meter     // of the last reservation
+	held  []entry // as many as a caller has limits; the memory stays with the hold
+	meter meter   // of the last reservation
 }
 
 // entry is what is held of one rule in one bank.
@@ -35,9 +34,6 @@ func (h *Hold) Mark() int { return len(h.held) }
 
 // next makes room for an entry.
 func (h *Hold) next() *entry {
-	if h.held == nil {
-		h.held = h.room[:0]
-	}
 	h.held = append(h.held, entry{})
 	return &h.held[len(h.held)-1]
 }

@@ -20,6 +20,7 @@
 package limit
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -142,6 +143,7 @@ func (l *Limiter) Reserve(h *Hold, rules []*Rule, tokens int64) *Refusal {
 	if l.older.Load() {
 		banks = maxBanks
 	}
+	h.held = slices.Grow(h.held, len(rules)*banks)
 	for _, rule := range rules {
 		if rule == nil || !rule.Limits() {
 			continue
