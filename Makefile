@@ -65,6 +65,7 @@ check: $(GOLANGCI) ## formatting, vet, linters, import table, generated document
 	$(GO) build -mod=readonly ./...
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./internal/e2e/...
+	$(GO) vet -tags image ./internal/imagetest
 	$(GO) vet -tags sluicebad ./proxy/... ./supervisor/...
 	$(GO) vet -tags sluicelayout ./proxy/limit ./supervisor/fleet
 	$(GOLANGCI) fmt --diff
@@ -110,12 +111,27 @@ bench: build ## one table beside nginx, HAProxy and a bare fasthttp proxy (flags
 	$(GO) run ./benchmarks/compare $(ARGS)
 
 .PHONY: image
-image: build ## dist/sluice-VERSION-linux-ARCH.tar.gz with the four static programs
-	@mkdir -p dist
-	@name=sluice-$(VERSION)-linux-$$($(GO) env GOARCH); \
-	  tar -C bin --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$$(git log -1 --format=%ct 2>/dev/null || echo 0) \
-	    --transform "s,^,$$name/," -czf dist/$$name.tar.gz $(PROGRAMS); \
-	  (cd dist && sha256sum $$name.tar.gz | tee $$name.tar.gz.sha256)
+image: ## dist/sluice-image.tar, for docker load: the container image sluice:dev
+	.ci/needs image
+	VERSION='$(VERSION)' GO='$(GO)' image/container/build
+
+# $(call imagetest,TESTS,MINUTES): tests of what is shipped, as root.
+imagetest = $(SERVICES) && $(call gotest,standard-verbose,./internal/imagetest,-v -tags image -count=1 -timeout $(2)m -run '$(1)')
+
+.PHONY: image-test
+image-test: image packages vm $(TESTER) ## image, packages and VM, each started for real: short form (full: ARGS=-full)
+	.ci/needs image packages vm
+	$(call imagetest,^Test(Container|Package|VM),$(if $(findstring -full,$(ARGS)),120,25))
+
+.PHONY: compose-test
+compose-test: image $(TESTER) ## the compose stack with PostgreSQL and Redis, and the seeds' checklist (full: ARGS=-full)
+	.ci/needs image
+	$(call imagetest,^TestCompose,20)
+
+.PHONY: helm-test
+helm-test: image $(TESTER) ## the chart on a real one-node Kubernetes (full: ARGS=-full)
+	.ci/needs image helm
+	$(call imagetest,^TestHelm,60)
 
 .PHONY: clean
 clean: ## what was built and what runs left behind
