@@ -71,6 +71,7 @@ var mayImport = map[string]string{
 	"internal/dbtest":          "migrator/migrate migrator/schema internal/postgres internal/postgres/pgtest",
 	"internal/e2e": "supervisor/fleet internal/fakeprovider internal/postgres/pgtest internal/redistest " +
 		"benchmarks/loadgen",
+	"internal/imagetest": "supervisor/fleet internal/fakeprovider internal/postgres/pgtest internal/redistest benchmarks/loadgen",
 
 	"benchmarks/loadgen":      "",
 	"benchmarks/load":         "benchmarks/loadgen internal/fakeprovider",
@@ -86,7 +87,7 @@ var (
 	stdOnly = []string{"supervisor/fleet", "migrator/schema", "proxy/llm"}
 
 	testSupport = []string{
-		"internal/archtest", "internal/e2e", "internal/fakeprovider",
+		"internal/archtest", "internal/e2e", "internal/imagetest", "internal/fakeprovider",
 		"internal/postgres/pgtest", "internal/redistest", "internal/dbtest",
 	}
 )
