@@ -115,6 +115,11 @@ image: ## dist/sluice-image.tar, for docker load: the container image sluice:dev
 	.ci/needs image
 	VERSION='$(VERSION)' GO='$(GO)' image/container/build
 
+.PHONY: packages
+packages: ## dist/*.deb and dist/*.rpm for amd64 and arm64 (PACKAGE_ARCHES, VERSION); the same bytes twice
+	@.ci/needs packages
+	VERSION='$(VERSION)' GO='$(GO)' systemd/build
+
 # $(call imagetest,TESTS,MINUTES): tests of what is shipped, as root.
 imagetest = $(SERVICES) && $(call gotest,standard-verbose,./internal/imagetest,-v -tags image -count=1 -timeout $(2)m -run '$(1)')
 
