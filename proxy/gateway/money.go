@@ -37,13 +37,13 @@ var _ Journal = (*journal.Writer)(nil)
 
 // spending is what an exchange has reserved, and what it has come to.
 type spending struct {
-	id       [16]byte // of the exchange
-	held     limit.Hold
-	hold     budget.Hold
-	rules    []*limit.Rule
-	limits   []*budget.Limit
-	one      [1]*limit.Rule
-	paper    *paper // nil: nothing is being written down, or a stream goes on
+	id     [16]byte // of the exchange
+	held   limit.Hold
+	hold   budget.Hold
+	rules  []*limit.Rule
+	limits []*budget.Limit
+	one    [1]*limit.Rule
+	paper  *paper // nil: nothing is being written down, or a stream goes on
 
 	prompt  int64    // tokens of the prompt, estimated
 	average int64    // tokens of the answer, guessed
@@ -315,6 +315,7 @@ func (x *Exchange) end(status bill.Status, e *llm.Error) *llm.Error {
 		s.at.average.add(x.Usage.Output / x.answers())
 	}
 	s.cost += s.costs.Cost
+	x.Caller.Spent(s.costs.Cost)
 	var err error
 	if g.journal != nil {
 		err = g.journal.Settle(s.id, s.attempt, x.settled(status, e))
@@ -355,7 +356,7 @@ func (x *Exchange) settled(status bill.Status, e *llm.Error) *bill.Settle {
 		out.FirstByteAt = out.At - max(x.g.now()-x.FirstByte, 0)
 	}
 	if e != nil {
-		out.ErrorKind = e.Kind.String()
+		out.ErrorKind = errorKind(e)
 		if !x.Streamed {
 			out.HTTPStatus = e.HTTPStatus()
 		}
