@@ -129,6 +129,11 @@ var gauges = []struct {
 	{"_buffered_bytes", sum},
 	{"_allowance_used_bytes", sum},
 	{"_limit", highest},
+	// The journal's directory is one for all workers of the host.
+	{"_journal_full", highest},
+	{"_journal_unshipped_bytes", highest},
+	{"_journal_bound_bytes", lowest},
+	{"_journal_free_bytes", lowest},
 	{"_generation", highest},
 	{"_timestamp_seconds", highest},
 	{"_deployment_state", highest},

@@ -56,7 +56,6 @@ func own(b []byte, t *fleet.Table, ob observation, s *scraper) []byte {
 	w.put("sluice_limits_taken_total", "counter", "", float64(h.LimitsTaken.Load()))
 	w.put("sluice_limits_shared_total", "counter", "", float64(h.LimitsShared.Load()))
 	w.put("sluice_requests_in_flight_host", "gauge", "", float64(t.Cell(fleet.CellInFlight).Load()))
-	w.put("litellm_in_flight_requests", "gauge", "", float64(inFlight(t)))
 	w.put("sluice_limit_records_taken_total", "counter", "", float64(h.LimitsTaken.Load()))
 	w.put("sluice_limit_records_shared_total", "counter", "", float64(h.LimitsShared.Load()))
 	for _, sl := range ob.slots {
@@ -80,16 +79,6 @@ func own(b []byte, t *fleet.Table, ob observation, s *scraper) []byte {
 	w.put("sluice_healthd_scrape_failures_total", "counter", "", float64(s.failures.Load()))
 	w.put("sluice_healthd_scrape_duration_seconds", "gauge", "", time.Duration(s.took.Load()).Seconds())
 	return w.b
-}
-
-// inFlight sums what living generations work on.
-func inFlight(t *fleet.Table) (n int64) {
-	for i := range t.Areas() {
-		if g := t.Generation(i); g.Number.Load() != 0 && fleet.State(g.State.Load()) != fleet.StateDead {
-			n += g.InFlight.Load()
-		}
-	}
-	return n
 }
 
 func slotLabel(i int) string { return `slot="` + strconv.Itoa(i) + `"` }

@@ -29,6 +29,9 @@ func writeJournal(to io.Writer, s journal.Stats) {
 		{"sluice_journal_bodies_total", s.Bodies},
 		{"sluice_journal_bodies_lost_total", s.BodiesLost},
 		{"sluice_journal_full", int64(full)},
+		{"sluice_journal_unshipped_bytes", s.Unshipped},
+		{"sluice_journal_bound_bytes", s.Bound},
+		{"sluice_journal_free_bytes", s.Free},
 	} {
 		_, _ = fmt.Fprintf(to, "%s %d\n", m.name, m.value)
 	}
