@@ -1,7 +1,6 @@
 package store
 
 import (
-	"database/sql/driver"
 	"encoding/binary"
 	"strconv"
 	"strings"
@@ -21,7 +20,7 @@ type block struct {
 
 	at      int // column that is next
 	vectors []vector
-	values  []driver.Value
+	cells   []cell
 }
 
 // vector is an array of PostgreSQL: its header, which arguments fills in, and its
@@ -55,8 +54,8 @@ func newBlock(sqlite bool, fields ...field) *block {
 // reset empties the block and keeps its memory.
 func (b *block) reset() {
 	b.rows, b.at = 0, 0
-	clear(b.values)
-	b.values = b.values[:0]
+	clear(b.cells)
+	b.cells = b.cells[:0]
 	for i := range b.vectors {
 		b.vectors[i].data, b.vectors[i].nulls = append(b.vectors[i].data[:0], make([]byte, vectorHead)...), false
 	}
@@ -80,7 +79,7 @@ func (b *block) null() {
 		v.data, v.nulls = binary.BigEndian.AppendUint32(v.data, 1<<32-1), true
 		return
 	}
-	b.values = append(b.values, nil)
+	b.cells = append(b.cells, cell{})
 }
 
 func (b *block) text(s string) {
@@ -88,21 +87,7 @@ func (b *block) text(s string) {
 		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(s))), s...)
 		return
 	}
-	if v, ok := b.above(); ok && v == driver.Value(s) {
-		b.values = append(b.values, v)
-		return
-	}
-	b.values = append(b.values, s)
-}
-
-// above is the value of the row before in the column that is written. Many are
-// the same, and need no memory of their own then.
-func (b *block) above() (driver.Value, bool) {
-	i := len(b.values) - len(b.names)
-	if i < 0 {
-		return nil, false
-	}
-	return b.values[i], true
+	b.cells = append(b.cells, cell{sort: cellText, text: s})
 }
 
 func (b *block) int(n int64) {
@@ -110,11 +95,7 @@ func (b *block) int(n int64) {
 		v.data = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(v.data, 8), uint64(n))
 		return
 	}
-	if v, ok := b.above(); ok && v == driver.Value(n) {
-		b.values = append(b.values, v)
-		return
-	}
-	b.values = append(b.values, n)
+	b.cells = append(b.cells, cell{sort: cellInt, n: n})
 }
 
 func (b *block) bool(is bool) {
@@ -126,7 +107,7 @@ func (b *block) bool(is bool) {
 		v.data = append(v.data, 0, 0, 0, 1, n)
 		return
 	}
-	b.values = append(b.values, int64(n))
+	b.cells = append(b.cells, cell{sort: cellInt, n: int64(n)})
 }
 
 // epoch is the year 2000, from which PostgreSQL counts, in seconds of 1970.
@@ -147,7 +128,7 @@ func (b *block) date(days int64) {
 		v.data = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(v.data, 4), uint32(int32(days-epoch/daySeconds)))
 		return
 	}
-	b.values = append(b.values, time.Unix(days*daySeconds, 0).UTC().Format(time.DateOnly))
+	b.cells = append(b.cells, cell{sort: cellText, text: time.Unix(days*daySeconds, 0).UTC().Format(time.DateOnly)})
 }
 
 func (b *block) uuid(id *[16]byte) {
@@ -155,7 +136,7 @@ func (b *block) uuid(id *[16]byte) {
 		v.data = append(binary.BigEndian.AppendUint32(v.data, 16), id[:]...)
 		return
 	}
-	b.values = append(b.values, append([]byte(nil), id[:]...))
+	b.cells = append(b.cells, cell{sort: cellBlob, text: string(id[:])})
 }
 
 // json is a document, nil for NULL.
@@ -168,7 +149,7 @@ func (b *block) json(doc []byte) {
 	v := b.next()
 	switch {
 	case v == nil:
-		b.values = append(b.values, string(doc))
+		b.cells = append(b.cells, cell{sort: cellText, text: string(doc)})
 	case binaryJSON: // a version, then the text
 		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(doc)+1)), 1)
 		v.data = append(v.data, doc...)

@@ -2,112 +2,109 @@ package store
 
 import (
 	"context"
-	"database/sql/driver"
+	"database/sql"
 	"errors"
 	"fmt"
+	"math/bits"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
-	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"sluice/proxy/money"
 )
 
-// fileShip ships into a SQLite file. It speaks to the driver itself: through
-// database/sql each of a row's forty values would take longer than all of
-// SQLite.
+// fileShip ships into a SQLite file, by a connection of its own.
 type fileShip struct {
-	*sqliteTx
-	statements map[string]driver.Stmt
-	large      bool
-	args       []driver.NamedValue // scratch
+	*file
+	turn   *sql.Conn // the connection that writes: others of this process wait for it
+	conn   *fileConn
+	values []cell // scratch
+	open   bool   // the transaction
+	bad    bool   // the connection may be: it is opened anew
 }
 
 func (f *file) ship(ctx context.Context) (shipping, error) {
-	tx, err := f.begin(ctx)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	turn, err := f.writing.Conn(ctx)
 	if err != nil {
-		return nil, err
+		return nil, sqliteError(err)
 	}
-	return &fileShip{sqliteTx: tx.(*sqliteTx), statements: map[string]driver.Stmt{}}, nil
+	f.shipMu.Lock()
+	t := &fileShip{file: f, turn: turn}
+	if f.shipper == nil {
+		f.shipper, err = openFileConn(f.path)
+	}
+	t.conn = f.shipper
+	for err == nil {
+		// As begin does: SQLite's own wait heeds no context.
+		if _, err = t.run("BEGIN IMMEDIATE", nil); err == nil {
+			t.open = true
+			return t, nil
+		}
+		var e *fileError
+		if errors.As(err, &e) && e.code&0xff == sqlite3.SQLITE_BUSY && Pause(ctx, rand.N(2*busyWait)) == nil {
+			err = nil
+		}
+	}
+	t.bad = true
+	t.rollback()
+	return nil, shipError(err)
 }
 
 func (t *fileShip) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return shipError(err)
 	}
-	t.end()
-	err := t.tx.Commit()
+	if _, err := t.run("COMMIT", nil); err != nil {
+		return err // it is rolled back
+	}
+	t.open = false
 	t.release()
-	return shipError(err)
+	return nil
 }
 
 func (t *fileShip) rollback() {
-	t.end()
-	_ = t.tx.Rollback()
+	if t.turn == nil {
+		return
+	}
+	if t.open {
+		_, _ = t.run("ROLLBACK", nil) // SQLite may have done so itself
+		t.open, t.bad = false, true   // whatever it was that failed
+	}
 	t.release()
 }
 
-// largeBatch is a batch whose pages do not fit into the cache of a connection
-// that is to be small: they would be written several times.
-const largeBatch = 500
-
-func (t *fileShip) end() {
-	for _, st := range t.statements {
-		_ = st.Close()
-	}
-	clear(t.statements)
-}
-
-// release gives the connection back, without the memory of a large batch.
+// release gives the connection to the next.
 func (t *fileShip) release() {
-	if t.large {
-		t.large = false
-		_ = t.conn.Raw(func(conn any) error {
-			_, err := conn.(driver.ExecerContext).ExecContext(context.Background(), "PRAGMA cache_size = -512; PRAGMA shrink_memory", nil)
-			return err
-		})
+	if t.bad && t.conn != nil {
+		t.conn.close()
+		t.shipper = nil
 	}
-	_ = t.conn.Close()
+	t.shipMu.Unlock()
+	_ = t.turn.Close()
+	t.turn = nil
 }
 
-// prepared is a statement that is prepared once for all its rows.
-func (t *fileShip) prepared(sql string) (st driver.Stmt, err error) {
-	if st = t.statements[sql]; st != nil {
-		return st, nil
-	}
-	err = t.conn.Raw(func(conn any) (err error) {
-		st, err = conn.(driver.Conn).Prepare(translate1(sql))
-		return err
-	})
-	if err == nil {
-		t.statements[sql] = st
-	}
-	return st, err
-}
-
-// translate1 is translate for statements whose parameters are all ?.
-func translate1(sql string) string { return strings.ReplaceAll(sql, "sluice.", "") }
-
-// exec runs a prepared statement without a context: the driver would start a
-// goroutine for each.
-func (t *fileShip) run(sql string, args []driver.NamedValue) (int64, error) {
-	st, err := t.prepared(sql)
+// run runs a statement that is prepared once for all its rows.
+func (t *fileShip) run(text string, values []cell) (int64, error) {
+	st, err := t.conn.prepare(text, func() string { return strings.ReplaceAll(text, "sluice.", "") })
 	if err != nil {
 		return 0, shipError(err)
 	}
-	r, err := st.(driver.StmtExecContext).ExecContext(context.Background(), args)
-	if err != nil {
-		return 0, shipError(err)
-	}
-	return r.RowsAffected()
+	n, err := t.conn.run(st, values, nil)
+	return n, shipError(err)
 }
 
 // shipError is sqliteError, and tells values that SQLite does not take.
 func shipError(err error) error {
-	var e *sqlite.Error
+	var e *fileError
 	if errors.As(err, &e) {
-		switch e.Code() & 0xff {
+		switch e.code & 0xff {
 		case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE:
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
@@ -117,37 +114,26 @@ func shipError(err error) error {
 	return sqliteError(err)
 }
 
-func ordinals(dst []driver.NamedValue, values []driver.Value) []driver.NamedValue {
-	for _, v := range values {
-		dst = append(dst, driver.NamedValue{Ordinal: len(dst) + 1, Value: v})
-	}
-	return dst
-}
-
 // rowsAtOnce is how many rows one statement inserts.
 const rowsAtOnce = 50
 
 func (t *fileShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 	found := map[string]int64{}
+	const cursor = "SELECT position FROM journal_cursors WHERE segment = ?"
 	for _, c := range b.Cursors {
-		err := t.query(ctx, "SELECT position FROM sluice.journal_cursors WHERE segment = $1", []any{c.Segment}, func(scan func(...any) error) error {
-			var at int64
-			err := scan(&at)
-			found[c.Segment] = at
-			return err
-		})
+		st, err := t.conn.prepare(cursor, func() string { return cursor })
 		if err != nil {
-			return nil, err
+			return nil, shipError(err)
+		}
+		if _, err := t.conn.run(st, []cell{{sort: cellText, text: c.Segment}}, func(at int64) { found[c.Segment] = at }); err != nil {
+			return nil, shipError(err)
 		}
 	}
 	if err := b.compare(found); err != nil {
 		return nil, err
 	}
-	if len(b.Rows) >= largeBatch {
-		t.large = true
-		if _, err := t.exec(ctx, "PRAGMA cache_size = -8192", nil); err != nil {
-			return nil, err
-		}
+	if err := t.conn.size(len(b.Rows)); err != nil {
+		return nil, shipError(err)
 	}
 	inserted := make([]bool, len(b.Rows))
 	rows, atOnce := newBlock(true, spendFields()...), rowsAtOnce
@@ -156,7 +142,12 @@ func (t *fileShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 	}
 	var scratch []byte
 	for from := 0; from < len(b.Rows); from += atOnce {
-		pauseAfter(from / atOnce * rowsAtOnce / chunk * chunk)
+		if from%chunk == 0 {
+			if err := ctx.Err(); err != nil {
+				return nil, shipError(err)
+			}
+			runtime.Gosched()
+		}
 		to := min(from+atOnce, len(b.Rows))
 		rows.reset()
 		for i := from; i < to; i++ {
@@ -180,66 +171,74 @@ func (t *fileShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 // errApart: rows were there already.
 var errApart = errors.New("rows of the batch are there already")
 
-// insert inserts the rows of a block. What is the same in all of them is handed
-// over once: a text costs SQLite an allocation each time.
+// insert inserts the rows of a block. What is the same in all of them is one
+// parameter.
 func (t *fileShip) insert(b *block) (int64, error) {
 	width := len(b.names)
 	var same uint64
 	for c := 2; c < width && b.rows > 1; c++ { // not the key
-		equal := true
-		for r := 1; r < b.rows && equal; r++ {
-			equal = b.values[r*width+c] == b.values[c]
+		at := c + width
+		for at < len(b.cells) && b.cells[at] == b.cells[c] {
+			at += width
 		}
-		if equal {
+		if at >= len(b.cells) {
 			same |= 1 << c
 		}
 	}
-	key := fmt.Sprintf("%x/%d", same, b.rows)
-	if t.statements[key] == nil {
-		st, err := t.prepared(insertText(b, same))
-		if err != nil {
-			return 0, shipError(err)
-		}
-		t.statements[key] = st
+	st, err := t.conn.prepare(strconv.FormatUint(same, 16)+"/"+strconv.Itoa(b.rows), func() string { return insertText(b, same) })
+	if err != nil {
+		return 0, shipError(err)
 	}
-	args := t.args[:0]
+	values := t.values[:0]
 	for c := range width {
 		if same&(1<<c) != 0 {
-			args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: b.values[c]})
+			values = append(values, b.cells[c])
 		}
 	}
-	for i, v := range b.values {
-		if same&(1<<(i%width)) == 0 {
-			args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
+	for row := 0; row < len(b.cells); row += width {
+		for c := range width {
+			if same&(1<<c) == 0 {
+				values = append(values, b.cells[row+c])
+			}
 		}
 	}
-	t.args = args
-	return t.run(key, args)
+	t.values = values
+	n, err := t.conn.run(st, values, nil)
+	return n, shipError(err)
 }
 
-// insertText is the statement: columns that are the same in all rows come
-// first, as numbered parameters; the others are counted on from there.
+// insertText is the statement: the columns that are the same in all rows are the
+// first parameters. Columns stand in the order of the table, so that SQLite moves
+// none of them.
 func insertText(b *block, same uint64) string {
-	var first, rest []string
-	for c, name := range b.names {
-		if same&(1<<c) != 0 {
-			first = append(first, name)
-		} else {
-			rest = append(rest, name)
-		}
-	}
-	row := make([]string, 0, len(b.names))
-	for i := range first {
-		row = append(row, fmt.Sprintf("?%d", i+1))
-	}
-	for range rest {
-		row = append(row, "?")
-	}
-	one := "(" + strings.Join(row, ",") + ")"
+	var t strings.Builder
 	// OR FAIL: what goes wrong ends the transaction, so that SQLite need not be
 	// able to undo the statement alone.
-	return "INSERT OR FAIL INTO sluice.spend (" + strings.Join(append(first, rest...), ", ") + ") VALUES " +
-		strings.Repeat(one+", ", b.rows-1) + one + " ON CONFLICT (request_id, attempt) DO NOTHING"
+	t.WriteString("INSERT OR FAIL INTO spend (" + strings.Join(b.names, ", ") + ") VALUES ")
+	next := bits.OnesCount64(same)
+	for row := range b.rows {
+		shared := 0
+		for c := range b.names {
+			switch {
+			case c > 0:
+				t.WriteString(",?")
+			case row > 0:
+				t.WriteString(",(?")
+			default:
+				t.WriteString("(?")
+			}
+			if same&(1<<c) != 0 {
+				shared++
+				t.WriteString(strconv.Itoa(shared))
+			} else {
+				next++
+				t.WriteString(strconv.Itoa(next))
+			}
+		}
+		t.WriteString(")")
+	}
+	t.WriteString(" ON CONFLICT (request_id, attempt) DO NOTHING")
+	return t.String()
 }
 
 func (t *fileShip) sums(_ context.Context, b *Batch, s *sums, now time.Time) error {
@@ -264,11 +263,9 @@ func (t *fileShip) sums(_ context.Context, b *Batch, s *sums, now time.Time) err
 // wrote something to fn.
 func (t *fileShip) each(st step, fn func(n int)) error {
 	text, width := st.rows.with(1)+st.sql, len(st.rows.names)
-	var args []driver.NamedValue
 	for i := range st.rows.rows {
 		pauseAfter(i)
-		args = ordinals(args[:0], st.rows.values[i*width:(i+1)*width])
-		n, err := t.run(text, args)
+		n, err := t.run(text, st.rows.cells[i*width:(i+1)*width])
 		if err != nil {
 			return err
 		}

@@ -22,6 +22,10 @@ type file struct {
 	sqliteQuerier
 	reading, writing *sql.DB
 	still            stillness
+	path             string
+
+	shipMu  sync.Mutex // held by who ships
+	shipper *fileConn  // nil: nothing has been shipped
 }
 
 // openSQLite opens nothing yet. Every transaction is immediate: two deferred ones
@@ -54,7 +58,7 @@ func openSQLite(c Config) (*file, error) {
 	reading.SetMaxIdleConns(1)
 	writing.SetMaxOpenConns(1)
 	writing.SetConnMaxIdleTime(time.Minute) // the one that reads keeps the log from being removed
-	return &file{sqliteQuerier: sqliteQuerier{on: reading}, reading: reading, writing: writing, still: stillness{path: c.SQLite}}, nil
+	return &file{sqliteQuerier: sqliteQuerier{on: reading}, reading: reading, writing: writing, still: stillness{path: c.SQLite}, path: c.SQLite}, nil
 }
 
 func (*file) reached() {}
@@ -62,6 +66,12 @@ func (*file) reached() {}
 func (f *file) close() {
 	_ = f.reading.Close()
 	_ = f.writing.Close()
+	f.shipMu.Lock()
+	defer f.shipMu.Unlock()
+	if f.shipper != nil {
+		f.shipper.close()
+		f.shipper = nil
+	}
 }
 
 // begin waits for other processes that write until ctx ends: SQLite's own wait
