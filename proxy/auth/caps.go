@@ -17,7 +17,8 @@ import (
 // capped is what limits an object that may carry limits and budgets: its own
 // words, beside those of the budget object that it names. What a request needs of
 // both is made when it is first asked for, and again when the budget object has
-// changed: budget objects change by themselves. It is immutable but for ready.
+// changed: budget objects change by themselves. It is immutable but for since and
+// ready.
 type capped struct {
 	id       string
 	kind     bill.Kind
@@ -25,7 +26,8 @@ type capped struct {
 	perModel limit.Scope // of limits for a model; 0 where the object has none
 
 	alias    string
-	spend    money.Nano // when it was read
+	spend    money.Nano   // when it was read
+	since    atomic.Int64 // nano-dollars that calls of this process have cost since then
 	caps     identity.Caps
 	more     []windowed // budget_limits: further windows
 	requests map[string]int64

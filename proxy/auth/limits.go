@@ -129,7 +129,7 @@ func (who *Identity) MayTag() bool {
 type Left struct {
 	Limit *budget.Limit
 	Alias string
-	Spend money.Nano // when the object was read last
+	Spend money.Nano // when the object was read last; of a key, and what calls of this process have cost since
 }
 
 // Left lists the budgets that bound what the caller may spend.
@@ -143,7 +143,7 @@ func (k *Keys) Left(who *Identity) []Left {
 			continue
 		}
 		if l := s.capped.of(s.budget, k.zone, time.Now).accounts[0]; l.Max >= 0 {
-			out = append(out, Left{Limit: l, Alias: s.capped.alias, Spend: s.capped.spend})
+			out = append(out, Left{Limit: l, Alias: s.capped.alias, Spend: s.capped.spend + money.Nano(s.capped.since.Load())})
 		}
 	}
 	return out
@@ -160,6 +160,24 @@ func (k *Keys) KeyLimits(who *Identity, m *Model) (all, model *limit.Rule, spend
 		model = p.rules[m.Target]
 	}
 	return p.rule, model, p.accounts[0]
+}
+
+// Spent notes that a call of the caller's key has cost so much.
+func (who *Identity) Spent(cost money.Nano) {
+	if k := who.view.key; k != nil && cost != 0 {
+		k.capped.since.Add(int64(cost))
+	}
+}
+
+// KeySpend is what the caller's key has spent, as far as this process knows
+// without asking: what the database said when the key was read, and what calls
+// of this process have cost since.
+func (who *Identity) KeySpend() money.Nano {
+	k := who.view.key
+	if k == nil {
+		return 0
+	}
+	return k.capped.spend + money.Nano(k.capped.since.Load())
 }
 
 // maxDefaults bounds the models that a key has default limits for at once.

@@ -13,7 +13,8 @@ var (
 )
 
 // costHeaders says what the answer cost, where that is known before it goes out:
-// of a stream it is not. What the key has spent includes this answer.
+// of a stream it is not. What the key has spent includes this answer, where that
+// has a cost by then.
 func (x *Exchange) costHeaders() {
 	if !x.Streamed {
 		c := &x.costs
@@ -27,7 +28,7 @@ func (x *Exchange) costHeaders() {
 		}
 	}
 	if _, _, spends := x.g.keys.KeyLimits(&x.Caller, &x.wants); spends != nil {
-		x.addMoney(headKeySpend, x.Caller.Key.Spend+x.cost)
+		x.addMoney(headKeySpend, x.Caller.KeySpend())
 		if spends.Max >= 0 {
 			x.addMoney(headKeyBudget, spends.Max)
 		}

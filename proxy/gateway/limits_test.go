@@ -243,7 +243,7 @@ func TestBudget(t *testing.T) {
 	b, d, _ := boundedBench(t, ring, func(c *Config) { c.Models[0].Info.MaxOutput = 500 }, "mine=echo")
 	body := strings.Replace(request("mine", "", false, false), "{", `{"max_tokens":100,`, 1)
 	passed := 0
-	for range 40 {
+	for range 5000 {
 		status, typ, h := b.answer(t, "sk-poor", body)
 		if status == 200 {
 			passed++
@@ -261,8 +261,33 @@ func TestBudget(t *testing.T) {
 	if passed < 2 || spent > money.Dollar {
 		t.Errorf("%d passed and cost %s", passed, spent)
 	}
+	if len(d.rejects) == 0 || !strings.HasSuffix(d.said(), "reject 429 budget_exceeded") {
+		t.Errorf("after %d calls the refusal is not written down as one of a budget: %s", passed, d.lines[len(d.lines)-1])
+	}
 	if in := d.intents[0]; in.Claim == 0 || in.Reserved < 100*money.Dollar/1000 || len(in.Accounts) != 1 || !in.Accounts[0].Leased {
 		t.Errorf("%+v", in)
+	}
+}
+
+// What a key has spent is told with what this process has added since the key
+// was read, also by streams, which come in a later answer.
+func TestKeySpend(t *testing.T) {
+	ring := &keyring{}
+	ring.add("sk-counted", func(k *identity.Key) { k.Spend = 7 * money.Dollar })
+	b, d, _ := boundedBench(t, ring, nil, "mine=ok|ok")
+	want := 7 * money.Dollar
+	for i, stream := range []bool{false, false, true, false} {
+		_, _, h := b.answer(t, "sk-counted", request("mine", "", stream, false))
+		cost := d.settles[i].Cost
+		if !stream {
+			want += cost
+		}
+		if got := h["x-litellm-key-spend"]; got != want.String() || cost <= 0 {
+			t.Errorf("call %d: the key has spent %s, not %s", i, got, want)
+		}
+		if stream {
+			want += cost
+		}
 	}
 }
 
@@ -326,8 +351,8 @@ func TestBudgetsOfDeployments(t *testing.T) {
 	if status, _, _ := b.answer(t, master, request("mine", "", false, false)); status != 200 || len(d.intents) != 1 {
 		t.Errorf("%d: %s", status, d.said())
 	}
-	b, _, _ = boundedBench(t, &keyring{}, func(c *Config) { c.Terms.Providers = map[string]Budget{"openai": *nothing} }, "mine=ok|ok")
-	if status, typ, h := b.answer(t, master, request("mine", "", false, false)); status != 429 || typ != "None" ||
+	b, d, _ = boundedBench(t, &keyring{}, func(c *Config) { c.Terms.Providers = map[string]Budget{"openai": *nothing} }, "mine=ok|ok")
+	if status, typ, h := b.answer(t, master, request("mine", "", false, false)); d.said() != "reject 429 budget_exceeded" || status != 429 || typ != "None" ||
 		!strings.HasPrefix(h["message"], "No deployments available - crossed budget: Exceeded budget for provider openai") {
 		t.Errorf("%d %s %v", status, typ, h)
 	}

@@ -15,6 +15,9 @@ import (
 // another one may have some left.
 var errElsewhere = errors.New("the budget of the deployment is used up")
 
+// typeOverBudget is the type of errors of budgets that are used up.
+const typeOverBudget = "budget_exceeded"
+
 var headRetry, valueNo = []byte("x-should-retry"), []byte("false")
 
 // overBudget is the refusal of a call that a budget has no room for, in
@@ -28,7 +31,7 @@ func (g *Gateway) overBudget(x *Exchange, r *budget.Refusal, needed money.Nano) 
 				" has budget left: what this host may spend is used up, and the database is not available. Try again shortly.",
 		}
 	}
-	e := &llm.Error{Kind: llm.KindRateLimit, Type: "budget_exceeded"}
+	e := &llm.Error{Kind: llm.KindRateLimit, Type: typeOverBudget}
 	spent, most := r.Spent.String(), r.Max.String()
 	current := " Current cost: " + spent + ", Max budget: " + most
 	c, id := &x.Caller, r.Limit.ID

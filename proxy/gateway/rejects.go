@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -37,11 +38,20 @@ func (x *Exchange) finishSpending() {
 		in.ModelID, in.Provider, in.ProviderModel = d.ID, d.Provider, d.Model
 	}
 	p.settle = bill.Settle{
-		At: in.At, Status: bill.StatusRejected, HTTPStatus: x.Err.HTTPStatus(), ErrorKind: x.Err.Kind.String(),
+		At: in.At, Status: bill.StatusRejected, HTTPStatus: x.Err.HTTPStatus(), ErrorKind: errorKind(x.Err),
 	}
 	if err := g.journal.Reject(in, &p.settle); err != nil {
 		g.metrics.unrecorded.Inc()
 	}
+}
+
+// errorKind is what rows call an error: its kind, but that of refusals by budgets,
+// which are no limits that pass by themselves.
+func errorKind(e *llm.Error) string {
+	if e.Type == typeOverBudget || errors.Is(e.Err, errElsewhere) {
+		return typeOverBudget
+	}
+	return e.Kind.String()
 }
 
 // rejects bounds how many refused requests a process writes down: a client that

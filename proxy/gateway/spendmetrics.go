@@ -83,11 +83,7 @@ func (m *Metrics) left(x *Exchange, s *series, now int64) {
 		default:
 			set = labels("org_id", b.Limit.ID, "org_alias", orNone(b.Alias))
 		}
-		spent := b.Spend
-		if b.Limit.Kind == bill.KindKey {
-			spent += x.cost
-		}
-		m.gauges.set(names.left, set, int64(b.Limit.Max-spent))
+		m.gauges.set(names.left, set, int64(b.Limit.Max-b.Spend))
 		m.gauges.set(names.most, set, int64(b.Limit.Max))
 		if ends := b.Limit.Ends(time.Now()); !ends.IsZero() {
 			m.gauges.set(hoursNames[b.Limit.Kind], set, hours(time.Until(ends)))
