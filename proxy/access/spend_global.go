@@ -24,6 +24,7 @@ func globalSpendRoutes() []Route {
 		{Name: "team_id", Type: String, Summary: "Calls of this team."},
 		{Name: "customer_id", Type: String, Summary: "Calls of this customer, by day."},
 	}
+	group := Field{Name: "model_group", Type: String, Required: true, Summary: "The model that was asked for."}
 	return []Route{
 		row("/global/spend/logs", "What was spent by day.", key),
 		row("/global/spend/keys", "List the keys that spent most.", limit),
@@ -49,8 +50,19 @@ func globalSpendRoutes() []Route {
 		},
 		row("/global/activity", "Calls and tokens by day."),
 		row("/global/activity/model", "Calls and tokens by model and day."),
+		row("/global/activity/exceptions", "Calls of a model that its providers refused by their rate limits, by day.", group),
+		row("/global/activity/exceptions/deployment", "Calls of a model that its providers refused by their rate limits, by deployment and day.", group),
+		row("/global/activity/cache_hits", "Calls that a cache answered, and others, by key, route and model."),
+		{
+			Method: "GET", Path: "/provider/budgets", Tag: tagSpend, Summary: "The budgets of providers, and what was spent of them.", Group: GroupSpend,
+			Actions: []Action{GlobalSpend},
+		},
 		own(row("/spend/tags", "What was spent by tag.")),
 		own(row("/user/spend/report", "What a user has spent, by key.", Field{Name: "internal_user_id", Type: String, Summary: "The user; the caller's own by default."})),
+		own(row("/organization/spend/report", "What an organization has spent, by key.",
+			Field{Name: "organization_id", Type: String, Summary: "The organization; that of the calling key by default."})),
+		own(row("/key/spend/report", "What a key has spent, by model.", Field{Name: "api_key", Type: String, Summary: "The key, or its digest; the calling one by default."})),
+		own(row("/team/spend/by_user", "What the users of teams have spent.", Field{Name: "team_ids", Type: String, Summary: "These teams alone, with commas between them."})),
 		own(row("/team/spend/report", "What a team has spent, by key.", Field{Name: "team_id", Type: String, Summary: "The team; that of the calling key by default."})),
 	}
 }

@@ -1,5 +1,7 @@
 package access
 
+import "slices"
+
 // spendLogRoutes are the routes of rows of spend.
 func spendLogRoutes() []Route {
 	logs := append(spendDates(),
@@ -55,6 +57,9 @@ func spendLogFields() []Field {
 	)
 }
 
+// ExportTypes are what an export of sums by day is split by.
+var ExportTypes = []string{"daily", "daily_with_keys", "daily_with_models", "daily_with_users"}
+
 // activityRoutes are the routes of sums by day.
 func activityRoutes() []Route {
 	var out []Route
@@ -78,10 +83,18 @@ func activityRoutes() []Route {
 		if r.not != "" {
 			fields = append(fields, Field{Name: r.not, Type: String, Summary: "All but these, with commas between them."})
 		}
-		out = append(out, Route{
-			Method: "GET", Path: r.path + "/daily/activity", Tag: tagSpend, Summary: "What calls came to by day, page by page.", Group: GroupSpend,
-			Actions: []Action{SpendRead}, Query: append(fields, pageFields("page_size", 1000)...), Hidden: r.hidden,
-		})
+		row := func(path, summary string, more ...Field) {
+			out = append(out, Route{
+				Method: "GET", Path: r.path + path, Tag: tagSpend, Summary: summary, Group: GroupSpend, Actions: []Action{SpendRead},
+				Query: slices.Concat(fields, more), Hidden: r.hidden,
+			})
+		}
+		row("/daily/activity", "What calls came to by day, page by page.", pageFields("page_size", 1000)...)
+		row("/daily/activity/aggregated", "What calls came to by day, in one answer.",
+			Field{Name: "api_key_limit", Type: Integer, Minimum: new(int64(1)), Maximum: new(int64(1000)), Summary: "Keys that are told apart: those that spent most. Default 100."})
+		row("/daily/activity/export", "What calls came to by day, as a file.",
+			Field{Name: "export_type", Type: String, Enum: ExportTypes, Summary: "What days are split by beside whom they are of; the default is daily: nothing."},
+			Field{Name: "format", Type: String, Enum: []string{"csv", "json"}, Summary: "A table, which is the default, or a list of objects."})
 	}
 	return out
 }

@@ -158,14 +158,10 @@ func teamLaterRoutes() []Route {
 	later := func(method, path, sentence string) Route {
 		return Route{Method: method, Path: path, Tag: teamTag, Group: GroupManagement, Later: sentence, Hidden: true, NoDatabase: true}
 	}
-	const (
-		callbacks = "Callbacks of teams are not part of this release; none can be listed or configured."
-		reports   = "This report is not part of this release; /team/spend/report and /team/daily/activity are served."
-	)
+	const callbacks = "Callbacks of teams are not part of this release; none can be listed or configured."
 	return []Route{
 		later("GET", "/team/{team_id}/callback", callbacks), later("POST", "/team/{team_id}/callback", callbacks),
 		later("DELETE", "/team/{team_id}/callback/{callback_name}", callbacks), later("POST", "/team/{team_id}/disable_logging", callbacks),
-		later("GET", "/team/spend/by_user", reports),
 		later("POST", "/team/key/bulk_update", "Keys of a team are not changed by the team in this release. Use /key/bulk_update."),
 		later("GET", "/team/metadata_schema", "Team metadata has no schema in this release: any JSON object is taken."),
 	}

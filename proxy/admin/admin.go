@@ -57,6 +57,7 @@ type Config struct {
 	ShortKeys      bool            // compat.short_custom_keys: chosen keys may be shorter than 24 characters
 	StoreModels    bool            // store_model_in_db: models, credentials and settings may be kept in the database
 	Models         ModelConfig
+	Providers      map[string]ProviderBudget // provider_budget_config
 	Docs           Docs
 	// TeamAdminFields are what a team's admin may change of it: team_admin_editable_team_fields.
 	TeamAdminFields []string

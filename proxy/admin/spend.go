@@ -13,7 +13,7 @@ import (
 
 // spendHandlers are the handlers of proxy/access/spend.go.
 func spendHandlers() map[string]handler {
-	return map[string]handler{
+	out := map[string]handler{
 		"GET /spend/keys":   (*API).spendKeys,
 		"GET /spend/users":  (*API).spendUsers,
 		"GET /global/spend": (*API).globalSpend,
@@ -22,14 +22,20 @@ func spendHandlers() map[string]handler {
 		"GET /spend/logs/v2":         (*API).spendPages,
 		"GET /spend/logs/ui":         (*API).spendPages,
 		"GET /spend/logs/session/ui": (*API).sessionPages,
-
-		"GET /user/daily/activity":         activity(store.EntityUser, "user_id", ""),
-		"GET /team/daily/activity":         activity(store.EntityTeam, "team_ids", "exclude_team_ids"),
-		"GET /tag/daily/activity":          activity(store.EntityTag, "tags", ""),
-		"GET /organization/daily/activity": activity(store.EntityOrganization, "organization_ids", "exclude_organization_ids"),
-		"GET /customer/daily/activity":     activity(store.EntityCustomer, "end_user_ids", "exclude_end_user_ids"),
-		"GET /end_user/daily/activity":     activity(store.EntityCustomer, "end_user_ids", "exclude_end_user_ids"),
 	}
+	for path, by := range map[string]spentBy{
+		"/user":         {store.EntityUser, "user_id", ""},
+		"/team":         {store.EntityTeam, "team_ids", "exclude_team_ids"},
+		"/tag":          {store.EntityTag, "tags", ""},
+		"/organization": {store.EntityOrganization, "organization_ids", "exclude_organization_ids"},
+		"/customer":     {store.EntityCustomer, "end_user_ids", "exclude_end_user_ids"},
+		"/end_user":     {store.EntityCustomer, "end_user_ids", "exclude_end_user_ids"},
+	} {
+		out["GET "+path+"/daily/activity"] = by.activity
+		out["GET "+path+"/daily/activity/aggregated"] = by.aggregated
+		out["GET "+path+"/daily/activity/export"] = by.export
+	}
+	return out
 }
 
 // spentKey is a key in the list of those that spent most.

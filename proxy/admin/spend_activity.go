@@ -90,46 +90,97 @@ type activityPage struct {
 		Page          int        `json:"page"`
 		TotalPages    int        `json:"total_pages"`
 		HasMore       bool       `json:"has_more"`
+		KeyLimit      *int       `json:"api_key_limit"`         // nil: all keys are there
+		Keys          *int       `json:"total_api_keys"`        // beside api_key_limit
+		EntityKeys    *struct{}  `json:"entity_total_api_keys"` // not counted
 	} `json:"metadata"`
 }
 
 // unassigned is the entity of calls that have none.
 const unassigned = "Unassigned"
 
-// activity is the handler of the sums of one sort of entity.
-func activity(entity, ids, not string) handler {
-	return func(a *API, c *Call) (any, *llm.Error) {
-		p, e := c.wholePeriod()
-		if e != nil {
-			return nil, e
-		}
-		f := store.DailyFilter{
-			Entity: entity, Token: c.argKey(), Model: c.Arg("model"), Named: entity == store.EntityTeam || entity == store.EntityOrganization,
-			By: []string{store.ByDay, store.ByEntity, store.ByToken, store.ByGroup, store.ByModel, store.ByProvider, store.ByEndpoint},
-		}
-		f.From, f.To = p.days()
-		if f.Scope, e = c.spendScope(); e != nil {
-			return nil, e
-		}
-		if named := c.Args(ids); len(named) > 0 {
-			f.IDs = named
-		}
-		if not != "" {
-			f.Not = c.Args(not)
-		}
-		page, size := c.ArgInt("page", 1), c.ArgInt("page_size", 50)
-		f.Limit, f.Offset = size, (page-1)*size
-		sums, total, err := a.c.Store.DailySums(c.Ctx, f)
-		if err != nil {
-			return nil, a.failed(err)
-		}
-		out, e := a.activityOf(c, entity, sums)
-		if e != nil {
-			return nil, e
-		}
-		out.Metadata.Page, out.Metadata.TotalPages, out.Metadata.HasMore = page, pages(total, size), f.Offset+len(sums) < total
-		return out, nil
+// activityBy is what sums of the breakdown of a day are told apart by.
+var activityBy = []string{store.ByDay, store.ByEntity, store.ByToken, store.ByGroup, store.ByModel, store.ByProvider, store.ByEndpoint}
+
+// spentBy is a sort of entity that calls are of, and the names of the arguments
+// that say which ones are asked for, or all but which ("": no such argument).
+type spentBy struct{ entity, ids, not string }
+
+// asked is the filter of the query.
+func (by spentBy) asked(c *Call) (f store.DailyFilter, e *llm.Error) {
+	p, e := c.wholePeriod()
+	if e != nil {
+		return f, e
 	}
+	f = store.DailyFilter{
+		Entity: by.entity, Token: c.argKey(), Model: c.Arg("model"), Named: by.entity == store.EntityTeam || by.entity == store.EntityOrganization,
+	}
+	f.From, f.To = p.days()
+	if f.Scope, e = c.spendScope(); e != nil {
+		return f, e
+	}
+	if named := c.Args(by.ids); len(named) > 0 {
+		f.IDs = named
+	}
+	if by.not != "" {
+		f.Not = c.Args(by.not)
+	}
+	return f, nil
+}
+
+// activity is the handler of the sums of one sort of entity, page by page.
+func (by spentBy) activity(a *API, c *Call) (any, *llm.Error) {
+	f, e := by.asked(c)
+	if e != nil {
+		return nil, e
+	}
+	page, size := c.ArgInt("page", 1), c.ArgInt("page_size", 50)
+	f.By, f.Limit, f.Offset = activityBy, size, (page-1)*size
+	sums, total, err := a.c.Store.DailySums(c.Ctx, f)
+	if err != nil {
+		return nil, a.failed(err)
+	}
+	out, e := a.activityOf(c, by.entity, sums)
+	if e != nil {
+		return nil, e
+	}
+	out.Metadata.Page, out.Metadata.TotalPages, out.Metadata.HasMore = page, pages(total, size), f.Offset+len(sums) < total
+	return out, nil
+}
+
+// keysApart is how many keys a whole period is told apart by where the caller
+// does not say.
+const keysApart = 100
+
+// aggregated is the handler of the sums of one sort of entity in one answer. The
+// keys that spent most are told apart; the others are in all sums but those of
+// keys, so that the answer does not grow with the number of keys.
+func (by spentBy) aggregated(a *API, c *Call) (any, *llm.Error) {
+	f, e := by.asked(c)
+	if e != nil {
+		return nil, e
+	}
+	most := c.ArgInt("api_key_limit", keysApart)
+	keyed := f
+	keyed.Keyed, keyed.By, keyed.MostFirst, keyed.Limit = true, []string{store.ByToken}, true, most
+	keys, total, err := a.c.Store.DailySums(c.Ctx, keyed)
+	if err != nil {
+		return nil, a.failed(err)
+	}
+	f.By, f.Apart = activityBy, make([]string, len(keys))
+	for i := range keys {
+		f.Apart[i] = keys[i].Token
+	}
+	sums, e := a.sums(c, f)
+	if e != nil {
+		return nil, e
+	}
+	out, e := a.activityOf(c, by.entity, sums)
+	if e != nil {
+		return nil, e
+	}
+	out.Metadata.Page, out.Metadata.TotalPages, out.Metadata.KeyLimit, out.Metadata.Keys = 1, 1, &most, &total
+	return out, nil
 }
 
 // activityOf groups sums by their days, which come one after the other.

@@ -30,9 +30,17 @@ func globalSpendHandlers() map[string]handler {
 		"GET /global/spend/report":        (*API).globalReport,
 		"GET /user/spend/report":          (*API).userReport,
 		"GET /team/spend/report":          (*API).teamReport,
+		"GET /organization/spend/report":  (*API).organizationReport,
+		"GET /key/spend/report":           (*API).keyReport,
+		"GET /team/spend/by_user":         (*API).spendByUser,
 		"POST /global/spend/reset":        (*API).resetGlobalSpend,
 		"GET /global/activity":            (*API).globalActivity,
 		"GET /global/activity/model":      (*API).globalModelActivity,
+
+		"GET /global/activity/exceptions":            (*API).globalExceptions,
+		"GET /global/activity/exceptions/deployment": (*API).deploymentExceptions,
+		"GET /global/activity/cache_hits":            (*API).globalCacheHits,
+		"GET /provider/budgets":                      (*API).providerBudgets,
 	}
 }
 
@@ -282,9 +290,14 @@ type active struct {
 	Tokens   int64       `json:"sum_total_tokens"`
 }
 
+// shortDay is a day of sums as charts have it: Nov 21.
+func shortDay(day string) string {
+	at, _ := time.Parse(time.DateOnly, day) // it is one
+	return at.Format("Jan 02")
+}
+
 func (v *active) add(s *store.DailySum) {
-	at, _ := time.Parse(time.DateOnly, s.Day) // it is one
-	v.Daily = append(v.Daily, activeDay{at.Format("Jan 02"), s.Requests, s.TotalTokens()})
+	v.Daily = append(v.Daily, activeDay{shortDay(s.Day), s.Requests, s.TotalTokens()})
 	v.Requests, v.Tokens = v.Requests+s.Requests, v.Tokens+s.TotalTokens()
 }
 

@@ -52,7 +52,7 @@ var emptyObject = json.RawMessage("{}")
 func newSpendLog(r *store.SpendRow, k *identity.Key) spendLog {
 	id := r.RequestID
 	out := spendLog{
-		RequestID: fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:]), CallType: r.CallType, APIKey: r.Token,
+		RequestID: fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:]), CallType: callType(r.CallType), APIKey: r.Token,
 		Spend: r.Cost, TotalTokens: r.TotalTokens, PromptTokens: r.PromptTokens, Completion: r.CompletionTokens,
 		StartTime: isoZ(r.StartedAt), EndTime: isoZ(r.EndedAt), Duration: r.EndedAt.Sub(r.StartedAt).Milliseconds(), CompletionStart: zulu(r.FirstByteAt),
 		Model: r.ProviderModel, ModelID: r.ModelID, ModelGroup: r.Model, Provider: r.Provider, User: r.UserID, Metadata: rowMetadata(r, k),

@@ -196,7 +196,7 @@ func TestSpendLogShape(t *testing.T) {
 		s := newSpendWorld(w)
 		row := w.call("tm", "GET", "/spend/logs?request_id="+requestText(s.rows[2]), nil).Body.([]any)[0].(M)
 		for name, want := range map[string]any{
-			"request_id": requestText(s.rows[2]), "call_type": "/v1/chat/completions", "api_key": s.keys["tm"], "spend": json.Number("0.000000102"),
+			"request_id": requestText(s.rows[2]), "call_type": "acompletion", "api_key": s.keys["tm"], "spend": json.Number("0.000000102"),
 			"total_tokens": json.Number("15"), "prompt_tokens": json.Number("10"), "completion_tokens": json.Number("5"),
 			"startTime": "2026-11-18T23:40:00Z", "endTime": "2026-11-18T23:40:03Z", "completionStartTime": "2026-11-18T23:40:01Z",
 			"model": "gpt-2026", "model_id": "m-1", "model_group": "gpt", "custom_llm_provider": "openai", "user": "u-tm", "cache_hit": "False",

@@ -185,14 +185,37 @@ func (a *API) userReport(c *Call) (any, *llm.Error) {
 
 // teamReport is keysReport of one team, as far as the caller sees its calls.
 func (a *API) teamReport(c *Call) (any, *llm.Error) {
-	id := c.Arg("team_id")
-	if id == "" {
-		id = c.Caller.Team
-	}
+	id := cmp.Or(c.Arg("team_id"), c.Caller.Team)
 	if id == "" {
 		return nil, badRequest("team_id is missing: the calling key has no team.", "team_id")
 	}
 	return a.ownReport(c, store.DailyFilter{Entity: store.EntityTeam, IDs: []string{id}})
+}
+
+// organizationReport is keysReport of one organization, as far as the caller
+// sees its calls.
+func (a *API) organizationReport(c *Call) (any, *llm.Error) {
+	id := cmp.Or(c.Arg("organization_id"), c.Caller.Organization)
+	if id == "" {
+		return nil, badRequest("organization_id is missing: the calling key has no organization.", "organization_id")
+	}
+	return a.ownReport(c, store.DailyFilter{Entity: store.EntityOrganization, IDs: []string{id}})
+}
+
+// keyReport is keysReport of one key, as far as the caller sees its calls. A key
+// sees its own, whoever else may.
+func (a *API) keyReport(c *Call) (any, *llm.Error) {
+	own, token := c.callingKey(), c.argKey()
+	if token != "" && token != own {
+		return a.ownReport(c, store.DailyFilter{Token: token})
+	}
+	p, e := c.wholePeriod()
+	if e != nil {
+		return nil, e
+	}
+	f := store.DailyFilter{Token: own}
+	f.From, f.To = p.days()
+	return a.keysReport(c, f)
 }
 
 func (a *API) ownReport(c *Call, f store.DailyFilter) (any, *llm.Error) {

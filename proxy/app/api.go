@@ -67,6 +67,12 @@ func (w *worker) adminConfig(file *config.File, keys *auth.Keys, costs *prices) 
 			Contact: g.Contact, License: g.License, Hidden: slices.Concat(g.HiddenRouters, g.DisabledRouters), SpecPath: g.SpecURL, RootPath: file.Server.RootPath,
 		},
 	}
+	if of := file.Router.ProviderBudgets; len(of) > 0 {
+		c.Providers = make(map[string]admin.ProviderBudget, len(of))
+		for name, b := range of {
+			c.Providers[name] = admin.ProviderBudget{Max: b.Max, Duration: b.Duration}
+		}
+	}
 	c.Store = w.data.identity()
 	return c
 }

@@ -164,8 +164,8 @@ func (t *Tx) TakeDaily(rows []DailySpend) error {
 	return nil
 }
 
-// BudgetWindow is what was spent in a budget window that was running when it was
-// taken over.
+// BudgetWindow is what was spent in the window of a budget that is running, or
+// was when it was taken over.
 type BudgetWindow struct {
 	EntityType string
 	EntityID   string

@@ -13,6 +13,7 @@ import (
 const (
 	ByDay      = "day"
 	ByEntity   = "entity" // what DailyFilter.Entity names
+	ByUser     = "user_id"
 	ByToken    = "token"
 	ByGroup    = "model_group"
 	ByModel    = "model" // of the provider
@@ -42,8 +43,12 @@ type DailyFilter struct {
 	Model    string // group, or model of the provider
 	Scope    *SpendScope
 
-	// Named leaves out what has no entity: calls without a team, and so on.
-	Named bool
+	// Named leaves out what has no entity: calls without a team, and so on. Keyed
+	// leaves out what has no key.
+	Named, Keyed bool
+	// Apart are the keys that ByToken tells from each other; those of all others
+	// are summed up under "". nil: all.
+	Apart []string
 
 	By        []string
 	MostFirst bool // by what was spent; else the newest day first, then by By
@@ -51,9 +56,10 @@ type DailyFilter struct {
 	Offset    int
 }
 
-// DailySum is one sum. What it is not grouped by is empty.
+// DailySum is one sum. What it is not grouped by is empty. Of sums that came from
+// another system nobody knows the user, but those of users.
 type DailySum struct {
-	Day, Entity, Token, ModelGroup, Model, Provider, Endpoint string
+	Day, Entity, User, Token, ModelGroup, Model, Provider, Endpoint string
 
 	PromptTokens, CompletionTokens, CacheReadTokens, CacheWriteTokens int64
 
@@ -66,7 +72,7 @@ func (d *DailySum) TotalTokens() int64 { return d.PromptTokens + d.CompletionTok
 
 // dailyDimensions are the columns of ByDay and so on, in the order in which they
 // are read and sorted.
-var dailyDimensions = []string{ByDay, ByEntity, ByToken, ByGroup, ByModel, ByProvider, ByEndpoint}
+var dailyDimensions = []string{ByDay, ByEntity, ByUser, ByToken, ByGroup, ByModel, ByProvider, ByEndpoint}
 
 const dailyCounters = "prompt_tokens, completion_tokens, cache_read_tokens, cache_write_tokens, spend, requests, successful_requests, failed_requests"
 
@@ -79,7 +85,7 @@ func (s *Store) DailySums(ctx context.Context, f DailyFilter) (sums []DailySum, 
 	var n int64
 	err = s.db.query(ctx, b.text.String(), b.args, func(scan func(...any) error) error {
 		var d DailySum
-		err := scan(&d.Day, &d.Entity, &d.Token, &d.ModelGroup, &d.Model, &d.Provider, &d.Endpoint, &d.PromptTokens, &d.CompletionTokens,
+		err := scan(&d.Day, &d.Entity, &d.User, &d.Token, &d.ModelGroup, &d.Model, &d.Provider, &d.Endpoint, &d.PromptTokens, &d.CompletionTokens,
 			&d.CacheReadTokens, &d.CacheWriteTokens, (*int64)(&d.Spend), &d.Requests, &d.Successful, &d.Failed, &n)
 		sums = append(sums, d)
 		return err
@@ -152,6 +158,20 @@ func (f *DailyFilter) entity() (column, kind string, err error) {
 	}
 }
 
+// token writes the key that a sum is of, as far as it is told apart.
+func (f *DailyFilter) token(b *builder) error {
+	if f.Apart == nil {
+		b.add("token")
+		return nil
+	}
+	b.add("CASE WHEN token")
+	if err := b.among(f.Apart); err != nil {
+		return err
+	}
+	b.add(" THEN token ELSE '' END")
+	return nil
+}
+
 // writeOwn reads the sums of this gateway.
 func (f *DailyFilter) writeOwn(b *builder) error {
 	column, kind, err := f.entity()
@@ -162,8 +182,11 @@ func (f *DailyFilter) writeOwn(b *builder) error {
 	if !b.d.sqlite {
 		day = "to_char(day, 'YYYY-MM-DD') AS day"
 	}
-	b.add("SELECT ", day, ", ", column, " AS entity, token, model_group, model, provider, endpoint, ", dailyCounters,
-		" FROM sluice.daily_spend WHERE entity_type = '", kind, "'")
+	b.add("SELECT ", day, ", ", column, " AS entity, user_id, ")
+	if err := f.token(b); err != nil {
+		return err
+	}
+	b.add(" AS token, model_group, model, provider, endpoint, ", dailyCounters, " FROM sluice.daily_spend WHERE entity_type = '", kind, "'")
 	if err := f.conditions(b, column); err != nil {
 		return err
 	}
@@ -177,15 +200,23 @@ func (f *DailyFilter) writeOwn(b *builder) error {
 // writeHistoric reads the sums of another system, which knows each of its rows
 // to be of one entity alone.
 func (f *DailyFilter) writeHistoric(b *builder) error {
-	kind, columns := f.Entity, "day, entity_id, token, model_group, model, provider, endpoint"
+	kind, user, columns := f.Entity, "''", "model_group, model, provider, endpoint"
 	if kind == "" {
 		kind = EntityUser
 	}
-	if !b.d.sqlite { // two collations cannot be told apart after a UNION
-		columns = `to_char(day, 'YYYY-MM-DD'), entity_id, token, model_group COLLATE "C", model COLLATE "C", provider COLLATE "C", endpoint COLLATE "C"`
+	if kind == EntityUser {
+		user = "entity_id"
 	}
-	b.add("SELECT ", columns, ", ", dailyCounters,
-		" FROM sluice.historic_daily_spend WHERE entity_type = '", kind, "'")
+	day := "day"
+	if !b.d.sqlite { // two collations cannot be told apart after a UNION
+		day = "to_char(day, 'YYYY-MM-DD')"
+		columns = `model_group COLLATE "C", model COLLATE "C", provider COLLATE "C", endpoint COLLATE "C"`
+	}
+	b.add("SELECT ", day, ", entity_id, ", user, ", ")
+	if err := f.token(b); err != nil {
+		return err
+	}
+	b.add(", ", columns, ", ", dailyCounters, " FROM sluice.historic_daily_spend WHERE entity_type = '", kind, "'")
 	if err := f.conditions(b, "entity_id"); err != nil {
 		return err
 	}
@@ -222,6 +253,9 @@ func (f *DailyFilter) conditions(b *builder, entity string) error {
 	}
 	if f.Named {
 		b.add(" AND ", entity, " <> ''")
+	}
+	if f.Keyed {
+		b.add(" AND token <> ''")
 	}
 	if f.IDs != nil {
 		b.add(" AND ", entity)

@@ -45,6 +45,8 @@ type SpendFilter struct {
 	Token, UserID, TeamID, EndUser, CallID, SessionID          string
 	Model, ModelID, ProviderModel, Provider, ProviderRequestID string
 
+	Attempted bool // not those that were refused before any provider was called
+
 	Tokens      []string // nil: of all keys
 	Status      string   // success, or failure for all others
 	HTTPStatus  int64
@@ -197,6 +199,9 @@ func (f *SpendFilter) write(b *builder) error {
 		b.add(" AND status = 'success'")
 	default:
 		b.add(" AND status <> 'success'")
+	}
+	if f.Attempted {
+		b.add(" AND status <> 'rejected'")
 	}
 	if f.HTTPStatus != 0 {
 		b.add(" AND http_status = ")

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
+	"sluice/proxy/bill"
 	"sluice/proxy/identity"
 	"sluice/proxy/money"
 )
@@ -39,6 +41,29 @@ func (t *Tx) setWindows(m *mapping, o identity.Object) error {
 		return fmt.Errorf("set the windows of %s %s: %w", m.kind, m.id(o), err)
 	}
 	return nil
+}
+
+// WindowsOf reads the windows of all budgets of a kind, in the order of their
+// ids: what was spent in the one that was begun last.
+func (s *Store) WindowsOf(ctx context.Context, kind bill.Kind) ([]BudgetWindow, error) {
+	var out []BudgetWindow
+	err := s.db.query(ctx, `SELECT entity_id, window_duration, window_start, spend FROM sluice.budget_windows WHERE entity_type = $1
+		ORDER BY entity_id, window_duration`, []any{kind.String()}, func(scan func(...any) error) error {
+		w := BudgetWindow{EntityType: kind.String()}
+		var start any
+		if err := scan(&w.EntityID, &w.Duration, &start, (*int64)(&w.Spend)); err != nil {
+			return err
+		}
+		if err := scanTime(&w.Start, start); err != nil {
+			return err
+		}
+		out = append(out, w)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the windows of budgets of a %s: %w", kind, err)
+	}
+	return out, nil
 }
 
 // dropWindows forgets the windows of an object that is deleted: another one of
