@@ -138,6 +138,17 @@ helm-test: image $(TESTER) ## the chart on a real one-node Kubernetes (full: ARG
 	.ci/needs image helm
 	$(call imagetest,^TestHelm,60)
 
+.PHONY: vm
+vm: ## dist/sluice.qcow2, a disk image with the package of make packages on it (VM_POSTGRES=1, VM_REDIS=1, VM_CLOUD_INIT=1)
+	.ci/needs vm
+	@compgen -G 'dist/sluice_*_amd64.deb' >/dev/null || $(MAKE) packages
+	GO='$(GO)' image/vm/build
+
+.PHONY: vm-run
+vm-run: ## boots it: 127.0.0.1:4000, 4001 and 2222 to ssh (VM_PORT, VM_HEALTH_PORT, VM_SSH_PORT; image/vm/run has the rest)
+	@.ci/needs vm
+	@exec image/vm/run
+
 .PHONY: clean
 clean: ## what was built and what runs left behind
 	rm -rf bin dist .run .cache

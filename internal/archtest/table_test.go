@@ -21,6 +21,9 @@ var mayImport = map[string]string{
 	"migrator/audit":    "proxy/chain proxy/seal proxy/store",
 	"migrator/importer": "migrator/litellm proxy/store proxy/seal proxy/identity proxy/money internal/postgres internal/env",
 
+	// The VM image's own program; it links nothing of the gateway.
+	"image/vm/firstboot": "internal/boot internal/env",
+
 	// The proxy, from the inside out.
 	"proxy/llm":      "",
 	"proxy/sock":     "",
