@@ -21,6 +21,7 @@ type block struct {
 	at      int // column that is next
 	vectors []vector
 	cells   []cell
+	last    []fitting // of each column
 }
 
 // vector is an array of PostgreSQL: its header, which arguments fills in, and its
@@ -31,6 +32,9 @@ type vector struct {
 }
 
 const vectorHead = 20 // bytes
+
+// fitting is a text, and as the databases take it.
+type fitting struct{ raw, kept string }
 
 // field is the name and sort of a column.
 type field struct {
@@ -47,6 +51,7 @@ func newBlock(sqlite bool, fields ...field) *block {
 	if !sqlite {
 		b.vectors = make([]vector, len(fields))
 	}
+	b.last = make([]fitting, len(fields))
 	b.reset()
 	return b
 }
@@ -56,6 +61,7 @@ func (b *block) reset() {
 	b.rows, b.at = 0, 0
 	clear(b.cells)
 	b.cells = b.cells[:0]
+	clear(b.last)
 	for i := range b.vectors {
 		b.vectors[i].data, b.vectors[i].nulls = append(b.vectors[i].data[:0], make([]byte, vectorHead)...), false
 	}
@@ -88,6 +94,15 @@ func (b *block) text(s string) {
 		return
 	}
 	b.cells = append(b.cells, cell{sort: cellText, text: s})
+}
+
+// kept is text as both databases take it. Most are those of the row before.
+func (b *block) kept(s string) {
+	last := &b.last[b.at]
+	if s != last.raw {
+		*last = fitting{s, kept(s)}
+	}
+	b.text(last.kept)
 }
 
 func (b *block) int(n int64) {

@@ -168,7 +168,7 @@ func (t *pgShip) sums(ctx context.Context, b *Batch, s *sums, now time.Time) err
 	err := t.run(ctx, steps, func(i int, row [][]byte) {
 		if i == leases {
 			k := keys[binary.BigEndian.Uint64(row[0])]
-			taken[k.account] += s.leases[k]
+			taken[k.account] += *s.leases[k]
 		}
 	})
 	if err != nil || len(s.windows) == 0 {

@@ -26,8 +26,8 @@ func fillRow(b *block, r *bill.Attempt, slim bool, scratch []byte) []byte {
 	b.int(r.Attempt)
 	b.text(r.Status.String())
 	b.int(int64(r.HTTPStatus))
-	b.text(kept(r.ErrorKind))
-	b.text(kept(r.CallType))
+	b.kept(r.ErrorKind)
+	b.kept(r.CallType)
 	b.bool(r.Streamed)
 	b.time(r.Intent.At)
 	if r.FirstByteAt == 0 {
@@ -39,7 +39,7 @@ func fillRow(b *block, r *bill.Attempt, slim bool, scratch []byte) []byte {
 	for _, s := range [...]string{
 		r.Token, r.User, r.Team, r.Organization, r.EndUser, r.Model, r.ModelID, r.Provider, r.ProviderModel, r.ProviderID, r.CallID, r.Session,
 	} {
-		b.text(kept(s))
+		b.kept(s)
 	}
 	for _, n := range [...]int64{u.Input, u.Output, u.Total, u.CachedIn, u.CacheWrite, u.Reasoning} {
 		b.int(n)
@@ -54,8 +54,8 @@ func fillRow(b *block, r *bill.Attempt, slim bool, scratch []byte) []byte {
 	b.int(int64(r.Cost))
 	b.int(r.Price)
 	b.bool(r.CacheHit)
-	b.text(kept(r.ClientAddress))
-	b.text(r.Host)
+	b.kept(r.ClientAddress)
+	b.kept(r.Host)
 	if len(r.Tags) == 0 {
 		b.null()
 	} else {
@@ -63,7 +63,7 @@ func fillRow(b *block, r *bill.Attempt, slim bool, scratch []byte) []byte {
 		b.json(scratch)
 	}
 	b.json(documentOf(r.Metadata))
-	b.text(kept(r.Project))
+	b.kept(r.Project)
 	b.int(r.Sequence)
 	return scratch
 }

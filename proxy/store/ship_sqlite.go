@@ -251,7 +251,7 @@ func (t *fileShip) sums(_ context.Context, b *Batch, s *sums, now time.Time) err
 	st, keys := leaseStep(true, s)
 	err := t.each(st, func(n int) {
 		k := keys[n]
-		taken[k.account] += s.leases[k]
+		taken[k.account] += *s.leases[k]
 	})
 	if err != nil {
 		return err

@@ -241,7 +241,7 @@ func leaseStep(sqlite bool, s *sums) (st step, keys []lease) {
 		rows.int(int64(i))
 		rows.text(k.holder)
 		rows.account(k.account)
-		rows.int(int64(s.leases[k]))
+		rows.int(int64(*s.leases[k]))
 	}
 	st = step{"UPDATE sluice.budget_leases AS w SET amount = w.amount - v.cost FROM v WHERE w.holder = v.holder AND " + windowMatch, rows}
 	if !sqlite { // which runs it for each row, and counts

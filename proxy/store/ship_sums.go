@@ -23,13 +23,57 @@ type sums struct {
 
 	objects [len(counted)]map[pair]*spent
 	windows map[account]*spent
-	leases  map[lease]money.Nano
+	leases  map[lease]*money.Nano
 	days    map[dayKey]*daySum
 
-	// What a row is often like the one before it: its sums need not be looked for.
-	lastDay dayKey
-	lastSum *daySum
+	shapes map[shapeKey]*shape
 }
+
+// shape is a row and the sums that it counted in. Most rows of a key are of the
+// same caller, model and windows as its row before: what they count in need not
+// be looked for.
+type shape struct {
+	of     *bill.Attempt
+	day    int64
+	spent  []share
+	leases []*money.Nano
+	days   []*daySum
+}
+
+// shapeKey tells shapes apart. A call that costs nothing counts in fewer sums.
+type shapeKey struct {
+	token          string
+	free, rejected bool
+}
+
+// share is a sum and the window that a row is of there.
+type share struct {
+	in    *spent
+	start int64
+}
+
+// fits says that a row counts in the same sums.
+func (h *shape) fits(r *bill.Attempt) bool {
+	a, b := &h.of.Intent, &r.Intent
+	return h.day == dayOf(r) && a.User == b.User && a.Team == b.Team && a.Organization == b.Organization && a.Project == b.Project &&
+		a.EndUser == b.EndUser && a.Model == b.Model && a.ProviderModel == b.ProviderModel && a.Provider == b.Provider && a.CallType == b.CallType &&
+		a.Token == b.Token && h.of.Holder == r.Holder && slices.Equal(a.Accounts, b.Accounts) && slices.Equal(a.Tags, b.Tags)
+}
+
+// add counts a row that fits.
+func (h *shape) add(r *bill.Attempt) {
+	for _, c := range h.spent {
+		c.in.add(r.Cost, c.start)
+	}
+	for _, l := range h.leases {
+		*l += r.Cost
+	}
+	for _, d := range h.days {
+		d.add(r)
+	}
+}
+
+func dayOf(r *bill.Attempt) int64 { return floorDiv(r.Intent.At/1e9, daySeconds) }
 
 // pair is the key of an object: the second part is of members.
 type pair struct{ id, user string }
@@ -121,7 +165,7 @@ const daySeconds = 24 * 60 * 60
 
 // newSums adds up the rows that were inserted.
 func newSums(b *Batch, inserted []bool) *sums {
-	s := &sums{windows: map[account]*spent{}, leases: map[lease]money.Nano{}, days: map[dayKey]*daySum{}}
+	s := &sums{windows: map[account]*spent{}, leases: map[lease]*money.Nano{}, days: map[dayKey]*daySum{}, shapes: map[shapeKey]*shape{}}
 	for i := range s.objects {
 		s.objects[i] = map[pair]*spent{}
 	}
@@ -133,32 +177,45 @@ func newSums(b *Batch, inserted []bool) *sums {
 		r := b.Rows[i]
 		s.rows++
 		s.cost += r.Cost
-		s.addAccounts(r)
-		if !b.Uncounted {
-			s.addObjects(r)
-			s.addDays(r)
+		k := shapeKey{r.Token, r.Cost == 0, r.Status == bill.StatusRejected}
+		h := s.shapes[k]
+		if h == nil || !h.fits(r) {
+			h = s.shape(r, b.Uncounted)
+			s.shapes[k] = h
 		}
+		h.add(r)
 	}
 	return s
 }
 
-// addAccounts counts in the windows of budgets and takes from leases.
-func (s *sums) addAccounts(r *bill.Attempt) {
+// shape finds, or makes, the sums that a row counts in.
+func (s *sums) shape(r *bill.Attempt, uncounted bool) *shape {
+	h := &shape{of: r, day: dayOf(r)}
+	s.accounts(h, r)
+	if !uncounted {
+		s.counts(h, r)
+		s.dayCounts(h, r)
+	}
+	return h
+}
+
+// accounts are the windows of budgets, and the leases.
+func (s *sums) accounts(h *shape, r *bill.Attempt) {
 	if r.Cost == 0 {
 		return
 	}
 	for i := range r.Accounts {
 		a := &r.Accounts[i]
 		k := account{a.Kind, kept(a.ID), a.Window}
-		at(s.windows, k).add(r.Cost, a.Start)
+		h.spent = append(h.spent, share{at(s.windows, k), a.Start})
 		if a.Leased && r.Holder != "" {
-			s.leases[lease{r.Holder, k}] += r.Cost
+			h.leases = append(h.leases, at(s.leases, lease{r.Holder, k}))
 		}
 	}
 }
 
-// addObjects counts in the objects that the row names.
-func (s *sums) addObjects(r *bill.Attempt) {
+// counts are the objects that the row names.
+func (s *sums) counts(h *shape, r *bill.Attempt) {
 	customer := kept(r.EndUser)
 	for i, k := range counted {
 		var p pair
@@ -188,21 +245,21 @@ func (s *sums) addObjects(r *bill.Attempt) {
 		case bill.KindTag:
 			for n, tag := range r.Tags {
 				if !slices.Contains(r.Tags[:n], tag) { // not twice for one call
-					s.addObject(i, k, pair{id: kept(tag)}, r)
+					s.count(h, i, k, pair{id: kept(tag)}, r)
 				}
 			}
 			continue
 		}
-		s.addObject(i, k, p, r)
+		s.count(h, i, k, p, r)
 	}
 }
 
-func (s *sums) addObject(i int, k bill.Kind, p pair, r *bill.Attempt) {
+func (s *sums) count(h *shape, i int, k bill.Kind, p pair, r *bill.Attempt) {
 	// A customer is known from its first call, whatever that cost.
 	if p.id == "" || r.Cost == 0 && (k != bill.KindCustomer || r.Status == bill.StatusRejected) {
 		return
 	}
-	at(s.objects[i], p).add(r.Cost, startOf(r, k, p))
+	h.spent = append(h.spent, share{at(s.objects[i], p), startOf(r, k, p)})
 }
 
 // startOf is the window that an object's own spend is of: that of the first
@@ -221,26 +278,23 @@ func startOf(r *bill.Attempt, k bill.Kind, p pair) int64 {
 	return 0
 }
 
-// addDays counts in the sums by day.
-func (s *sums) addDays(r *bill.Attempt) {
+// dayCounts are the sums by day.
+func (s *sums) dayCounts(h *shape, r *bill.Attempt) {
 	k := dayKey{
-		day: floorDiv(r.Intent.At/1e9, daySeconds), token: r.Token, user: short(r.User), team: short(r.Team), organization: short(r.Organization),
+		day: h.day, token: r.Token, user: short(r.User), team: short(r.Team), organization: short(r.Organization),
 		project: short(r.Project), group: short(r.Model), model: short(r.ProviderModel), provider: short(r.Provider), endpoint: short(r.CallType),
 	}
-	if s.lastSum == nil || k != s.lastDay {
-		s.lastDay, s.lastSum = k, at(s.days, k)
-	}
-	s.lastSum.add(r)
+	h.days = append(h.days, at(s.days, k))
 	for i, tag := range r.Tags {
 		if slices.Contains(r.Tags[:i], tag) {
 			continue
 		}
 		k.kind, k.id = "tag", short(tag)
-		at(s.days, k).add(r)
+		h.days = append(h.days, at(s.days, k))
 	}
 	if r.EndUser != "" {
 		k.kind, k.id = "customer", short(r.EndUser)
-		at(s.days, k).add(r)
+		h.days = append(h.days, at(s.days, k))
 	}
 }
 

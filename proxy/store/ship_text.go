@@ -48,7 +48,16 @@ func fitted(s string, most int) string {
 
 // plain says that a text is UTF-8 without NUL. Most are ASCII.
 func plain(s string) bool {
-	for i := range len(s) {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 | uint64(s[i+4])<<32 | uint64(s[i+5])<<40 |
+			uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		if (w|(w-ones))&tops != 0 { // a byte of 0x80 or more, or 0
+			break
+		}
+	}
+	for ; i < len(s); i++ {
 		if s[i] == 0 || s[i] >= utf8.RuneSelf {
 			return utf8.ValidString(s[i:]) && strings.IndexByte(s[i:], 0) < 0
 		}
