@@ -133,6 +133,11 @@ compose-test: image $(TESTER) ## the compose stack with PostgreSQL and Redis, an
 	.ci/needs image
 	$(call imagetest,^TestCompose,20)
 
+.PHONY: chart
+chart: ## dist/sluice-chart-VERSION.tgz, for helm install
+	.ci/kube helm
+	GO='$(GO)' image/helm/build $(CHART_RELEASE)
+
 .PHONY: helm-test
 helm-test: image $(TESTER) ## the chart on a real one-node Kubernetes (full: ARGS=-full)
 	.ci/needs image helm
