@@ -81,8 +81,8 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.L
 	runtime.GOMAXPROCS(1)
 	const heap = 12 << 20
 	debug.SetMemoryLimit(heap)
-	if err := os.MkdirAll(pl.stateDir.Run(), 0o700); err != nil {
-		return boot.Exit(fleet.ExitConfig, fmt.Errorf("make state directory: %w", err))
+	if err := makeStateDir(pl.stateDir); err != nil {
+		return boot.Exit(fleet.ExitConfig, err)
 	}
 	past, err := inheritState(environ)
 	if err != nil {
