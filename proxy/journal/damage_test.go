@@ -49,7 +49,7 @@ func lookAt(t testing.TB, s *Segment) *seen {
 			t.Errorf("a record at [%d, %d) comes after %d", off, end, at)
 		}
 		at = end
-		switch r := r.(type) {
+		switch r := owned(r).(type) {
 		case *Intent:
 			out.intents[r.Sequence] = r
 		case *Settle:
@@ -332,9 +332,9 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind byte, fields []byte) {
 		rec := append(begin(nil, kind), fields...)
-		if r, err := decode(rec); err == nil && r != nil {
+		if r, err := newDecoder().decode(rec); err == nil && r != nil {
 			if in, ok := r.(*Intent); ok { // what was understood is written alike
-				again, err := decode(appendIntent(begin(nil, typeIntent), &in.Intent))
+				again, err := newDecoder().decode(appendIntent(begin(nil, typeIntent), &in.Intent))
 				if err != nil || again.(*Intent).Prompt != in.Prompt || len(again.(*Intent).Accounts) != len(in.Accounts) {
 					t.Errorf("%+v becomes %+v, %v", in, again, err)
 				}

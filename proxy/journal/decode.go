@@ -3,6 +3,8 @@ package journal
 import (
 	"encoding/binary"
 	"errors"
+	"hash/maphash"
+	"strings"
 	"unsafe"
 
 	"sluice/proxy/bill"
@@ -49,26 +51,44 @@ func uvarint(s string) (uint64, int) {
 	return binary.Uvarint(unsafe.Slice(unsafe.StringData(s), len(s)))
 }
 
+// decoder reads records. What it gives is good until the next one, but what
+// texts, tags and accounts of it point at is nobody's and stays as it is.
+type decoder struct {
+	intent   Intent
+	settle   Settle
+	progress Progress
+	reject   Reject
+
+	tags     []string
+	accounts []bill.Account
+	*sharing
+}
+
+func newDecoder() *decoder { return &decoder{sharing: &sharing{seed: maphash.MakeSeed()}} }
+
 // decode reads a sound record. It is nil for a type that this release does not
-// know. All texts of the result point into one copy.
-func decode(rec []byte) (Record, error) {
-	fields := string(rec[headSize:])
+// know.
+func (d *decoder) decode(rec []byte) (Record, error) {
+	// The fields are read where they stand; what is kept of them is copied.
+	fields := unsafe.String(unsafe.SliceData(rec[headSize:]), len(rec)-headSize)
 	sequence := int64(le.Uint64(rec[16:]))
 	switch rec[12] {
 	case typeIntent:
-		r := &Intent{Sequence: sequence}
-		return r, readBill(fields, &r.Intent, nil)
+		r := &d.intent
+		*r = Intent{Sequence: sequence}
+		return r, d.readBill(fields, &r.Intent, nil)
 	case typeReject:
-		r := &Reject{Sequence: sequence}
-		return r, readBill(fields, &r.Intent, &r.Settle)
+		r := &d.reject
+		*r = Reject{Sequence: sequence}
+		return r, d.readBill(fields, &r.Intent, &r.Settle)
 	case typeSettle:
-		r := &Settle{Sequence: sequence}
-		var ref bill.Intent
-		err := readBill(fields, &ref, &r.Settle)
-		r.RequestID, r.Attempt = ref.RequestID, ref.Attempt
+		r := &d.settle
+		*r = Settle{Sequence: sequence}
+		err := d.readSettle(fields, r)
 		return r, err
 	case typeProgress:
-		r := &Progress{Sequence: sequence}
+		r := &d.progress
+		*r = Progress{Sequence: sequence}
 		return r, each(fields, func(f field) error {
 			if f.number == fOutput {
 				r.Output = f.n
@@ -139,19 +159,17 @@ func reference(f *field, id *[16]byte, attempt *int64) error {
 	return nil
 }
 
-// readBill reads the fields of an intent and a settlement. in is never nil.
-func readBill(b string, in *bill.Intent, s *bill.Settle) error {
+// readSettle reads the fields of a settlement, and which attempt it is of.
+func (d *decoder) readSettle(b string, r *Settle) error {
 	for b != "" {
 		f, rest, ok := next(b)
 		if !ok {
 			return errFields
 		}
 		b = rest
-		var err error
+		err := reference(&f, &r.RequestID, &r.Attempt)
 		if f.number >= fSettledAt {
-			err = settleField(&f, s)
-		} else {
-			err = intentField(&f, in)
+			err = d.settleField(&f, &r.Settle)
 		}
 		if err != nil {
 			return err
@@ -160,7 +178,36 @@ func readBill(b string, in *bill.Intent, s *bill.Settle) error {
 	return nil
 }
 
-func intentField(f *field, in *bill.Intent) error {
+// readBill reads the fields of an intent and a settlement; settled is nil where
+// there is none.
+func (d *decoder) readBill(b string, in *bill.Intent, settled *bill.Settle) error {
+	d.tags, d.accounts = d.tags[:0], d.accounts[:0]
+	for b != "" {
+		f, rest, ok := next(b)
+		if !ok {
+			return errFields
+		}
+		b = rest
+		var err error
+		if f.number >= fSettledAt {
+			err = d.settleField(&f, settled)
+		} else {
+			err = d.intentField(&f, in)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(d.tags) > 0 {
+		in.Tags = shared(d.sharing, &d.sharing.tags, d.tags[0], d.tags)
+	}
+	if len(d.accounts) > 0 {
+		in.Accounts = shared(d.sharing, &d.sharing.accounts, d.accounts[0].ID, d.accounts)
+	}
+	return nil
+}
+
+func (d *decoder) intentField(f *field, in *bill.Intent) error {
 	switch f.number {
 	case fRequest, fAttempt:
 		return reference(f, &in.RequestID, &in.Attempt)
@@ -169,10 +216,7 @@ func intentField(f *field, in *bill.Intent) error {
 	case fStreamed:
 		in.Streamed = f.n != 0
 	case fTag:
-		if in.Tags == nil {
-			in.Tags = make([]string, 0, 4)
-		}
-		in.Tags = append(in.Tags, f.text)
+		d.tags = append(d.tags, d.text(f.text))
 	case fPrice:
 		in.Price = f.n
 	case fPrompt:
@@ -183,16 +227,21 @@ func intentField(f *field, in *bill.Intent) error {
 		in.Claim = uint32(f.n)
 	case fAccount:
 		// Accounts come last: what they imply is there.
-		return readAccount(f.text, in)
+		return d.readAccount(f.text, in)
+	case fCallID:
+		in.CallID = strings.Clone(f.text) // of one call
+	case fMetadata:
+		in.Metadata = strings.Clone(f.text)
 	default:
 		if s := intentText(in, f.number); s != nil {
-			*s = f.text
+			*s = d.text(f.text)
 		}
 	}
 	return nil
 }
 
-// intentText is the text of an intent that a field holds, nil if there is none.
+// intentText is the text of an intent that a field holds and others may have too,
+// nil if there is none.
 func intentText(in *bill.Intent, number int) *string {
 	switch number {
 	case fCallType:
@@ -209,14 +258,10 @@ func intentText(in *bill.Intent, number int) *string {
 		return &in.Project
 	case fEndUser:
 		return &in.EndUser
-	case fCallID:
-		return &in.CallID
 	case fSession:
 		return &in.Session
 	case fClient:
 		return &in.ClientAddress
-	case fMetadata:
-		return &in.Metadata
 	case fModel:
 		return &in.Model
 	case fModelID:
@@ -229,7 +274,7 @@ func intentText(in *bill.Intent, number int) *string {
 	return nil
 }
 
-func readAccount(b string, in *bill.Intent) error {
+func (d *decoder) readAccount(b string, in *bill.Intent) error {
 	var a bill.Account
 	named := false
 	for b != "" {
@@ -242,9 +287,9 @@ func readAccount(b string, in *bill.Intent) error {
 		case fKind:
 			a.Kind = bill.Kind(f.n)
 		case fID:
-			a.ID, named = f.text, true
+			a.ID, named = d.text(f.text), true
 		case fWindow:
-			a.Window = f.text
+			a.Window = d.text(f.text)
 		case fStart:
 			a.Start = f.n
 		case fLeased:
@@ -254,15 +299,12 @@ func readAccount(b string, in *bill.Intent) error {
 	if !named {
 		a.ID = implied(in, a.Kind)
 	}
-	if in.Accounts == nil {
-		in.Accounts = make([]bill.Account, 0, 6)
-	}
-	in.Accounts = append(in.Accounts, a)
+	d.accounts = append(d.accounts, a)
 	return nil
 }
 
 // settleField takes a field of a settlement; s is nil where it has no place.
-func settleField(f *field, s *bill.Settle) error {
+func (d *decoder) settleField(f *field, s *bill.Settle) error {
 	if s == nil {
 		return nil
 	}
@@ -276,9 +318,9 @@ func settleField(f *field, s *bill.Settle) error {
 	case fHTTPStatus:
 		s.HTTPStatus = int(f.n)
 	case fErrorKind:
-		s.ErrorKind = f.text
+		s.ErrorKind = d.text(f.text)
 	case fProviderID:
-		s.ProviderID = f.text
+		s.ProviderID = strings.Clone(f.text)
 	case fCacheHit:
 		s.CacheHit = f.n != 0
 	case fCost:

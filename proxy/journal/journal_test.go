@@ -96,13 +96,32 @@ func read(t testing.TB, dirs ...string) (out []Record) {
 			continue
 		}
 		if _, err := s.Read(0, func(_, _ int64, r Record) error {
-			out = append(out, r)
+			out = append(out, owned(r))
 			return nil
 		}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return out
+}
+
+// owned is a copy of a record that stays.
+func owned(r Record) Record {
+	switch r := r.(type) {
+	case *Intent:
+		c := *r
+		return &c
+	case *Settle:
+		c := *r
+		return &c
+	case *Progress:
+		c := *r
+		return &c
+	case *Reject:
+		c := *r
+		return &c
+	}
+	return r
 }
 
 // only are the records of one type.
@@ -174,7 +193,7 @@ func TestEveryField(t *testing.T) {
 	number(t, reflect.ValueOf(&in).Elem(), &n)
 	number(t, reflect.ValueOf(&s).Elem(), &n)
 	rec := appendSettle(appendIntent(begin(nil, typeReject), &in), &s)
-	got, err := decode(rec)
+	got, err := newDecoder().decode(rec)
 	must(t, err)
 	if want := (&Reject{Intent: in, Settle: s}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)

@@ -15,8 +15,9 @@ const readAhead = 256 << 10
 // fn, with the offsets of its first byte and behind its last. It reads beside a
 // living writer, in any process. next is the offset to go on at. An error of fn
 // ends the reading, is returned, and next is the offset of that record. Records
-// of unknown types are passed over. What fn is given is its own. A file that is
-// gone has no records: writers remove segments that they never used.
+// of unknown types are passed over. What fn is given is good until it returns; the
+// texts and lists in it stay, and may be those of other records too. A file that
+// is gone has no records: writers remove segments that they never used.
 //
 // Bytes that had been written and are no sound record are told as one *Damaged,
 // and reading goes on behind them; where that cannot be, the segment ends there.
@@ -38,6 +39,7 @@ func (s *Segment) Read(from int64, fn func(off, end int64, r Record) error) (nex
 	if s.Body {
 		r.most = bodyMax
 	}
+	var d *decoder
 	for {
 		rec, err := r.record(from)
 		if err != nil {
@@ -58,7 +60,10 @@ func (s *Segment) Read(from int64, fn func(off, end int64, r Record) error) (nex
 			continue
 		}
 		end := from + int64(padded(len(rec)))
-		value, err := decode(rec)
+		if d == nil {
+			d = newDecoder()
+		}
+		value, err := d.decode(rec)
 		if err != nil {
 			value = &Damaged{} // sound, but not of this format
 		}
