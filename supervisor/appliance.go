@@ -34,6 +34,7 @@ type appliance struct {
 	binary  func(program string) (string, error)
 	notify  *notifier
 	actions chan func()
+	signals chan os.Signal
 	server  *controlServer
 	environ *env.Environ // what workers get
 	full    *env.Environ // completed by the configuration: what the migrator gets
@@ -116,15 +117,16 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.L
 	}
 	a.notify = newNotifier(environ, log)
 	a.notify.send("STATUS=starting")
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP,
+	a.noteStop(false)
+	a.signals = make(chan os.Signal, 64)
+	signal.Notify(a.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP,
 		syscall.SIGUSR2, syscall.SIGCHLD, syscall.SIGPIPE)
-	defer signal.Stop(signals)
+	defer signal.Stop(a.signals)
 	if err := a.prepare(past); err != nil {
 		return err
 	}
 	defer a.server.close()
-	return a.loop(signals)
+	return a.loop(a.signals)
 }
 
 // prepare takes over what an earlier life left and makes the rest.

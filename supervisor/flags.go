@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // cli holds the flags. Valued flags are texts that become variables of the
 // environment, by which the workers and the migrator learn of them; a flag
@@ -13,6 +16,19 @@ type cli struct {
 		StateDir string `name:"state_dir" help:"State directory." placeholder:"DIR"`
 		JSON     bool   `name:"json" help:"Print a JSON document."`
 	} `cmd:"" help:"Show the slots and generations of the running appliance."`
+	Upgrade struct {
+		Root string `name:"root" default:"/usr/lib/sluice" placeholder:"DIR" help:"Folder of the releases."`
+		Unit string `name:"unit" default:"sluice.service" placeholder:"NAME" help:"Unit that runs the appliance."`
+
+		Watch time.Duration `name:"watch" default:"10m" placeholder:"DURATION" help:"How long a release must be ready to have proved itself."`
+		Ready time.Duration `name:"ready" default:"1m" placeholder:"DURATION" help:"Within which it must be ready, and ready again."`
+
+		Run    struct{} `cmd:"" default:"withargs" help:"Move the service onto the release that a package has brought, watch it, go back if it fails (default)."`
+		Status struct {
+			JSON bool `name:"json" help:"Print a JSON document."`
+		} `cmd:"" help:"Say which release runs and how the last upgrade went."`
+	} `cmd:"" help:"Upgrade a service that a package has installed."`
+	Sweep struct{} `cmd:"" help:"End what is left in the control group after a stop that was asked for; systemd runs it."`
 }
 
 type flags struct {

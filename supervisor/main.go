@@ -5,12 +5,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,8 +36,11 @@ func run(p *boot.Process) error {
 		return err
 	}
 	environ := p.Environ.With(c.environ())
-	if strings.HasPrefix(ctx.Command(), "status") {
-		return showStatus(p, stateDir(environ, machine{root: os.Geteuid() == 0}), c.Status.JSON)
+	if handled, err := aside(p, &c, ctx.Command(), environ); handled {
+		return err
+	}
+	if badStart() {
+		return errors.New("a release that does not start")
 	}
 	if _, err := newPlan(environ, lookAround()); err != nil { // wrong flags first: that is usage, not configuration
 		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
@@ -51,20 +56,52 @@ func run(p *boot.Process) error {
 	if err != nil {
 		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
 	}
+	if err := plan.room(); err != nil && environ.Get(envInherited) == "" { // a running appliance goes on
+		return &boot.ExitError{Code: fleet.ExitConfig, Err: err}
+	}
+	log, err := newLog(p, environ)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	for _, flag := range c.idle() {
+		log.Warn("flag has no meaning here", slog.String("flag", flag))
+	}
+	return supervise(p, plan, environ, full, log.Logger)
+}
+
+// newLog is the log of the settings in the environment.
+func newLog(p *boot.Process, environ *env.Environ) (*boot.Log, error) {
 	level, ok := boot.ParseLevel(environ.Get("LITELLM_LOG"))
 	if !ok {
 		level = slog.LevelInfo
 	}
 	lines, err := environ.Bool("JSON_LOGS", false)
 	if err != nil {
-		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
+		return nil, &boot.ExitError{Code: fleet.ExitUsage, Err: err}
 	}
-	log := boot.NewLogger(p.Stderr, boot.LogOptions{Program: p.Program, JSON: lines, Level: min(level, slog.LevelInfo)})
+	return boot.NewLogger(p.Stderr, boot.LogOptions{Program: p.Program, JSON: lines, Level: min(level, slog.LevelInfo)}), nil
+}
+
+// aside does what is not running the appliance, if a command asks for it.
+func aside(p *boot.Process, c *cli, command string, environ *env.Environ) (handled bool, err error) {
+	switch {
+	case strings.HasPrefix(command, "status"):
+		return true, showStatus(p, stateDir(environ, machine{root: os.Geteuid() == 0}), c.Status.JSON)
+	case strings.HasPrefix(command, "upgrade status"):
+		return true, showUpgrade(p, releases{c.Upgrade.Root}, c.Upgrade.Status.JSON)
+	case !strings.HasPrefix(command, "upgrade") && !strings.HasPrefix(command, "sweep"):
+		return false, nil
+	}
+	log, err := newLog(p, environ)
+	if err != nil {
+		return true, err
+	}
 	defer log.Close()
-	for _, flag := range c.idle() {
-		log.Warn("flag has no meaning here", slog.String("flag", flag))
+	if strings.HasPrefix(command, "sweep") {
+		return true, sweep(p, log.Logger)
 	}
-	return supervise(p, plan, environ, full, log.Logger)
+	return true, upgradeUnit(c, environ, log.Logger)
 }
 
 // showStatus asks the running supervisor and prints what it says.
@@ -88,6 +125,8 @@ func askStatus(dir fleet.Dir) (*fleet.Status, error) {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
+	const patience = 10 * time.Second // one that hangs does not answer
+	defer time.AfterFunc(patience, func() { _ = conn.Close() }).Stop()
 	if err := conn.Send(fleet.Message{Kind: fleet.KindHello, Role: "status", PID: os.Getpid()}, -1); err != nil {
 		return nil, err
 	}

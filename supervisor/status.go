@@ -52,6 +52,9 @@ func (a *appliance) status() *fleet.Status {
 		st.Healthd.State = fleet.StateDead.String()
 	}
 	st.Healthd.Restarts = a.healthNew
+	if r, ok := releasesOf(a.self); ok {
+		st.Upgrade = r.read()
+	}
 	return st
 }
 
@@ -124,6 +127,9 @@ func writeTable(w io.Writer, st *fleet.Status) error {
 		}
 	}
 	_, err := fmt.Fprintln(w)
+	if err == nil && st.Upgrade != nil {
+		_, err = fmt.Fprintln(w, st.Upgrade)
+	}
 	return err
 }
 

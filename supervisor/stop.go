@@ -63,6 +63,7 @@ func (a *appliance) beginStop(prestop, window time.Duration) {
 	a.stop.prestopEnd = now + int64(prestop)
 	a.stop.windowEnd = a.stop.prestopEnd + int64(window)
 	a.table.Header().State.Store(uint32(fleet.StateDraining))
+	a.noteStop(true)
 	if a.migration.cancel != nil {
 		a.migration.cancel()
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
@@ -138,7 +139,10 @@ func (a *appliance) become(self string) error {
 		fleet.EnvEnvironFD+"="+strconv.Itoa(secrets), envInherited+"="+strconv.Itoa(state))
 	a.log.Info("executing itself anew", slog.String("binary", self), slog.String("from", boot.Version))
 	time.Sleep(20 * time.Millisecond) // for the log to be written
+	// Until the new program listens, these would end it: it begins as it finds them.
+	signal.Ignore(syscall.SIGUSR2, syscall.SIGHUP)
 	err = syscall.Exec(self, append([]string{os.Args[0]}, a.args...), environ)
+	signal.Notify(a.signals, syscall.SIGUSR2, syscall.SIGHUP)
 	for _, fd := range keep {
 		_ = setCloexec(fd, true)
 	}

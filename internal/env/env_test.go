@@ -92,7 +92,7 @@ func TestTyped(t *testing.T) {
 
 func TestSecretForms(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"file": "from-file\n", "b": "from-credential\r\n", "empty": "\n", "long": strings.Repeat("x", 64<<10+1), "EMPTY_CRED": ""} {
+	for name, text := range map[string]string{"file": "from-file\n", "b": "from-credential\r\n", "empty": "\n", "long": strings.Repeat("x", 64<<10+1), "EMPTY_CRED": "", "sluice_openai_api_key": "from-folder\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -108,6 +108,7 @@ func TestSecretForms(t *testing.T) {
 		says  string // what the error says, "" for none
 	}{
 		"A": {"direct", true, ""}, "F": {"from-file", true, ""}, "G": {"from-file", true, ""}, "B": {"from-credential", true, ""},
+		"OPENAI_API_KEY": {"from-folder", true, ""},
 		"NONE": {"", false, ""}, "SET": {"", true, ""}, "../" + filepath.Base(dir) + "/b": {"", false, ""}, "a.b": {"", false, ""},
 		"X": {"", false, "X_FILE: " + dir + "/none cannot be read"}, "EMPTY": {"", false, "is empty"}, "EMPTY_CRED": {"", false, "is empty"},
 		"LONG": {"", false, "64 KiB"}, "DIR": {"", false, "no regular file"}, "ZERO": {"", false, "no regular file"},

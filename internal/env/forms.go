@@ -16,7 +16,8 @@ const maxSecret = 64 << 10
 
 // Secret returns a secret in any of its three forms, in this order: the
 // variable itself, the file that NAME_FILE names, the file NAME (or name in
-// small letters) in $CREDENTIALS_DIRECTORY, where systemd puts credentials. One
+// small letters, alone or behind sluice_) in $CREDENTIALS_DIRECTORY, where systemd
+// puts credentials. One
 // line end at the end of a file is dropped. It is "" where none is given. Files
 // are read anew by each call.
 //
@@ -38,7 +39,7 @@ func (e *Environ) Secret(name string) (Secret, error) {
 	if dir == "" {
 		return "", nil
 	}
-	for _, file := range []string{name, strings.ToLower(name)} {
+	for _, file := range credentialNames(name) {
 		text, err := readSecret(filepath.Join(dir, file))
 		if err == nil {
 			return text, nil
@@ -48,6 +49,13 @@ func (e *Environ) Secret(name string) (Secret, error) {
 		}
 	}
 	return "", nil
+}
+
+// credentialNames are the files of a credential: NAME, name, and sluice_name,
+// which LoadCredential=sluice:DIRECTORY makes of a file name in that directory.
+func credentialNames(name string) []string {
+	small := strings.ToLower(name)
+	return []string{name, small, "sluice_" + small}
 }
 
 // Value is Lookup of a variable that may be a secret: where it is not set, or

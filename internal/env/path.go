@@ -3,11 +3,10 @@ package env
 import (
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // SecretPath returns the path of the file that a secret is in: what NAME_FILE
-// says, else the credential NAME (or name in small letters) in
+// says, else the credential of it in
 // $CREDENTIALS_DIRECTORY where there is one. It is "" where no file is given; the
 // file is not looked into.
 func (e *Environ) SecretPath(name string) string {
@@ -18,7 +17,7 @@ func (e *Environ) SecretPath(name string) string {
 	if dir == "" || !variable(name) {
 		return ""
 	}
-	for _, file := range []string{name, strings.ToLower(name)} {
+	for _, file := range credentialNames(name) {
 		path := filepath.Join(dir, file)
 		if _, err := os.Lstat(path); err == nil {
 			return path

@@ -49,6 +49,10 @@ func (d Dir) Control() string { return filepath.Join(string(d), "run", "control.
 // Lock is held (flock) by the living supervisor.
 func (d Dir) Lock() string { return filepath.Join(string(d), "run", "supervisor.lock") }
 
+// Stopping is there from the moment that a whole stop was asked for until the
+// next start: what it leaves behind may be ended.
+func (d Dir) Stopping() string { return filepath.Join(string(d), "run", "stopping") }
+
 // Processes lists the children of the supervisor, one JSON document.
 func (d Dir) Processes() string { return filepath.Join(string(d), "run", "processes.json") }
 

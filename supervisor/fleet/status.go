@@ -14,6 +14,34 @@ type Status struct {
 	Migrator  string       `json:"migrator"`
 	Config    ConfigStatus `json:"config"`
 	Recycles  Recycles     `json:"recycles"`
+
+	Upgrade *UpgradeStatus `json:"upgrade,omitempty"` // the last one, where a package brought the programs
+}
+
+// States of an upgrade.
+const (
+	UpgradeTrial      = "trial"       // runs, and is watched
+	UpgradeProven     = "proven"      // was ready for as long as a trial takes
+	UpgradeRolledBack = "rolled_back" // failed; the release before it runs
+	UpgradeRefused    = "refused"     // could not be executed, and was never started
+)
+
+// UpgradeStatus says how the last upgrade of a package went.
+type UpgradeStatus struct {
+	State  string `json:"state"`
+	From   string `json:"from"` // versions
+	To     string `json:"to"`
+	Reason string `json:"reason,omitempty"` // of a failure
+	At     string `json:"at"`               // of the state, RFC 3339, UTC
+}
+
+// String is one line for a human.
+func (u UpgradeStatus) String() string {
+	line := "upgrade from " + u.From + " to " + u.To + ": " + u.State + " since " + u.At
+	if u.Reason != "" {
+		line += ": " + u.Reason
+	}
+	return line
 }
 
 // SlotStatus is one slot with its living generations, newest first.
