@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -113,6 +114,7 @@ type Exchange struct {
 	pieces       [][]byte // of the provider's request
 	parts        [][]byte // of the client's answer
 	scratch      []byte   // names and header values
+	lent         *loan    // where Header and scratch came from; nil for nowhere
 	choices      llm.Span // of a whole answer
 	head         []byte   // of the provider's request, where it holds the client's headers
 	model        []byte   // the name the client asked for, as JSON
@@ -173,6 +175,52 @@ func (x *Exchange) Cancel(c Cause) {
 	select {
 	case x.wake <- struct{}{}:
 	default:
+	}
+}
+
+// GoOn is called by the server when a stream's header has been made and the
+// memory that the request's header lines lay in is not its own any more: the
+// exchange keeps what it still needs of them, and gives its answer's header back
+// for others to use.
+func (x *Exchange) GoOn() {
+	own := make([]byte, 0, len(x.CallID)+len(x.EndUser)+len(x.Said.Session)+len(x.model)+len(x.metadata)+len(x.manyMetadata))
+	keep := func(b []byte) []byte {
+		if b == nil {
+			return nil
+		}
+		from := len(own)
+		own = append(own, b...)
+		return own[from:len(own):len(own)]
+	}
+	if len(x.CallID) > 0 && &x.CallID[0] != &x.ID[0] {
+		x.CallID = keep(x.CallID)
+	}
+	x.EndUser, x.model = keep(x.EndUser), keep(x.model)
+	x.metadata, x.manyMetadata = keep(x.metadata), keep(x.manyMetadata)
+	x.Said, x.Lines = Said{Session: keep(x.Said.Session), Redact: x.Said.Redact}, nil
+	if l := x.lent; l != nil {
+		clear(x.Header)
+		l.header, l.scratch = x.Header[:0], x.scratch[:0]
+		loans.Put(l)
+		x.lent = nil
+	}
+	x.Header, x.scratch, x.answer.Header = nil, nil, nil
+}
+
+// loan is the memory of an answer's header. Whole answers keep theirs for the
+// next request; a stream needs none while it goes on.
+type loan struct {
+	header  []llm.Field
+	scratch []byte
+}
+
+var loans = sync.Pool{New: func() any { return &loan{} }}
+
+// borrow makes room for an answer's header.
+func (x *Exchange) borrow() {
+	if x.lent == nil {
+		x.lent = loans.Get().(*loan)
+		x.Header, x.scratch = x.lent.header[:0], x.lent.scratch[:0]
 	}
 }
 

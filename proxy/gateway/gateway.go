@@ -113,6 +113,7 @@ func (g *Gateway) Note(x *Exchange) {
 func (g *Gateway) Do(x *Exchange) (*Answer, *llm.Error) {
 	x.g = g
 	x.id = requestID(&x.ID)
+	x.borrow()
 	if err := g.permit(x); err != nil {
 		return nil, x.fail(err)
 	}

@@ -108,11 +108,14 @@ func TestForms(t *testing.T) {
 		return `{"id":"x","model":"gpt-4o-mini-2024-07-18","choices":[{"index":` + strconv.Itoa(index) + `,"delta":{"` + member + `":"` + text + `"}}]` + rest + `}`
 	}
 	const usage = `,"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}`
+	const last = `,"usage":{"prompt_tokens":4,"completion_tokens":5,"total_tokens":9}`
+	padding := `,"obfuscation":"` + strings.Repeat("x", len(last)-len(`,"obfuscation":""`)) + `"` // as long as the usage
 	datas := []string{
 		at(0, "content", "", ""), at(0, "content", "one", ""), at(0, "content", ` \"two\"`, ""), at(0, "content", ` three\\`, ""),
 		at(1, "content", "four", ""), at(0, "content", "five", `,"usage":null`), at(0, "content", "six", `,"usage":null`),
 		at(0, "reasoning_content", "seven", ""), at(0, "content", "eight", usage), at(0, "content", "nine", usage), at(0, "content", "ten", ""),
 		at(0, "content", `\u0022}}],\"usage\":{`, ""), at(0, "content", "", ""), at(0, "content", "eleven", ""),
+		at(0, "content", "twelve", padding), at(0, "content", "thirteen", padding), at(0, "content", "last", last),
 	}
 	x, p := newPump(t, 1)
 	x.g = &Gateway{now: func() int64 { return 0 }}
@@ -138,7 +141,7 @@ func TestForms(t *testing.T) {
 	if got := unescaped(p.spoken.text); got != text || p.spoken.said != int64(len(p.spoken.text)) {
 		t.Errorf("said %q, want %q", got, text)
 	}
-	if x.Usage.Total != 8 || len(p.form.head) == 0 {
+	if x.Usage.Total != 9 || len(p.form.head) == 0 {
 		t.Errorf("%+v, %q", x.Usage, p.form)
 	}
 }

@@ -97,23 +97,48 @@ func (g *Gateway) stream(x *Exchange, b *binding, name []byte, src source) (*Ans
 
 // Read implements Stream.
 func (p *pump) Read(dst []byte) (int, error) {
+	if err := p.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(dst, p.out[p.o:])
+	p.o += n
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo: what one read of the provider completed is one
+// Write, with no buffer between.
+func (p *pump) WriteTo(w io.Writer) (total int64, err error) {
 	for {
-		if p.o < len(p.out) {
-			n := copy(dst, p.out[p.o:])
-			p.o += n
-			return n, nil
+		switch err := p.fill(); {
+		case errors.Is(err, io.EOF):
+			return total, nil
+		case err != nil:
+			return total, err
 		}
+		n, err := w.Write(p.out[p.o:])
+		p.o += n
+		total += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// fill reads until there is something to pass on.
+func (p *pump) fill() error {
+	for p.o == len(p.out) {
 		p.out, p.o = p.out[:0], 0
 		switch {
 		case p.done:
-			return 0, io.EOF
+			return io.EOF
 		case p.broken:
-			return 0, io.ErrUnexpectedEOF
+			return io.ErrUnexpectedEOF
 		}
 		if err := p.turn(); err != nil {
 			p.end(err)
 		}
 	}
+	return nil
 }
 
 // Close implements Stream.

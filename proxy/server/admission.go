@@ -119,6 +119,7 @@ func (s *Server) admit(ctx *fasthttp.RequestCtx, c *conn, old bool) *call {
 	k := s.take(c)
 	k.old = old || !ctx.Request.Header.IsHTTP11()
 	k.length = int64(ctx.Request.Header.ContentLength())
+	c.sized(&ctx.Request.Header, k.length)
 	k.refusal = s.check(ctx, c, k)
 	if !c.private && (k.entry == nil || !k.entry.probe) {
 		s.count(k)

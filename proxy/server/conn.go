@@ -63,17 +63,21 @@ type conn struct {
 	call     *call
 	ahead    []byte // bytes read before fasthttp came
 	one      [1]byte
-	parked   bool   // fasthttp was sent away with nothing read
-	swallow  bool   // the next write is a 100 Continue that nobody asked for
-	linger   bool   // bytes may be on the way that will not be read: close late
-	lineSeen bool   // the request line of this header is complete
-	bareLine bool   // and ends in LF alone
-	last     []byte // of this request's bytes what the last read brought; fasthttp's memory
-	before   tail   // of the bytes before last
-	ends     tail   // of the bytes up to the end of last
-	chunks   chunks // watches a chunked body
-	owed     int64  // of the body allowance, until the answer is written
-	taken    int    // bytes written since writes began to block
+	parked   bool    // fasthttp was sent away with nothing read
+	swallow  bool    // the next write is a 100 Continue that nobody asked for
+	linger   bool    // bytes may be on the way that will not be read: close late
+	lineSeen bool    // the request line of this header is complete
+	bareLine bool    // and ends in LF alone
+	last     []byte  // of this request's bytes what the last read brought; fasthttp's memory
+	before   tail    // of the bytes before last
+	ends     tail    // of the bytes up to the end of last
+	chunks   chunks  // watches a chunked body
+	owed     int64   // of the body allowance, until the answer is written
+	aside    *stream // goes on without fasthttp
+	got      int64   // bytes read since the request began
+	size     int64   // of the request on the wire; -1 for not known
+	unclear  bool    // fasthttp may hold bytes behind a request: got means nothing
+	taken    int     // bytes written since writes began to block
 	blocked  int64
 }
 
@@ -95,13 +99,20 @@ func (c *conn) become(phase uint32, now int64, d time.Duration) {
 // connState hears from fasthttp that an answer is out and its body drained.
 func connState(nc net.Conn, state fasthttp.ConnState) {
 	if c, ok := nc.(*conn); ok && state == fasthttp.StateIdle {
-		c.free()
-		c.lineSeen, c.bareLine, c.chunks = false, false, chunks{}
-		c.last, c.before, c.ends = nil, tail{}, tail{}
-		// The coarse clock is late by up to a tick; nobody is closed early.
-		c.become(phaseIdle, c.s.clock.coarse.Load(), c.s.c.KeepAlive+tick)
+		c.rest()
 		c.held.Store(true)
 	}
+}
+
+// rest makes it a connection that waits for its next request.
+func (c *conn) rest() {
+	c.free()
+	c.unclear = !c.drained()
+	c.got, c.size = 0, -1
+	c.lineSeen, c.bareLine, c.chunks = false, false, chunks{}
+	c.last, c.before, c.ends = nil, tail{}, tail{}
+	// The coarse clock is late by up to a tick; nobody is closed early.
+	c.become(phaseIdle, c.s.clock.coarse.Load(), c.s.c.KeepAlive+tick)
 }
 
 // Read is fasthttp's read. While the connection is idle it ends with io.EOF
@@ -125,6 +136,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		n, err = c.readRaw(p)
 	}
 	if n > 0 {
+		c.got += int64(n)
 		c.arrived(p[:n])
 		c.last, c.before, c.ends = p[:n], c.ends, c.ends.then(p[:n])
 		if c.chunks.at != chunksIdle && !c.chunks.feed(c.last) {
@@ -373,9 +385,17 @@ func (c *conn) serve() {
 		if c.tls == nil && len(c.ahead) == 0 && !c.await() {
 			return
 		}
+		c.got, c.size, c.unclear = 0, -1, false // fasthttp begins with empty hands
 		_ = s.http.ServeConn(c)
+		again := c.parked
+		if st := c.aside; st != nil {
+			c.aside = nil
+			if again = st.run(); again {
+				c.rest()
+			}
+		}
 		c.abandon()
-		if !c.parked || c.dead.Load() {
+		if !again || c.dead.Load() {
 			break
 		}
 		c.parked = false

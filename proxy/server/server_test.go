@@ -76,6 +76,8 @@ func (g *fakeGateway) Do(x *gateway.Exchange) (*gateway.Answer, *llm.Error) {
 		}
 	case bytes.Contains(x.Body, []byte(`"stream"`)):
 		return &gateway.Answer{Status: 200, ContentType: "text/event-stream", Stream: &events{n: 3}}, nil
+	case bytes.Contains(x.Body, []byte(`"poisoned"`)):
+		return &gateway.Answer{Status: 200, ContentType: "text/event-stream", Stream: &poison{events{n: 2}}}, nil
 	case bytes.Contains(x.Body, []byte(`"broken"`)):
 		return &gateway.Answer{Status: 200, ContentType: "text/event-stream", Stream: &events{n: 3, cut: true}}, nil
 	case bytes.Contains(x.Body, []byte(`"endless"`)):

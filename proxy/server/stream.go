@@ -10,15 +10,18 @@ import (
 	"sluice/proxy/llm"
 )
 
-// stream is the body of a streamed answer as fasthttp reads it. It is part of
-// its call; fasthttp closes it after the last byte or a failed write, and that
-// settles the exchange.
+// stream is the body of a streamed answer. It is part of its call. Nearly all go
+// on aside of fasthttp (aside.go); for clients of HTTP/1.0, after bodies in
+// chunks and before pipelined requests fasthttp reads it, and closes it after the
+// last byte or a failed write. Closing it settles the exchange.
 type stream struct {
 	s    *Server
 	c    *conn
 	k    *call
 	in   gateway.Stream
 	head []byte // the header for an HTTP/1.0 client
+	out  chunkWriter
+	last bool // the connection ends with it
 }
 
 // What keeps caches and nginx from holding events back.
@@ -45,7 +48,9 @@ func (s *Server) startStream(ctx *fasthttp.RequestCtx, c *conn, k *call, in gate
 		st.head = append(st.head, ctx.Response.Header.Header()...)
 	}
 	s.bad.during(ctx, st)
-	ctx.SetBodyStream(st, -1)
+	if !st.goAside(ctx) {
+		ctx.SetBodyStream(st, -1)
+	}
 }
 
 // Read passes on what the gateway's stream gives. Anything but io.EOF makes
