@@ -67,12 +67,12 @@ func FuzzParseEndpoints(f *testing.F) {
 
 func TestWorkersMeans(t *testing.T) {
 	for text, want := range map[string]int{"": 4, "0": 4, "auto": 4, "$(nproc)": 4, `"$(nproc)"`: 4, "1": 1, "17": 17, "-1": 0, "two": 0, "257": 0} {
-		got, err := workers(env.Parse([]byte("NUM_WORKERS="+text)), 4)
+		got, _, err := workers(env.Parse([]byte("NUM_WORKERS="+text)), 4)
 		if got != want || (err == nil) != (want != 0) {
 			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
 		}
 	}
-	if got, _ := workers(env.Parse([]byte("GUNICORN_CMD_ARGS=--timeout 3 --workers=3")), 4); got != 3 {
+	if got, _, _ := workers(env.Parse([]byte("GUNICORN_CMD_ARGS=--timeout 3 --workers=3")), 4); got != 3 {
 		t.Errorf("from GUNICORN_CMD_ARGS: %d, want 3", got)
 	}
 }

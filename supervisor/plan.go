@@ -64,9 +64,12 @@ func lookAround() machine {
 // merged. Its errors say what is allowed; they mean exit 64.
 func newPlan(e *env.Environ, m machine) (plan, error) {
 	p := plan{memory: m.memory, stateDir: stateDir(e, m)}
-	var err error
-	if p.slots, err = workers(e, m.cpus); err != nil {
+	n, counted, err := workers(e, m.cpus)
+	if err != nil {
 		return p, err
+	}
+	if p.slots = n; counted { // a machine with many CPUs and little memory
+		p.slots = max(min(p.slots, fitting(m.memory)), 1)
 	}
 	if err := p.sizes(e, m); err != nil {
 		return p, err
@@ -108,21 +111,21 @@ func stateDir(e *env.Environ, m machine) fleet.Dir {
 }
 
 // workers reads NUM_WORKERS. 0, nothing, auto and a literal $(nproc), which
-// comes out of container definitions that no shell reads, mean one per CPU.
-func workers(e *env.Environ, cpus int) (int, error) {
+// comes out of container definitions that no shell reads, mean one per CPU (counted).
+func workers(e *env.Environ, cpus int) (n int, counted bool, err error) {
 	text := strings.TrimSpace(e.Get("NUM_WORKERS"))
 	if text == "" {
 		text = gunicorn(e.Get("GUNICORN_CMD_ARGS"), "--workers", "-w")
 	}
 	switch strings.Trim(text, `"'`) {
 	case "", "0", "auto", "$(nproc)", "`nproc`":
-		return min(max(cpus, 1), fleet.MaxSlots), nil
+		return min(max(cpus, 1), fleet.MaxSlots), true, nil
 	}
-	n, err := strconv.Atoi(text)
+	n, err = strconv.Atoi(text)
 	if err != nil || n < 0 || n > fleet.MaxSlots {
-		return 0, fmt.Errorf("number of workers %q: allowed are 1 to %d, or 0 or auto for one per CPU", text, fleet.MaxSlots)
+		return 0, false, fmt.Errorf("number of workers %q: allowed are 1 to %d, or 0 or auto for one per CPU", text, fleet.MaxSlots)
 	}
-	return n, nil
+	return n, false, nil
 }
 
 // gunicorn finds the value of an option in GUNICORN_CMD_ARGS.

@@ -6,6 +6,7 @@ package app
 import (
 	"fmt"
 	"log/slog"
+	"os"
 
 	"sluice/internal/boot"
 	"sluice/internal/env"
@@ -105,6 +106,9 @@ func preflight(p *boot.Process) error {
 		return err
 	}
 	if err := startRedis(file, src.Flags.Strict); err != nil {
+		return err
+	}
+	if err := closed(file, os.Getppid()); err != nil {
 		return err
 	}
 	if said := exposed(file); said != "" {

@@ -22,6 +22,10 @@ func storedMasterKey(dir fleet.Dir) (key env.Secret, made bool, err error) {
 	for range 2 {
 		switch b, err := os.ReadFile(path); {
 		case err == nil:
+			if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 { // it was made 0600
+				return "", false, fmt.Errorf("%s has mode %04o, so that others can read it: chmod 0600 it, and change the key if somebody else was here",
+					path, info.Mode().Perm())
+			}
 			key := strings.TrimSpace(string(b))
 			if !strings.HasPrefix(key, "sk-") {
 				return "", false, fmt.Errorf("%s holds no key that starts with sk-: remove the file to have one made, or set LITELLM_MASTER_KEY", path)

@@ -68,3 +68,15 @@ func TestStoredMasterKeyRefusesGarbage(t *testing.T) {
 		t.Errorf("got %v, want an error that says what is allowed and does not show the content", err)
 	}
 }
+
+// A key that was made is not used when others can read it.
+func TestStoredMasterKeyIsClosed(t *testing.T) {
+	dir := fleet.Dir(t.TempDir())
+	if err := os.WriteFile(dir.MasterKey(), []byte("sk-of-this-test\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := storedMasterKey(dir)
+	if err == nil || !strings.Contains(err.Error(), "chmod 0600") || strings.Contains(err.Error(), "sk-of-this") {
+		t.Errorf("a key with mode 0640: %v", err)
+	}
+}

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,6 +38,24 @@ func (f *File) Exposed() []string {
 	for _, name := range slices.Sorted(maps.Keys(f.used)) {
 		if env.SecretName(name) && holdsSecret(f.process.Get(name)) {
 			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// Open says of each file that a secret was read from, and that other users of the
+// machine can read or change, which it is and how to close it.
+func (f *File) Open() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(f.used)) {
+		path := f.Environ.SecretPath(name)
+		if path == "" || f.process.Get(name) != "" {
+			continue
+		}
+		const others = 0o006
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&others != 0 {
+			out = append(out, fmt.Sprintf("%s: its file %s has mode %04o, so that every user of this machine can read or change it: chmod o= %[2]s",
+				name, path, info.Mode().Perm()))
 		}
 	}
 	return out
