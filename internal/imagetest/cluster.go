@@ -31,8 +31,8 @@ const (
 
 // Cluster is a real Kubernetes of one node: API server, controller manager,
 // scheduler, kubelet and kube-proxy of .tools/kube, etcd and containerd of
-// Debian. It has no name service, no provisioner of volumes ([Cluster.Volumes]
-// makes some) and takes images from files. It ends with the run.
+// Debian. Names of services are answered by the tests, volumes are made by them
+// ([Cluster.Volumes]), images come from files. It ends with the run.
 type Cluster struct {
 	dir string
 	bin string
@@ -175,6 +175,9 @@ func (c *Cluster) startPrograms() error {
 		return fmt.Errorf("make the image of pause: %w", err)
 	}
 	if err := c.load(pause); err != nil {
+		return err
+	}
+	if err := c.serveNames(); err != nil {
 		return err
 	}
 	c.run("kubelet", program("kubelet"), "--kubeconfig="+file("kubeconfig"), "--config="+file("kubelet.yaml"), "--root-dir="+file("kubelet"),

@@ -76,6 +76,8 @@ failSwapOn: false
 oomScoreAdj: 0
 localStorageCapacityIsolation: false
 resolvConf: /dev/null
+clusterDNS: [%[1]s]
+clusterDomain: cluster.local
 healthzPort: 0
 podLogsDir: %[3]s/podlogs
 containerRuntimeEndpoint: unix://%[4]s
