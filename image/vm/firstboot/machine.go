@@ -208,9 +208,12 @@ func (m *machine) secret(name, prefix string) error {
 // hostKey generates the key that ssh proves this machine with, and returns its
 // fingerprint if that was now.
 func (m *machine) hostKey() (string, error) {
-	tool, err := exec.LookPath("ssh-keygen")
-	if err != nil || m.has(hostKeyFile) || m.dir != "/" {
+	if m.has(hostKeyFile) || m.dir != "/" {
 		return "", nil
+	}
+	tool, err := exec.LookPath("ssh-keygen")
+	if err != nil {
+		return "", fmt.Errorf("generate the ssh host key: %w", err)
 	}
 	ctx := context.Background()
 	if out, err := exec.CommandContext(ctx, tool, "-q", "-t", "ed25519", "-N", "", "-f", hostKeyFile).CombinedOutput(); err != nil {
