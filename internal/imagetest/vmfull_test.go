@@ -1,0 +1,247 @@
+//go:build image
+
+package imagetest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/benchmarks/loadgen"
+	"sluice/supervisor/fleet"
+)
+
+// TestVMFull is what takes several boots and upgrades, in the full form: UEFI, a
+// reboot, a reset under load, and upgrades good and bad.
+func TestVMFull(t *testing.T) {
+	if !Full() {
+		t.Log("the short form is TestVMBoot; ARGS=-full runs this")
+		return
+	}
+	provider := Provider(t)
+	m := bootGuest(t, guestOptions{
+		UEFI:    true,
+		Config:  vmConfig(provider, "general_settings:\n  journal_sync: always\n"),
+		Environ: map[string]string{"SLUICE_RECYCLE_FLOOR": "0s", "SLUICE_TEST_BAD": "none"},
+		// Emulated, everything takes ten times as long.
+		DropIn: "[Service]\nTimeoutStartSec=600\nWatchdogSec=300\n",
+	})
+	m.answered("whole")
+	if got := m.ssh("test -d /sys/firmware/efi && echo uefi"); got != "uefi" {
+		t.Errorf("started by %q", got)
+	}
+	m.sub("reboot", func(t *testing.T) { vmReboot(t, m) })
+	m.sub("reset", func(t *testing.T) { vmReset(t, m) })
+	m.sub("upgrade", func(t *testing.T) { vmUpgrade(t, m) })
+	m.press()
+	m.off(10 * time.Minute)
+}
+
+// readyAgain waits for a machine that restarts.
+func (m *guest) readyAgain(t *testing.T) {
+	t.Helper()
+	Wait(t, "readiness after a start", 10*time.Minute, m.readiness)
+	m.answered("whole")
+}
+
+// bootID is another one after each boot.
+func (m *guest) bootID() string { return m.ssh("cat /proc/sys/kernel/random/boot_id") }
+
+// vmReboot restarts the machine: secrets, host key and names stay.
+func vmReboot(t *testing.T, m *guest) {
+	const same = "cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub /etc/sluice/credentials/* /var/lib/sluice/host_id | sha256sum"
+	before, boot := m.ssh(same), m.bootID()
+	m.ssh("hostnamectl hostname renamed; systemctl --no-block reboot")
+	Wait(t, "another boot", 10*time.Minute, func() error {
+		if r := m.trySSH("cat /proc/sys/kernel/random/boot_id"); r.Code != 0 || strings.TrimSpace(r.Stdout) == boot {
+			return fmt.Errorf("exit %d: %s", r.Code, r.Output())
+		}
+		return nil
+	})
+	m.readyAgain(t)
+	if after := m.ssh(same); after != before {
+		t.Error("the machine is another one after a reboot")
+	}
+	if name := m.ssh("hostname"); name != "renamed" {
+		t.Errorf("host name %q: the seed was applied again", name)
+	}
+}
+
+// acknowledged is a load whose answered calls are known by their ids.
+type acknowledged struct {
+	m      *guest
+	prefix string
+	cancel context.CancelFunc
+	wait   sync.WaitGroup
+
+	mu     sync.Mutex
+	ids    []string // guarded by mu
+	failed int      // guarded by mu
+}
+
+// acknowledge makes calls on eight connections until stop.
+func acknowledge(m *guest, prefix string) *acknowledged {
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &acknowledged{m: m, prefix: prefix, cancel: cancel}
+	for w := range 8 {
+		a.wait.Go(func() { // ends with the context
+			for i := 0; ctx.Err() == nil; i++ {
+				a.call(ctx, fmt.Sprintf("%s-%d-%d", prefix, w, i))
+			}
+		})
+	}
+	return a
+}
+
+func (a *acknowledged) call(ctx context.Context, id string) {
+	resp, err := a.m.chat(ctx, "whole", id, false)
+	ok := err == nil
+	if ok {
+		_, err := io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		ok = err == nil && resp.StatusCode == http.StatusOK
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if ok {
+		a.ids = append(a.ids, id)
+	} else {
+		a.failed++
+	}
+}
+
+func (a *acknowledged) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.ids)
+}
+
+func (a *acknowledged) stop() []string {
+	a.cancel()
+	a.wait.Wait()
+	return a.ids
+}
+
+// vmReset pulls the reset line under load, three times. With journal_sync:
+// always, what was answered is on the disk: once the ledger has shipped it,
+// each answered call is one row.
+func vmReset(t *testing.T, m *guest) {
+	for round := range 3 {
+		load := acknowledge(m, fmt.Sprintf("reset%d", round))
+		Wait(t, "answers", 5*time.Minute, func() error {
+			if n := load.count(); n < 60 {
+				return fmt.Errorf("%d answers", n)
+			}
+			return nil
+		})
+		m.monitor("system_reset")
+		ids := load.stop()
+		m.readyAgain(t)
+		var missing []string
+		Wait(t, "the ledger", 3*time.Minute, func() error {
+			rows := m.spendRows(load.prefix)
+			missing = nil
+			for _, id := range ids {
+				switch rows[id] {
+				case 0:
+					missing = append(missing, id)
+				case 1:
+				default:
+					t.Fatalf("%s has %d rows", id, rows[id])
+				}
+			}
+			if missing != nil {
+				return fmt.Errorf("%d of %d answered calls have no row: %.5v", len(missing), len(ids), missing)
+			}
+			return nil
+		})
+		t.Logf("reset %d: %d answered calls, each one row; %d in flight failed", round+1, len(ids), load.failed)
+	}
+}
+
+// spendRows counts the rows of spend by the caller's ids.
+func (m *guest) spendRows(prefix string) map[string]int {
+	m.t.Helper()
+	from, to := time.Now().Add(-48*time.Hour).UTC().Format(time.DateOnly), time.Now().Add(48*time.Hour).UTC().Format(time.DateOnly)
+	text := m.ssh(fmt.Sprintf("cd /var/lib/sluice; SLUICE_STATE_DIR=/var/lib/sluice setpriv --reuid=sluice --regid=sluice --clear-groups "+
+		"/usr/lib/sluice/current/migrator spend export --from %s --to %s --format jsonl | grep -F '%s' || true", from, to, prefix))
+	rows := map[string]int{}
+	for line := range strings.Lines(text) {
+		var row struct {
+			CallID string `json:"call_id"`
+			Status string `json:"status"`
+		}
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			m.t.Fatalf("row %q: %v", line, err)
+		}
+		rows[row.CallID]++
+	}
+	return rows
+}
+
+// vmUpgrade upgrades under load, to good releases and to bad ones, and back to
+// an older one: no request fails.
+func vmUpgrade(t *testing.T, m *guest) {
+	one, two := buildPackage(t, packageSpec{version: "1.0.0"}), buildPackage(t, packageSpec{version: "1.1.0"})
+	bad := buildPackage(t, packageSpec{version: "1.2.0", tags: "sluicebad"})
+	for _, deb := range []string{one, two, bad} {
+		m.copyIn(filepath.Join(packagesDir(), deb), "/var/tmp/"+deb)
+	}
+	m.ssh("mkdir -p /etc/systemd/system/sluice-upgrade.service.d; printf '[Service]\nExecStart=\nExecStart=/usr/lib/sluice/proven/supervisor upgrade --watch 120s --ready 240s\n' " +
+		">/etc/systemd/system/sluice-upgrade.service.d/test.conf; systemctl daemon-reload")
+	pid := m.ssh("systemctl show sluice -P MainPID")
+	steps := []struct{ name, deb, bad, state, runs string }{
+		{"upgrade", one, "", fleet.UpgradeProven, "1.0.0"},
+		{"upgrade again", two, "", fleet.UpgradeProven, "1.1.0"},
+		{"does not start", bad, "no-start", fleet.UpgradeRolledBack, "1.1.0"},
+		{"never ready", bad, "never-ready", fleet.UpgradeRolledBack, "1.1.0"},
+		{"dies after 30 s", bad, "dies", fleet.UpgradeRolledBack, "1.1.0"},
+		{"downgrade", one, "", fleet.UpgradeProven, "1.0.0"},
+	}
+	for _, s := range steps {
+		if s.bad != "" {
+			m.ssh("sed -i '/SLUICE_TEST_BAD/d' /etc/sluice/environment; echo SLUICE_TEST_BAD=" + s.bad + " >>/etc/sluice/environment; systemctl restart sluice")
+			m.readyAgain(t)
+			pid = m.ssh("systemctl show sluice -P MainPID")
+		}
+		l := StartLoad(t, loadgen.Spec{
+			Addr: m.addr(), Key: vmKey, Model: "whole", Duration: 30 * time.Minute, Timeout: 5 * time.Minute,
+			Classes: []loadgen.Class{{Name: "new", Fresh: true, Rate: 2}, {Name: "kept", Conns: 4, Think: time.Second}, {Name: "stream", Conns: 2, Stream: true, Model: "stream"}},
+		})
+		m.ssh("DEBIAN_FRONTEND=noninteractive apt-get install -y -q --allow-downgrades /var/tmp/" + s.deb)
+		m.awaitUpgrade(t, s.state, versionOf(s.deb))
+		r := l.Stop()
+		t.Logf("%s: %d requests", s.name, r.Sent())
+		NoneFailed(t, r)
+		if runs := m.ssh("readlink /usr/lib/sluice/current"); runs != s.runs {
+			t.Errorf("%s: %s runs, not %s", s.name, runs, s.runs)
+		}
+		// A release that dies takes its process with it; all others keep the first one.
+		if now := m.ssh("systemctl show sluice -P MainPID"); s.bad == "" && now != pid {
+			t.Errorf("%s: main process %s, was %s: restarted", s.name, now, pid)
+		}
+	}
+}
+
+// awaitUpgrade waits until the last upgrade has ended as it should.
+func (m *guest) awaitUpgrade(t *testing.T, state, to string) {
+	t.Helper()
+	Wait(t, "upgrade to "+to+" "+state, 12*time.Minute, func() error {
+		r := m.trySSH("sluice status --json --state_dir /var/lib/sluice")
+		var s fleet.Status
+		if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil {
+			return fmt.Errorf("status: %w: %s", err, r.Output())
+		}
+		if s.State != "ready" || s.Upgrade == nil || s.Upgrade.State != state || s.Upgrade.To != to {
+			return fmt.Errorf("%s, upgrade is %v", s.State, s.Upgrade)
+		}
+		return nil
+	})
+}
