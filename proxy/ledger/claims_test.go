@@ -32,6 +32,7 @@ func newTable(t *testing.T) *fleet.Table {
 // TestClaims gives back what a dead process held of a lease: all but what its
 // attempts came to.
 func TestClaims(t *testing.T) {
+	t.Parallel()
 	d, dir, tr, table := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth(), newTable(t)
 	area, err := table.Claim(0, 1)
 	if err != nil {
@@ -93,6 +94,7 @@ func TestClaims(t *testing.T) {
 // open while its holder is heard of: another machine may be made from the same
 // disk.
 func TestEarlier(t *testing.T) {
+	t.Parallel()
 	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
 	w := newLoad(t, dir, 1, tr)
 	w.attempts(30)
@@ -106,7 +108,7 @@ func TestEarlier(t *testing.T) {
 	c.Holder, c.Table = "ffffffffffffffffffffffffffffffff", table
 	stop := running(t, ledger.New(c))
 	await(t, func() bool { return d.count(t) == "27" })
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(50 * tick) // it would have ended them by then
 	if n := d.count(t); n != "27" || table.Header().EarlierShipped.Load() != 0 {
 		t.Errorf("%s rows, although another machine may still write the journal", n)
 	}

@@ -66,7 +66,7 @@ func (s *session) add(f *journal.Segment, was int64) {
 	l := life{f.Holder, f.Slot, f.Generation}
 	g := s.generations[l]
 	if g == nil {
-		g = &generation{life: l, open: map[key]*attempt{}}
+		g = &generation{life: l, open: map[key]*attempt{}, known: map[key]struct{}{}, early: map[key]*bill.Settle{}}
 		s.generations[l] = g
 	}
 	seg := &segment{Segment: f, of: g, was: was, floor: was, read: journal.Start}
@@ -103,7 +103,8 @@ func (s *session) alive(g *generation) bool {
 	return false
 }
 
-// errEnough ends the reading of a segment for now.
+// errEnough ends the reading of a segment before its end: memory, or the batch,
+// is full, and what follows is read with the next one.
 var errEnough = errors.New("enough has been read")
 
 // follow reads what is new, as far as there is room for it in memory.
@@ -160,13 +161,7 @@ func (s *session) record(seg *segment, off, end int64, r journal.Record, now tim
 	g, shipped := seg.of, off < seg.floor
 	switch r := r.(type) {
 	case *journal.Intent:
-		if shipped {
-			return
-		}
-		a := &attempt{intent: place{seg, off}}
-		a.Intent, a.Sequence = r.Intent, r.Sequence
-		g.open[key{r.RequestID, r.Attempt}] = a
-		seg.pin(off, a)
+		s.intent(seg, off, r, now)
 	case *journal.Progress:
 		a := g.open[key{r.RequestID, r.Attempt}]
 		if a == nil {
@@ -181,7 +176,8 @@ func (s *session) record(seg *segment, off, end int64, r journal.Record, now tim
 		k := key{r.RequestID, r.Attempt}
 		a := g.open[k]
 		if a == nil {
-			return // its intent stands below the floor, or cannot be read
+			g.orphan(k, &r.Settle)
+			return
 		}
 		delete(g.open, k)
 		if shipped {
@@ -210,6 +206,44 @@ func (s *session) record(seg *segment, off, end int64, r journal.Record, now tim
 		s.l.c.Metrics.damaged.Inc()
 		s.l.c.Log.Error("a part of the journal is damaged and was passed over", slog.String("segment", seg.Path),
 			slog.Int64("offset", off), slog.Int64("bytes", end-off))
+	}
+}
+
+// intent takes the beginning of an attempt.
+func (s *session) intent(seg *segment, off int64, r *journal.Intent, now time.Time) {
+	g, k := seg.of, key{r.RequestID, r.Attempt}
+	settled := g.early[k]
+	delete(g.early, k)
+	if off < seg.floor {
+		if settled == nil {
+			g.known[k] = struct{}{}
+		}
+		return
+	}
+	a := &attempt{intent: place{seg, off}}
+	a.Intent, a.Sequence = r.Intent, r.Sequence
+	seg.pin(off, a)
+	if settled != nil {
+		a.Settle = *settled
+		s.whole(a, now)
+		return
+	}
+	g.open[k] = a
+}
+
+// orphan takes a settlement whose intent was not read. Mostly that is in the
+// database. But the records of a segment that could not be brought to the disk are
+// written once more, behind what was written meanwhile: an intent can come after
+// its settlement.
+func (g *generation) orphan(k key, settled *bill.Settle) {
+	const most = 10_000 // where a whole segment is damaged, few intents will come
+	if _, ok := g.known[k]; ok {
+		delete(g.known, k)
+		return
+	}
+	if len(g.early) < most {
+		c := *settled
+		g.early[k] = &c
 	}
 }
 
@@ -247,6 +281,8 @@ func (s *session) finish(ctx context.Context, now time.Time) {
 			continue
 		}
 		g.closed = true
+		clear(g.early) // their intents are in the database, or cannot be read
+		clear(g.known)
 		if len(g.open) == 0 {
 			continue
 		}

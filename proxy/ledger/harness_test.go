@@ -144,15 +144,28 @@ func newLoad(tb testing.TB, dir string, generation int64, tr *truth) *load {
 	return &load{t: tb, w: w, truth: tr, price: perToken, n: uint64(generation) << 32}
 }
 
+// next is the id of another attempt.
+func (l *load) next() (k id) {
+	l.n++
+	binary.BigEndian.PutUint64(k.request[:8], uint64(time.Now().UnixMilli())<<16|0x7000|l.n&0xfff)
+	binary.BigEndian.PutUint64(k.request[8:], 1<<63|l.n)
+	return k
+}
+
 // intent begins an attempt.
 func (l *load) intent() id {
-	l.n++
-	var k id
-	at := time.Now()
-	binary.BigEndian.PutUint64(k.request[:8], uint64(at.UnixMilli())<<16|0x7000|l.n&0xfff)
-	binary.BigEndian.PutUint64(k.request[8:], 1<<63|l.n)
+	k := l.next()
+	l.truth.mu.Lock()
+	l.truth.cost[k] = -1
+	l.truth.mu.Unlock()
+	l.begin(k)
+	return k
+}
+
+// begin writes the intent of an attempt.
+func (l *load) begin(k id) {
 	in := &bill.Intent{
-		RequestID: k.request, At: at.UnixNano(), CallType: "/v1/chat/completions", Token: token(int(l.n) % keys), User: "u", Team: "t",
+		RequestID: k.request, At: time.Now().UnixNano(), CallType: "/v1/chat/completions", Token: token(int(l.n) % keys), User: "u", Team: "t",
 		Model: "m", Provider: "p", ProviderModel: "m-1", Price: l.price.Version(), Prompt: 100,
 		Accounts: []bill.Account{{Kind: bill.KindKey, ID: token(int(l.n) % keys)}},
 	}
@@ -162,10 +175,6 @@ func (l *load) intent() id {
 	if err := l.w.Intent(in, l.price); err != nil {
 		l.t.Error(err)
 	}
-	l.truth.mu.Lock()
-	l.truth.cost[k] = -1
-	l.truth.mu.Unlock()
-	return k
 }
 
 // settle ends it.
@@ -220,12 +229,15 @@ func killed(t *testing.T, dir string) string {
 	return to
 }
 
+// tick is a twenty-fifth of a worker's.
+const tick = 10 * time.Millisecond
+
 func newLedger(d ledger.Database, dir string) *ledger.Ledger {
 	return ledger.New(config(d, dir))
 }
 
 func config(d ledger.Database, dir string) ledger.Config {
-	return ledger.Config{Dirs: []string{dir}, HostID: hostID, Holder: holder, Database: d, Batch: 20 * time.Millisecond}
+	return ledger.Config{Dirs: []string{dir}, HostID: hostID, Holder: holder, Database: d, Batch: 20 * time.Millisecond, Tick: tick}
 }
 
 // running runs a ledger until stop is called.

@@ -73,6 +73,7 @@ func (c *clock) add(d time.Duration) {
 // TestRetention deletes rows that are too old, never earlier than they may be
 // shipped again, and compares sums: a day of which rows are gone is left out.
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
 	w := newLoad(t, dir, 1, tr)
 	w.attempts(30)
@@ -110,6 +111,7 @@ func written(m *ledger.Metrics) string {
 
 // TestDrift tells of a sum that is not that of its rows.
 func TestDrift(t *testing.T) {
+	t.Parallel()
 	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
 	w := newLoad(t, dir, 1, tr)
 	w.attempts(30)

@@ -46,7 +46,7 @@ func child(arg string) int {
 		return 1
 	}
 	defer s.Close()
-	l := ledger.New(ledger.Config{Dirs: []string{dir}, HostID: hostID, Holder: holder, Database: s, Batch: time.Millisecond, Most: 50})
+	l := ledger.New(ledger.Config{Dirs: []string{dir}, HostID: hostID, Holder: holder, Database: s, Batch: time.Millisecond, Most: 50, Tick: tick})
 	l.Run(context.Background())
 	return 0
 }
@@ -117,6 +117,7 @@ func migrated(t *testing.T, url string) string {
 
 // TestServerKilled kills PostgreSQL while rows are shipped.
 func TestServerKilled(t *testing.T) {
+	t.Parallel()
 	server := pgtest.New(t)
 	d := onPostgres(t, migrated(t, server.Database(t)))
 	dir, tr := dirOf(t), newTruth()
@@ -141,6 +142,7 @@ func TestServerKilled(t *testing.T) {
 // TestFailover promotes a standby that lacks commits: what was lost is shipped
 // again, from the segments that are kept.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	primary := pgtest.New(t)
 	url := migrated(t, primary.Database(t))
 	d := onPostgres(t, url)

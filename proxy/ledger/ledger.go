@@ -56,6 +56,10 @@ type Config struct {
 	Batch, WriteWithin time.Duration
 	Most               int // rows of a batch; 0: 5,000
 
+	// Tick is how often it looks for records while there are some; 0: 250 ms. With
+	// none, and for the lock of another process, it looks a fourth as often.
+	Tick time.Duration
+
 	KeepSegments time.Duration // segments that are shipped stay so long; 0: 24 h
 	KeepBytes    int64         // or until they have so many bytes; 0: 2 GiB
 
@@ -105,6 +109,9 @@ func New(c Config) *Ledger {
 	if c.Most <= 0 {
 		c.Most = batchRows
 	}
+	if c.Tick <= 0 {
+		c.Tick = tickEvery
+	}
 	if c.KeepSegments <= 0 {
 		c.KeepSegments = keepSegments
 	}
@@ -116,11 +123,10 @@ func New(c Config) *Ledger {
 	return l
 }
 
-const (
-	lockEvery = time.Second            // for the lock, when another process holds it
-	tickEvery = 250 * time.Millisecond // for records, while there are some
-	idleEvery = time.Second            // and while there are none
-)
+const tickEvery = 250 * time.Millisecond
+
+// idleEvery is how often it looks while there is nothing.
+func (c *Config) idleEvery() time.Duration { return 4 * c.Tick }
 
 // Run ships whenever no other process of the host does, until ctx ends: of a
 // worker that does not take requests any more, or stops. It returns when the
@@ -138,7 +144,7 @@ func (l *Ledger) Run(ctx context.Context) {
 			told = true
 			l.c.Log.Error("the journals cannot be shipped", slog.Any("error", err))
 		}
-		_ = store.Pause(ctx, lockEvery)
+		_ = store.Pause(ctx, l.c.idleEvery())
 	}
 }
 
@@ -158,7 +164,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 		if allShipped(l.c.Dirs) {
 			return nil
 		}
-		if err := store.Pause(ctx, tickEvery/5); err != nil {
+		if err := store.Pause(ctx, l.c.Tick/5); err != nil {
 			return fmt.Errorf("another worker ships what is left in the journals: %w", err)
 		}
 	}
@@ -203,14 +209,14 @@ func (l *Ledger) serve(ctx context.Context) {
 	defer func() { l.c.Metrics.forget() }()
 	for ctx.Err() == nil {
 		moved, err := s.turn(ctx, false)
-		wait := tickEvery
+		wait := l.c.Tick
 		switch {
 		case err != nil && ctx.Err() == nil:
 			wait = s.failed(err)
 		case moved:
 			wait = 0
 		case s.idle():
-			wait = idleEvery
+			wait = l.c.idleEvery()
 		}
 		l.jobs.turn(ctx, s)
 		if wait > 0 {
@@ -237,7 +243,7 @@ func (l *Ledger) drain(ctx context.Context) error {
 			s.tidy(ctx, l.c.Now())
 			return nil
 		default:
-			_ = store.Pause(ctx, tickEvery/10)
+			_ = store.Pause(ctx, l.c.Tick/10)
 		}
 	}
 }

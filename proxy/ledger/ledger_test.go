@@ -80,6 +80,47 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
+// TestEarlySettlement reads settlements before their intents, as they stand where
+// a segment could not be brought to the disk and its records were written again:
+// in one batch with the intent, before it, and where the reading begins anew from
+// cursors between the two.
+func TestEarlySettlement(t *testing.T) {
+	both(t, func(t *testing.T, d *data) {
+		dir, tr := dirOf(t), newTruth()
+		w := newLoad(t, dir, 1, tr)
+		early := func(n int) (late []id) {
+			for range n {
+				k := w.next()
+				w.settle(k)
+				late = append(late, k)
+			}
+			return late
+		}
+		together := early(5)
+		for _, k := range together {
+			w.begin(k)
+		}
+		late := early(5)
+		w.attempts(20)
+		stop := running(t, newLedger(d, dir))
+		await(t, func() bool { return d.count(t) == "23" }) // 5 and 18
+		for _, k := range late[:2] {
+			w.begin(k)
+		}
+		await(t, func() bool { return d.count(t) == "25" })
+		stop()
+		for _, k := range late[2:] {
+			w.begin(k)
+		}
+		stop = running(t, newLedger(d, dir))
+		await(t, func() bool { return d.count(t) == "28" })
+		stop()
+		w.close()
+		flush(t, newLedger(d, dir))
+		mustMatch(t, d, tr)
+	})
+}
+
 // faulty is a database that does not answer, or whose answer is lost.
 type faulty struct {
 	ledger.Database
@@ -192,6 +233,7 @@ func TestStrangers(t *testing.T) {
 
 // TestLock has one process ship at a time, and another go on at once.
 func TestLock(t *testing.T) {
+	t.Parallel()
 	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
 	w := newLoad(t, dir, 1, tr)
 	first, second := newLedger(d, dir), newLedger(d, dir)
@@ -248,6 +290,7 @@ func TestSwitches(t *testing.T) {
 
 // TestPrune removes segments that are shipped once they are old or too many.
 func TestPrune(t *testing.T) {
+	t.Parallel()
 	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
 	for g := range int64(4) {
 		w := newLoad(t, dir, g+1, tr)

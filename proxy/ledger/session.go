@@ -57,8 +57,10 @@ type generation struct {
 	life
 	segments []*segment // in order
 	open     map[key]*attempt
-	gone     bool // nobody writes it: seen before it was read
-	closed   bool // read to the end, nothing is open
+	known    map[key]struct{}     // open ones whose intent says that they are in the database
+	early    map[key]*bill.Settle // settlements whose intent may still come
+	gone     bool                 // nobody writes it: seen before it was read
+	closed   bool                 // read to the end, nothing is open
 	// recovered says that what it held of leases was given back.
 	recovered bool
 }
@@ -164,7 +166,7 @@ func (s *session) look(ctx context.Context, now time.Time, all bool) error {
 		s.began = true
 		return s.scan(cursors, now)
 	}
-	if all || now.Sub(s.scanned) >= idleEvery {
+	if all || now.Sub(s.scanned) >= s.l.c.idleEvery() {
 		return s.scan(nil, now)
 	}
 	return nil
@@ -216,7 +218,7 @@ func (s *session) failed(err error) time.Duration {
 		c.Log.Warn("the journals cannot be shipped now: they grow until they can", slog.Any("error", err))
 	}
 	const most = 5 * time.Second
-	wait := min(100*time.Millisecond<<min(s.failures, 8), most)
+	wait := min(s.l.c.Tick*2/5<<min(s.failures, 8), most)
 	return wait/2 + rand.N(wait/2)
 }
 
