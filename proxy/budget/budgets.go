@@ -41,6 +41,9 @@ type Config struct {
 	// HolderShipped says whether the journals of an earlier life of the table are
 	// in the database to their end; nil: as the host table says.
 	HolderShipped func(holder string) bool
+	// History names the history that the database has: another one after a standby
+	// that may lack commits has taken over; "": it does not say. nil: it has but one.
+	History func(ctx context.Context) (string, error)
 	// Allowance is what this host may spend beyond its leases in one outage of the
 	// database.
 	Allowance money.Nano
@@ -50,6 +53,7 @@ type Config struct {
 	Idle     time.Duration // a lease that nobody used for so long is returned; 0: 60 s
 	Gone     time.Duration // an earlier life of this host that was silent so long has ended; 0: 20 s
 	Wait     time.Duration // for the database, at most; 0: 2 s
+	Settle   time.Duration // that nothing is leased at least when History is another one; 0: 5 s
 	Log      *slog.Logger
 }
 
@@ -99,6 +103,9 @@ func New(c Config) *Budgets {
 	}
 	if c.Wait <= 0 {
 		c.Wait = waitAtMost
+	}
+	if c.Settle <= 0 {
+		c.Settle = settleAfter
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -333,6 +333,9 @@ func (b *Budgets) lease(ctx context.Context, batch []*flight, now int64) ([]bill
 			return nil, err
 		}
 	}
+	if b.held() {
+		return nil, errTookOver
+	}
 	// A maximum that was changed has another room: what was leased under the old
 	// one goes back first.
 	var back []bill.Lease

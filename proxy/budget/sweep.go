@@ -80,18 +80,18 @@ func (b *Budgets) tend(all context.Context, suspects map[uint64]suspect, next *i
 	}
 	if err != nil {
 		b.failed(all, err)
-	} else {
+	} else if !b.held() {
 		b.answered()
 	}
 }
 
 // leasing reports whether this host has leased anything, as far as its table says.
 func (b *Budgets) leasing() (some bool) {
-	b.bank.Each(func(_ uint64, r *fleet.Record) { some = some || r.Words[wordLeased].Load() != 0 })
+	b.bank.Each(func(tag uint64, r *fleet.Record) { some = some || !own(tag) && r.Words[wordLeased].Load() != 0 })
 	return some
 }
 
-// beat tells the database that this host lives. Where its leases were released
+// beat tells the database that this host lives, and looks which one it is. Where its leases were released
 // meanwhile, it has none: they are forgotten before it may lease again.
 func (b *Budgets) beat(ctx context.Context) error {
 	released, err := b.c.Leaser.Beat(ctx, bill.Holder{Holder: b.holder, HostID: b.c.HostID, HostName: b.c.HostName})
@@ -103,7 +103,7 @@ func (b *Budgets) beat(ctx context.Context) error {
 		claimed := b.c.Table.Claimed()
 		b.bank.Each(func(tag uint64, r *fleet.Record) {
 			a := account{r}
-			if tag == allowanceTag {
+			if own(tag) {
 				return
 			}
 			if a.drain() > 0 {
@@ -116,6 +116,9 @@ func (b *Budgets) beat(ctx context.Context) error {
 		if err := b.c.Leaser.Revive(ctx, b.holder); err != nil {
 			return err
 		}
+	}
+	if err := b.remember(ctx); err != nil {
+		return err
 	}
 	b.beaten.Store(true)
 	return nil
@@ -274,7 +277,7 @@ func (b *Budgets) recycle() {
 	b.bank.Each(func(tag uint64, r *fleet.Record) {
 		a := account{r}
 		now := fleet.Now()
-		if tag == allowanceTag || a.available() != 0 || a.Words[wordLeased].Load() != 0 || now/int64(time.Second)-r.Used() < int64(b.c.Idle/time.Second) {
+		if own(tag) || a.available() != 0 || a.Words[wordLeased].Load() != 0 || now/int64(time.Second)-r.Used() < int64(b.c.Idle/time.Second) {
 			return
 		}
 		if lock := a.lock(b.c.Table, b.c.Area, now, now+int64(lockExtra)); lock != 0 {

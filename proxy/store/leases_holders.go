@@ -27,6 +27,23 @@ func (s *Store) Beat(ctx context.Context, h bill.Holder) (released bool, err err
 	return released, nil
 }
 
+// History names the history of what was committed: on PostgreSQL the timeline of
+// the server, which is another one after a promotion or a recovery. A server that
+// does not say, and SQLite, have "".
+func (s *Store) History(ctx context.Context) (name string, err error) {
+	if s.db.dialect().sqlite {
+		return "", nil
+	}
+	err = s.leases.query(ctx, "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)", nil, func(scan func(...any) error) error { return scan(&name) })
+	if err != nil && !Away(err) { // a relative of PostgreSQL, or one that may not be asked
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("ask which timeline the database is on: %w", err)
+	}
+	return name, nil
+}
+
 // Revive lets a holder that was released lease again, once it has forgotten what
 // it held.
 func (s *Store) Revive(ctx context.Context, holder string) error {

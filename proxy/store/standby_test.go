@@ -34,7 +34,17 @@ func TestStandby(t *testing.T) {
 			t.Errorf("change on a standby: %v", err)
 		}
 	}
+	if name, err := s.History(t.Context()); err != nil || name != "" {
+		t.Errorf("a standby has the history %q: %v", name, err)
+	}
+	was, err := openAt(t, url, store.Config{}).History(t.Context())
+	if err != nil || was == "" {
+		t.Errorf("the primary has the history %q: %v", was, err)
+	}
 	standby.Promote(t)
+	if name, err := s.History(t.Context()); err != nil || name == "" || name == was {
+		t.Errorf("after the promotion the history is %q, it was %q: %v", name, was, err)
+	}
 	if err := put(s, "after"); err != nil {
 		t.Errorf("change after the promotion: %v", err)
 	}
