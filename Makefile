@@ -92,12 +92,12 @@ fmt: $(GOLANGCI) ## gofumpt and import order, in place
 
 .PHONY: e2e
 e2e: $(TESTER) ## the real programs under load, killed, recycled, stopped: short form (flags by ARGS=…)
-	.ci/needs race proxies wheels
+	.ci/needs race proxies wheels prometheus
 	$(SERVICES) && $(call gotest,standard-verbose,./internal/e2e,-v -tags e2e -count=1 -timeout 50m)
 
 .PHONY: soak
 soak: ## the same tests at full length, then ten million fuzz inputs
-	.ci/needs race proxies wheels
+	.ci/needs race proxies wheels prometheus
 	$(SERVICES) && $(GO) test -v -tags e2e -count=1 -timeout 6h ./internal/e2e $(ARGS) -full
 	$(MAKE) fuzz FUZZTIME=20s FUZZ_INPUTS=10000000
 
