@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strconv"
 	"strings"
@@ -29,7 +30,35 @@ type block struct {
 type vector struct {
 	data  []byte
 	nulls bool
+	n     int // elements that were written
+
+	// A vector that folds holds one element while all are the same, up to one.
+	folds, varies bool
+	one           int
 }
+
+// done takes in the element that was written behind from.
+func (v *vector) done(from int) {
+	v.n++
+	switch {
+	case !v.folds || v.varies:
+	case v.n == 1:
+		v.one = len(v.data)
+	case bytes.Equal(v.data[from:], v.data[vectorHead:v.one]):
+		v.data = v.data[:from]
+	default:
+		v.varies = true
+		element := bytes.Clone(v.data[from:])
+		v.data = v.data[:from]
+		for range v.n - 2 {
+			v.data = append(v.data, v.data[vectorHead:v.one]...)
+		}
+		v.data = append(v.data, element...)
+	}
+}
+
+// folded says that one element stands for all.
+func (v *vector) folded() bool { return v.folds && !v.varies && v.n > 0 }
 
 const vectorHead = 20 // bytes
 
@@ -56,6 +85,15 @@ func newBlock(sqlite bool, fields ...field) *block {
 	return b
 }
 
+// fold makes a column whose values are all the same one value of the statement, on
+// PostgreSQL. The first column stays an array: it says how many rows there are.
+func (b *block) fold() *block {
+	for i := range b.vectors {
+		b.vectors[i].folds = i > 0
+	}
+	return b
+}
+
 // reset empties the block and keeps its memory.
 func (b *block) reset() {
 	b.rows, b.at = 0, 0
@@ -63,7 +101,8 @@ func (b *block) reset() {
 	b.cells = b.cells[:0]
 	clear(b.last)
 	for i := range b.vectors {
-		b.vectors[i].data, b.vectors[i].nulls = append(b.vectors[i].data[:0], make([]byte, vectorHead)...), false
+		v := &b.vectors[i]
+		v.data, v.nulls, v.n, v.varies = append(v.data[:0], make([]byte, vectorHead)...), false, 0, false
 	}
 }
 
@@ -82,7 +121,9 @@ func (b *block) next() *vector {
 
 func (b *block) null() {
 	if v := b.next(); v != nil {
+		from := len(v.data)
 		v.data, v.nulls = binary.BigEndian.AppendUint32(v.data, 1<<32-1), true
+		v.done(from)
 		return
 	}
 	b.cells = append(b.cells, cell{})
@@ -90,7 +131,9 @@ func (b *block) null() {
 
 func (b *block) text(s string) {
 	if v := b.next(); v != nil {
+		from := len(v.data)
 		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(s))), s...)
+		v.done(from)
 		return
 	}
 	b.cells = append(b.cells, cell{sort: cellText, text: s})
@@ -107,7 +150,9 @@ func (b *block) kept(s string) {
 
 func (b *block) int(n int64) {
 	if v := b.next(); v != nil {
+		from := len(v.data)
 		v.data = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(v.data, 8), uint64(n))
+		v.done(from)
 		return
 	}
 	b.cells = append(b.cells, cell{sort: cellInt, n: n})
@@ -119,7 +164,9 @@ func (b *block) bool(is bool) {
 		n = 1
 	}
 	if v := b.next(); v != nil {
+		from := len(v.data)
 		v.data = append(v.data, 0, 0, 0, 1, n)
+		v.done(from)
 		return
 	}
 	b.cells = append(b.cells, cell{sort: cellInt, n: int64(n)})
@@ -140,7 +187,9 @@ func (b *block) time(nanos int64) {
 // date is days since 1970.
 func (b *block) date(days int64) {
 	if v := b.next(); v != nil {
+		from := len(v.data)
 		v.data = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(v.data, 4), uint32(int32(days-epoch/daySeconds)))
+		v.done(from)
 		return
 	}
 	b.cells = append(b.cells, cell{sort: cellText, text: time.Unix(days*daySeconds, 0).UTC().Format(time.DateOnly)})
@@ -148,7 +197,9 @@ func (b *block) date(days int64) {
 
 func (b *block) uuid(id *[16]byte) {
 	if v := b.next(); v != nil {
+		from := len(v.data)
 		v.data = append(binary.BigEndian.AppendUint32(v.data, 16), id[:]...)
+		v.done(from)
 		return
 	}
 	b.cells = append(b.cells, cell{sort: cellBlob, text: string(id[:])})
@@ -162,15 +213,18 @@ func (b *block) json(doc []byte) {
 	}
 	binaryJSON := b.sorts[b.at] == asJSON
 	v := b.next()
-	switch {
-	case v == nil:
+	if v == nil {
 		b.cells = append(b.cells, cell{sort: cellText, text: string(doc)})
-	case binaryJSON: // a version, then the text
-		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(doc)+1)), 1)
-		v.data = append(v.data, doc...)
-	default:
-		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(doc))), doc...)
+		return
 	}
+	from := len(v.data)
+	if binaryJSON { // a version, then the text
+		v.data = append(binary.BigEndian.AppendUint32(v.data, uint32(len(doc)+1)), 1)
+	} else {
+		v.data = binary.BigEndian.AppendUint32(v.data, uint32(len(doc)))
+	}
+	v.data = append(v.data, doc...)
+	v.done(from)
 }
 
 // kinds of columns at PostgreSQL: the type of the array and the oids of the
@@ -190,6 +244,14 @@ func (b *block) arguments() (values [][]byte, types []uint32) {
 	for i := range b.vectors {
 		v, t := &b.vectors[i], columnTypes[b.sorts[i]]
 		data := v.data
+		if v.folded() {
+			value := data[vectorHead+4 : v.one]
+			if v.nulls {
+				value = nil
+			}
+			values, types = append(values, value), append(types, t.element)
+			continue
+		}
 		clear(data[:vectorHead])
 		binary.BigEndian.PutUint32(data[8:], t.element)
 		if b.rows == 0 {
@@ -229,15 +291,16 @@ func (b *block) source(n int) string {
 		t.WriteString("))")
 		return t.String()
 	}
-	t.WriteString("(SELECT * FROM unnest(")
-	for i := range b.names {
-		if i > 0 {
-			t.WriteString(", ")
+	var list, arrays, names []string
+	for i, name := range b.names {
+		parameter := "$" + strconv.Itoa(i+1) + "::" + columnTypes[b.sorts[i]].name
+		if b.vectors[i].folded() {
+			list = append(list, strings.TrimSuffix(parameter, "[]"))
+			continue
 		}
-		t.WriteString("$" + strconv.Itoa(i+1) + "::" + columnTypes[b.sorts[i]].name)
+		list, arrays, names = append(list, "u."+name), append(arrays, parameter), append(names, name)
 	}
-	t.WriteString("))")
-	return t.String()
+	return "(SELECT " + strings.Join(list, ", ") + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS u (" + strings.Join(names, ", ") + "))"
 }
 
 // with is the beginning of a statement that reads the rows as v.

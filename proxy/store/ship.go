@@ -33,7 +33,7 @@ type Batch struct {
 	// without them a lease would never end.
 	Uncounted bool
 
-	apart bool // SQLite: row by row, some are there already
+	apart bool // some rows are there already: which ones is asked for
 }
 
 // PriceVersion is a price that rows were computed with.

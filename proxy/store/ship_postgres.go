@@ -36,7 +36,7 @@ func (s *spare) take() *block {
 	b := s.block
 	s.block = nil
 	if b == nil {
-		return newBlock(false, spendFields()...)
+		return newBlock(false, spendFields()...).fold()
 	}
 	b.reset()
 	return b
@@ -62,8 +62,9 @@ func (s *server) ship(ctx context.Context) (shipping, error) {
 	return &pgShip{tx, &s.spare}, nil
 }
 
-// run runs statements in one round trip and gives their rows to each.
-func (t *pgShip) run(ctx context.Context, steps []step, each func(i int, row [][]byte)) error {
+// run runs statements in one round trip, gives their rows to each, and returns how
+// many rows the last one has written.
+func (t *pgShip) run(ctx context.Context, steps []step, each func(i int, row [][]byte)) (written int64, err error) {
 	batch := &pgconn.Batch{}
 	for _, st := range steps {
 		if st.rows == nil {
@@ -79,9 +80,10 @@ func (t *pgShip) run(ctx context.Context, steps []step, each func(i int, row [][
 		for reader.NextRow() {
 			each(i, reader.Values())
 		}
-		_, _ = reader.Close() // its error is that of Close below
+		tag, _ := reader.Close() // its error is that of Close below
+		written = tag.RowsAffected()
 	}
-	return pgError(t.pool.Note(results.Close()))
+	return written, pgError(t.pool.Note(results.Close()))
 }
 
 func (t *pgShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
@@ -96,11 +98,15 @@ func (t *pgShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 		pauseAfter(i)
 		scratch = fillRow(rows, b.Rows[i], b.Slim, scratch)
 	}
-	found, back := map[string]int64{}, make([]attempt, 0, len(b.Rows))
-	err := t.run(ctx, []step{
+	insert := "INSERT INTO sluice.spend (" + strings.Join(rows.names, ", ") + ") SELECT * FROM v ON CONFLICT (request_id, attempt) DO NOTHING"
+	if b.apart { // else the keys of some thousand rows would come back to say that all are there
+		insert += " RETURNING request_id, attempt"
+	}
+	found, back := map[string]int64{}, []attempt(nil)
+	written, err := t.run(ctx, []step{
 		{"SELECT set_config('lock_timeout', '" + strconv.FormatInt(shipLock.Milliseconds(), 10) + "', true)", nil},
 		{"SELECT c.segment, c.position FROM sluice.journal_cursors AS c JOIN v ON v.segment = c.segment ORDER BY c.segment FOR UPDATE OF c", cursors},
-		{"INSERT INTO sluice.spend (" + strings.Join(rows.names, ", ") + ") SELECT * FROM v ON CONFLICT (request_id, attempt) DO NOTHING RETURNING request_id, attempt", rows},
+		{insert, rows},
 	}, func(i int, row [][]byte) {
 		switch i {
 		case 1:
@@ -115,7 +121,17 @@ func (t *pgShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 	if err := b.compare(found); err != nil {
 		return nil, err
 	}
-	return b.among(back), nil
+	switch {
+	case b.apart:
+		return b.among(back), nil
+	case written != int64(len(b.Rows)):
+		return nil, errApart
+	}
+	inserted := make([]bool, len(b.Rows))
+	for i := range inserted {
+		inserted[i] = true
+	}
+	return inserted, nil
 }
 
 // attempt is the key of a row of spend.
@@ -128,12 +144,6 @@ type attempt struct {
 // were. Of two with one key it was the first.
 func (b *Batch) among(keys []attempt) []bool {
 	out := make([]bool, len(b.Rows))
-	if len(keys) == len(out) {
-		for i := range out {
-			out[i] = true
-		}
-		return out
-	}
 	there := make(map[attempt]struct{}, len(keys))
 	for _, k := range keys {
 		there[k] = struct{}{}
@@ -165,7 +175,7 @@ func (t *pgShip) sums(ctx context.Context, b *Batch, s *sums, now time.Time) err
 	if len(steps) == 0 {
 		return nil
 	}
-	err := t.run(ctx, steps, func(i int, row [][]byte) {
+	_, err := t.run(ctx, steps, func(i int, row [][]byte) {
 		if i == leases {
 			k := keys[binary.BigEndian.Uint64(row[0])]
 			taken[k.account] += *s.leases[k]
@@ -174,5 +184,6 @@ func (t *pgShip) sums(ctx context.Context, b *Batch, s *sums, now time.Time) err
 	if err != nil || len(s.windows) == 0 {
 		return err
 	}
-	return t.run(ctx, []step{windowStep(false, s, taken)}, func(int, [][]byte) {})
+	_, err = t.run(ctx, []step{windowStep(false, s, taken)}, func(int, [][]byte) {})
+	return err
 }
