@@ -247,16 +247,17 @@ func loadImages(t testing.TB, c *Cluster) {
 			t.Fatalf("%v: make image", err)
 		}
 		at := base.link(t, programsDir)
-		for tag, migration := range map[string]string{
-			imageOld:  "",
-			imageNext: "CREATE TABLE sluice.made_by_the_next_release (id int PRIMARY KEY);",
-			imageBad:  "INSERT INTO sluice.no_such_table VALUES (1);",
+		for tag, more := range map[string]struct {
+			migration string
+			programs  []string
+		}{
+			imageOld:  {},
+			imageNext: {"CREATE TABLE sluice.made_by_the_next_release (id int PRIMARY KEY);", []string{"supervisor", "proxy", "healthd", "migrator"}},
+			imageBad:  {"INSERT INTO sluice.no_such_table VALUES (1);", []string{"migrator"}},
 		} {
 			files := map[string][]byte{}
-			if migration != "" {
-				for name, program := range buildRelease(t, tag, migration) {
-					files[path.Join(at, name)] = program
-				}
+			for name, program := range buildRelease(t, tag, more.migration, more.programs) {
+				files[path.Join(at, name)] = program
 			}
 			image, err := base.with(files)
 			if err != nil {
@@ -272,10 +273,13 @@ func loadImages(t testing.TB, c *Cluster) {
 	})
 }
 
-// buildRelease builds the four programs as another release, with a migration
-// more than this one's.
-func buildRelease(t testing.TB, version, migration string) map[string][]byte {
+// buildRelease builds programs as another release, with a migration more than
+// this one's.
+func buildRelease(t testing.TB, version, migration string, names []string) map[string][]byte {
 	t.Helper()
+	if len(names) == 0 {
+		return nil
+	}
 	dir := t.TempDir()
 	sql := filepath.Join(dir, "more.sql")
 	if err := os.WriteFile(sql, []byte("-- +goose Up\n"+migration+"\n"), 0o600); err != nil {
@@ -289,7 +293,6 @@ func buildRelease(t testing.TB, version, migration string) map[string][]byte {
 	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	names := []string{"supervisor", "proxy", "healthd", "migrator"}
 	args := []string{"go", "build", "-trimpath", "-overlay", overlay, "-ldflags", "-s -w -X sluice/internal/boot.Version=" + version, "-o", dir + "/"}
 	for _, name := range names {
 		args = append(args, "./"+name)
