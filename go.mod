@@ -5,7 +5,6 @@ go 1.26.0
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/VictoriaMetrics/metrics v1.44.0
-	github.com/alecthomas/kong v1.17.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/ochinchina/supervisord/config v0.0.0-20210503132557-74b0760cc12e
 	github.com/ochinchina/supervisord/events v0.0.0-20210503132557-74b0760cc12e

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"unsafe"
-
-	"github.com/alecthomas/kong"
 )
 
 // secretTag marks a flag whose value is a secret. Its content says what to do
@@ -28,33 +26,32 @@ func arguments() []string {
 // arguments name and of those above it: what to do instead of each, by its name
 // with the dashes. Another command may have a flag of the same name that is no
 // secret.
-func secretFlags(root *kong.Node, args []string) map[string]string {
+func secretFlags(root *command, args []string) map[string]string {
 	out := map[string]string{}
-	add := func(node *kong.Node) {
-		for _, f := range node.Flags {
-			instead := f.Tag.Get(secretTag)
-			if instead == "" {
+	add := func(node *command) {
+		for _, f := range node.flags {
+			if f.secret == "" {
 				continue
 			}
-			out["--"+f.Name] = instead
-			if f.Short != 0 {
-				out["-"+string(f.Short)] = instead
+			out["--"+f.name] = f.secret
+			if f.short != 0 {
+				out["-"+string(f.short)] = f.secret
 			}
 		}
 	}
 	node := root
 	add(node)
 	for _, arg := range args {
-		for _, child := range node.Children {
-			if child.Name == arg || slices.Contains(child.Aliases, arg) {
+		for _, child := range node.children {
+			if child.name == arg {
 				node = child
 				add(node)
 				break
 			}
 		}
 	}
-	for node.DefaultCmd != nil {
-		node = node.DefaultCmd
+	for node.otherwise != nil {
+		node = node.otherwise
 		add(node)
 	}
 	return out

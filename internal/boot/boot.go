@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
-
-	"github.com/alecthomas/kong"
 
 	"sluice/internal/env"
 )
@@ -59,7 +58,7 @@ func (e *ExitError) Unwrap() error { return e.Err }
 func Exit(code int, err error) error { return &ExitError{Code: code, Err: err} }
 
 // Main runs a program and ends the process: 0 for no error, the code of an
-// ExitError, 64 for arguments that kong refused, else 1. The error is printed
+// ExitError, 64 for arguments that Parse refused, else 1. The error is printed
 // in one line on standard error. The process leaves no core, and cannot be
 // traced, unless SLUICE_ALLOW_CORE_DUMPS is true.
 func Main(program string, run func(p *Process) error) {
@@ -84,57 +83,53 @@ func Report(p *Process, err error) int {
 	}
 	code := exitFailed
 	var exit *ExitError
-	var usage *kong.ParseError
-	switch {
-	case errors.As(err, &exit):
+	if errors.As(err, &exit) {
 		code = exit.Code
 		if exit.Err == nil {
 			return code
 		}
-	case errors.As(err, &usage):
-		code = exitUsage
 	}
 	line := strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", "; ")), " ")
 	_, _ = fmt.Fprintf(p.Stderr, "%s: %s\n", p.Program, line)
 	return code
 }
 
-// stopped is what leaves kong when --help or --version has been answered.
-type stopped struct{}
-
-// Parse reads the arguments into cli, a pointer to a struct with kong tags, and
-// adds --help and --version. done means that one of these was asked for and has
-// been answered: the program ends without error. An error is one of usage and
-// ends the program with 64. The value of a flag with the tag secret is taken out
-// of the process listing.
-func (p *Process) Parse(cli any, description string, options ...kong.Option) (ctx *kong.Context, done bool, err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case stopped:
-			ctx, done, err = nil, true, nil
-		default:
-			panic(r)
-		}
-	}()
-	var version struct {
-		Version kong.VersionFlag `help:"Print the version and exit."`
-	}
-	all := append([]kong.Option{
-		kong.Name(p.Program), kong.Description(description),
-		kong.Writers(p.Stdout, p.Stderr),
-		kong.Vars{"version": p.Program + " " + Version},
-		kong.Exit(func(int) { panic(stopped{}) }),
-		kong.Embed(&version),
-	}, options...)
-	parser, err := kong.New(cli, all...)
-	if err != nil {
+// Parse reads the arguments into cli, a pointer to a struct, and adds --help and
+// --version. done means that one of these was asked for and has been answered:
+// the program ends without error. An error is one of usage and ends the program
+// with 64.
+//
+// Each field is a flag: a string, bool, int, time.Duration, or a []string that
+// grows with each time that it is given. An embedded struct adds its fields; a
+// struct with the tag cmd is a command. Tags:
+//
+//	name         of the flag or command; else the field's, with hyphens
+//	short        one letter
+//	help         a sentence
+//	placeholder  what the value is, in the help
+//	default      the value where none is given; of a command: it is meant where
+//	             none is named, and with "withargs" its flags may then be given
+//	enum         the values that are allowed, with commas between
+//	required     must be given
+//	hidden       is not in the help
+//	arg          an argument without a name; optional: need not be given
+//	secret       the value is taken out of the process listing; the tag says
+//	             what to do instead, as in "set DATABASE_URL_FILE"
+func (p *Process) Parse(cli any, description string) (chosen *Command, done bool, err error) {
+	root := &command{name: p.Program}
+	if err := root.describe(reflect.ValueOf(cli).Elem()); err != nil {
 		return nil, false, fmt.Errorf("describe the arguments: %w", err)
 	}
-	p.hide(secretFlags(parser.Model.Node, p.Args))
-	ctx, err = parser.Parse(p.Args)
-	if err != nil {
+	p.hide(secretFlags(root, p.Args))
+	at, err := parse(root, p.Args)
+	switch {
+	case errors.Is(err, errHelp):
+		return nil, true, at.writeHelp(p.Stdout, description)
+	case errors.Is(err, errVersion):
+		_, err := fmt.Fprintf(p.Stdout, "%s %s\n", p.Program, Version)
+		return nil, true, err
+	case err != nil:
 		return nil, false, &ExitError{Code: exitUsage, Err: err}
 	}
-	return ctx, false, nil
+	return &Command{chosen: at}, false, nil
 }
