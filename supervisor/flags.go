@@ -28,7 +28,9 @@ type cli struct {
 			JSON bool `name:"json" help:"Print a JSON document."`
 		} `cmd:"" help:"Say which release runs and how the last upgrade went."`
 	} `cmd:"" help:"Upgrade a service that a package has installed."`
-	Sweep struct{} `cmd:"" help:"End what is left in the control group after a stop that was asked for; systemd runs it."`
+	Sweep struct {
+		Unit string `name:"unit" default:"sluice.service" placeholder:"NAME" help:"Unit that runs the appliance."`
+	} `cmd:"" help:"End what is left in the control group after a stop that was asked for; systemd runs it."`
 }
 
 type flags struct {

@@ -99,7 +99,7 @@ func aside(p *boot.Process, c *cli, command string, environ *env.Environ) (handl
 	}
 	defer log.Close()
 	if strings.HasPrefix(command, "sweep") {
-		return true, sweep(p, log.Logger)
+		return true, sweep(p, c.Sweep.Unit, log.Logger)
 	}
 	return true, upgradeUnit(c, environ, log.Logger)
 }

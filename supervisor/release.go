@@ -23,9 +23,6 @@ const (
 	linkProven  = "proven"  // was ready for the whole of a trial: the way back
 )
 
-// releasesRoot is where packages put their binaries.
-const releasesRoot = "/usr/lib/sluice"
-
 // programs are what a release consists of.
 var programs = [...]string{"supervisor", "proxy", "healthd", "migrator"}
 

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,28 +22,39 @@ import (
 // sweepPatience is how long a process that is left may take to end by itself.
 const sweepPatience = 5 * time.Second
 
-// sweep ends what is left of the appliance in its control group. systemd runs it
-// after every end of the main process, which leaves workers alive on purpose
-// (KillMode=process): they serve until the next supervisor takes them over. So it
-// acts only when a stop was asked for.
-func sweep(p *boot.Process, log *slog.Logger) error {
-	dir := stateDir(p.Environ, machine{root: os.Geteuid() == 0})
-	if !stopWanted(p.Environ, dir) {
-		return nil
-	}
-	file, err := groupFile()
+// sweep ends what is left of the appliance in the control group of its unit. The
+// end of the main process leaves workers alive on purpose (KillMode=process): they
+// serve until the next supervisor takes them over. So it acts only when a stop was
+// asked for. It runs twice: as the last command of the unit after every end of the
+// main process, and in a unit of its own that systemd stops only when somebody
+// stops the first one, which may be when nothing of that runs.
+func sweep(p *boot.Process, unit string, log *slog.Logger) error {
+	own, err := ownGroup()
 	if err != nil {
 		return err
 	}
-	end := time.Now().Add(sweepPatience)
+	patience := sweepPatience
+	dir := stateDir(p.Environ, machine{root: os.Geteuid() == 0})
+	switch _, err := os.Stat(dir.Stopping()); {
+	case err == nil, p.Environ.Get("SERVICE_RESULT") == "timeout":
+		// All that was running had its time.
+	case filepath.Base(own) != unit, stopWanted(p.Environ, unit):
+		// Nobody has told the workers yet: they end their requests first.
+		window, err := p.Environ.Seconds("SUPERVISORD_STOPWAITSECS", time.Hour)
+		if err != nil {
+			return boot.Exit(fleet.ExitUsage, err)
+		}
+		patience += window
+	default:
+		return nil
+	}
+	group := filepath.Join(filepath.Dir(own), unit)
+	end := time.Now().Add(patience)
 	told := map[int]bool{}
 	for {
-		left, err := leftIn(file)
-		if err != nil {
+		left, err := leftIn(group)
+		if err != nil || len(left) == 0 {
 			return err
-		}
-		if len(left) == 0 {
-			return nil
 		}
 		for _, pid := range left {
 			switch {
@@ -60,20 +73,32 @@ func sweep(p *boot.Process, log *slog.Logger) error {
 	}
 }
 
-// stopWanted says that somebody asked for the end: the supervisor had begun to
-// stop, or systemd lost patience with it, or its signal came before there was
-// anybody to note it. A crash is none of these.
-func stopWanted(e *env.Environ, dir fleet.Dir) bool {
-	if _, err := os.Stat(dir.Stopping()); err == nil {
+// stopWanted says that somebody asked for the end of a supervisor that could not
+// note it: the signal came before it listened, or a stop was asked for after it
+// had died. A restart is none: its workers are taken over.
+func stopWanted(e *env.Environ, unit string) bool {
+	if e.Get("EXIT_CODE") == "killed" && e.Get("EXIT_STATUS") == "TERM" {
 		return true
 	}
-	return e.Get("SERVICE_RESULT") == "timeout" ||
-		e.Get("EXIT_CODE") == "killed" && e.Get("EXIT_STATUS") == "TERM"
+	jobs, err := systemctl(context.Background(), "list-jobs", "--plain", "--no-legend", "--full")
+	return err == nil && stopQueued(jobs, unit)
 }
 
-// groupFile is where the kernel lists the processes of our own control group, in
-// the hierarchy that systemd keeps: that of version 2, or its named one.
-func groupFile() (string, error) {
+// stopQueued finds the job that stops a unit in a list of lines "ID UNIT TYPE
+// STATE".
+func stopQueued(jobs, unit string) bool {
+	for line := range strings.Lines(jobs) {
+		fields := strings.Fields(line)
+		if len(fields) >= 3 && fields[1] == unit && fields[2] == "stop" {
+			return true
+		}
+	}
+	return false
+}
+
+// ownGroup is the folder of our own control group, in the hierarchy that systemd
+// keeps: that of version 2, or its named one.
+func ownGroup() (string, error) {
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return "", fmt.Errorf("find own control group: %w", err)
@@ -84,38 +109,30 @@ func groupFile() (string, error) {
 			continue
 		}
 		for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"} {
-			file := filepath.Join(root, fields[2], "cgroup.procs")
-			if ours, err := leftIn(file); err == nil && ours != nil {
-				return file, nil
+			dir := filepath.Join(root, fields[2])
+			b, err := os.ReadFile(filepath.Join(dir, groupList))
+			if err == nil && slices.Contains(strings.Fields(string(b)), strconv.Itoa(os.Getpid())) {
+				return dir, nil
 			}
 		}
 	}
 	return "", errors.New("find own control group: it is not under /sys/fs/cgroup")
 }
 
-// leftIn lists the processes of a control group without this one. It is nil
-// where this one is not in it: then it is not the group that we mean.
-func leftIn(file string) ([]int, error) {
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err != nil {
+// groupList is where the kernel lists the processes of a control group.
+const groupList = "cgroup.procs"
+
+// leftIn lists the processes of a control group, which may be gone, without this one.
+func leftIn(dir string) ([]int, error) {
+	b, err := os.ReadFile(filepath.Join(dir, groupList))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENODEV) {
 		return nil, fmt.Errorf("list control group: %w", err)
 	}
-	left, here := []int{}, false
+	var left []int
 	for _, text := range strings.Fields(string(b)) {
-		pid, err := strconv.Atoi(text)
-		switch {
-		case err != nil || pid <= 1: // 0 is a process of another namespace
-		case pid == os.Getpid():
-			here = true
-		default:
+		if pid, err := strconv.Atoi(text); err == nil && pid > 1 && pid != os.Getpid() { // 0 is of another namespace
 			left = append(left, pid)
 		}
-	}
-	if !here {
-		return nil, nil
 	}
 	return left, nil
 }

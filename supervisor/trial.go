@@ -68,15 +68,13 @@ func (t *trial) run(ctx context.Context) error {
 	t.log.Info("upgrade on trial", slog.String("from", doc.From), slog.String("to", doc.To))
 	reason := t.watch(ctx, doc.To)
 	switch {
-	case errors.Is(reason, errLater):
-		t.log.Info("service is stopped, the trial goes on when it is started")
-		return nil
-	case ctx.Err() != nil:
-		return nil // asked to stop; the next start of the service begins anew
 	case reason == nil:
 		return t.accept(doc, current)
+	case !errors.Is(reason, errLater):
+		return t.rollBack(ctx, doc, proven, reason)
 	}
-	return t.rollBack(ctx, doc, proven, reason)
+	t.log.Info("the trial goes on when the service is started next", slog.String("reason", reason.Error()))
+	return nil
 }
 
 // begin makes what a package has brought the current release, if it can be
@@ -109,7 +107,7 @@ func (t *trial) begin(ctx context.Context) error {
 }
 
 // errLater says that there is nothing to watch now.
-var errLater = errors.New("the service does not run")
+var errLater = errors.New("nothing to watch now")
 
 // watch returns nil when the release has proved itself, else why not.
 func (t *trial) watch(ctx context.Context, want string) error {
@@ -125,30 +123,24 @@ func (t *trial) watch(ctx context.Context, want string) error {
 		case state.failed:
 			return errors.New("the service has failed")
 		case state.stopped:
-			return errLater
+			return fmt.Errorf("%w: the service is stopped", errLater)
 		case state.restarts < t.restarts:
 			t.restarts = state.restarts // stopped and started by somebody: counted from 0
 		case state.restarts > t.restarts:
 			return errors.New("the supervisor died")
 		}
-		status, err := t.service.status()
-		why := err
-		if err == nil {
-			if why = readyOn(status, want); status.Version == want {
-				if t.deaths < 0 {
-					t.deaths = deaths(status)
-				}
-				if n := deaths(status) - t.deaths; n > deathsMost {
-					return fmt.Errorf("%d workers or health daemons died", n)
-				}
-			} else {
+		status, why := t.service.status()
+		now := time.Now()
+		if why == nil {
+			if why = readyOn(status, want); status.Version != want {
 				t.signal(ctx)
+			} else if n := t.died(status); n > deathsMost {
+				return fmt.Errorf("%d workers or health daemons died", n)
 			}
 			if status.Migrator == migratorNames[fleet.MigratorRuns] || status.Migrator == migratorNames[fleet.MigratorImports] {
-				lapse = time.Now() // it has deadlines of its own
+				lapse = now // it has deadlines of its own
 			}
 		}
-		now := time.Now()
 		if why == nil {
 			lapse = now
 			if first.IsZero() {
@@ -163,7 +155,7 @@ func (t *trial) watch(ctx context.Context, want string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("%w: told to stop", errLater)
 		case <-tick.C:
 		}
 	}
@@ -201,6 +193,15 @@ func readyOn(s *fleet.Status, want string) error {
 		}
 	}
 	return nil
+}
+
+// died is how many processes died since the new release was first seen.
+func (t *trial) died(s *fleet.Status) int {
+	n := deaths(s)
+	if t.deaths < 0 {
+		t.deaths = n
+	}
+	return n - t.deaths
 }
 
 // deaths counts what nobody asked for.

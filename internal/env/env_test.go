@@ -109,7 +109,7 @@ func TestSecretForms(t *testing.T) {
 	}{
 		"A": {"direct", true, ""}, "F": {"from-file", true, ""}, "G": {"from-file", true, ""}, "B": {"from-credential", true, ""},
 		"OPENAI_API_KEY": {"from-folder", true, ""},
-		"NONE": {"", false, ""}, "SET": {"", true, ""}, "../" + filepath.Base(dir) + "/b": {"", false, ""}, "a.b": {"", false, ""},
+		"NONE":           {"", false, ""}, "SET": {"", true, ""}, "../" + filepath.Base(dir) + "/b": {"", false, ""}, "a.b": {"", false, ""},
 		"X": {"", false, "X_FILE: " + dir + "/none cannot be read"}, "EMPTY": {"", false, "is empty"}, "EMPTY_CRED": {"", false, "is empty"},
 		"LONG": {"", false, "64 KiB"}, "DIR": {"", false, "no regular file"}, "ZERO": {"", false, "no regular file"},
 		"WRONG": {"", false, "WRONG_FILE: the file that it names cannot be read"},
