@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"sluice/internal/fakeprovider"
+	"sluice/supervisor/fleet"
 )
 
 // vmConfig is a configuration with two models: "whole" answers at once,
@@ -68,7 +70,7 @@ echo "nofile=$(awk '/^Max open files/ {print $4 "," $5}' "/proc/$worker/limits")
 echo "core=$(awk '/^Max core/ {print $6}' "/proc/$worker/limits")"
 echo "cpu_max=$(cat /sys/fs/cgroup/system.slice/sluice.service/cpu.max)"
 echo "memory_max=$(cat /sys/fs/cgroup/system.slice/sluice.service/memory.max)"
-echo "slots=$(sluice status --state_dir /var/lib/sluice --json | grep -c '"slot":')"
+echo "status=$(sluice status --state_dir /var/lib/sluice --json | tr -d '\n')"
 echo "per_worker=$(journalctl -u sluice -o cat | grep -o 'memory_per_worker=[0-9]*' | tail -n1 | cut -d= -f2)"
 for s in net.ipv4.tcp_migrate_req net.core.somaxconn fs.nr_open net.netfilter.nf_conntrack_max; do echo "$s=$(sysctl -n $s)"; done
 echo "root_mb=$(df -BM --output=size / | tail -n1 | tr -dc 0-9)"
@@ -214,7 +216,6 @@ func vmLimits(t *testing.T, facts map[string]string) {
 		"core":                     "0",
 		"cpu_max":                  "200000 100000",
 		"memory_max":               strconv.Itoa(1 << 30),
-		"slots":                    "2", // of three processors
 		"net.ipv4.tcp_migrate_req": "1",
 		"net.core.somaxconn":       "8192",
 		"fs.nr_open":               "1048576",
@@ -224,6 +225,10 @@ func vmLimits(t *testing.T, facts map[string]string) {
 		if facts[name] != value {
 			t.Errorf("%s is %q, not %q", name, facts[name], value)
 		}
+	}
+	var status fleet.Status
+	if err := json.Unmarshal([]byte(facts["status"]), &status); err != nil || len(status.Slots) != 2 { // of three processors
+		t.Errorf("%d slots, not 2: %v", len(status.Slots), err)
 	}
 	if each, _ := strconv.Atoi(facts["per_worker"]); each <= 0 || each > 1<<29 {
 		t.Errorf("a worker may take %d bytes, of a GB for two", each)

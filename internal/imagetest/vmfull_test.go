@@ -18,28 +18,45 @@ import (
 	"sluice/supervisor/fleet"
 )
 
-// TestVMFull is what takes several boots and upgrades, in the full form: UEFI, a
-// reboot, a reset under load, and upgrades good and bad.
-func TestVMFull(t *testing.T) {
+// onlyFull tells that a test has no short form.
+func onlyFull(t *testing.T) bool {
 	if !Full() {
 		t.Log("the short form is TestVMBoot; ARGS=-full runs this")
+	}
+	return Full()
+}
+
+// TestVMReset boots by UEFI, starts the machine anew, and pulls its reset line
+// under load.
+func TestVMReset(t *testing.T) {
+	if !onlyFull(t) {
 		return
 	}
-	provider := Provider(t)
+	m := bootGuest(t, guestOptions{UEFI: true, CPUs: 2, Config: vmConfig(Provider(t), "general_settings:\n  journal_sync: always\n")})
+	m.answered("whole")
+	if got := m.ssh("test -d /sys/firmware/efi && echo uefi"); got != "uefi" {
+		t.Errorf("started by %q", got)
+	}
+	m.sub("reset", func(t *testing.T) { vmReset(t, m) })
+	m.sub("reboot", func(t *testing.T) { vmReboot(t, m) })
+	m.press()
+	m.off(10 * time.Minute)
+}
+
+// TestVMUpgrade upgrades the gateway in the machine, with releases good and bad.
+func TestVMUpgrade(t *testing.T) {
+	if !onlyFull(t) {
+		return
+	}
 	m := bootGuest(t, guestOptions{
-		UEFI:    true,
-		Config:  vmConfig(provider, "general_settings:\n  journal_sync: always\n"),
+		CPUs:    2,
+		Config:  vmConfig(Provider(t), ""),
 		Environ: map[string]string{"SLUICE_RECYCLE_FLOOR": "0s", "SLUICE_TEST_BAD": "none"},
 		// Emulated, everything takes ten times as long.
 		DropIn: "[Service]\nTimeoutStartSec=600\nWatchdogSec=300\n",
 	})
 	m.answered("whole")
-	if got := m.ssh("test -d /sys/firmware/efi && echo uefi"); got != "uefi" {
-		t.Errorf("started by %q", got)
-	}
-	m.sub("reboot", func(t *testing.T) { vmReboot(t, m) })
-	m.sub("reset", func(t *testing.T) { vmReset(t, m) })
-	m.sub("upgrade", func(t *testing.T) { vmUpgrade(t, m) })
+	m.sub("steps", func(t *testing.T) { vmUpgrade(t, m) })
 	m.press()
 	m.off(10 * time.Minute)
 }
@@ -129,11 +146,14 @@ func (a *acknowledged) stop() []string {
 	return a.ids
 }
 
-// vmReset pulls the reset line under load, three times. With journal_sync:
+// resets is how often the line is pulled.
+const resets = 3
+
+// vmReset pulls the reset line under load. With journal_sync:
 // always, what was answered is on the disk: once the ledger has shipped it,
 // each answered call is one row.
 func vmReset(t *testing.T, m *guest) {
-	for round := range 3 {
+	for round := range resets {
 		load := acknowledge(m, fmt.Sprintf("reset%d", round))
 		Wait(t, "answers", 5*time.Minute, func() error {
 			if n := load.count(); n < 60 {

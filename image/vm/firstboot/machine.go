@@ -74,9 +74,9 @@ func (m *machine) apply(raw *rawSeed) ([]string, error) {
 			return nil, fmt.Errorf("write %s: %w", f.path, err)
 		}
 	}
-	if s.hostname != "" && m.dir == "/" {
-		if err := unix.Sethostname([]byte(s.hostname)); err != nil {
-			return nil, fmt.Errorf("set the host's name: %w", err)
+	if m.dir == "/" {
+		if err := s.announce(); err != nil {
+			return nil, err
 		}
 	}
 	lines := []string{fmt.Sprintf("Sluice: the seed of instance %q was applied: %d files, %d ssh keys, %d credentials",
@@ -85,6 +85,32 @@ func (m *machine) apply(raw *rawSeed) ([]string, error) {
 		lines = append(lines, "Sluice: of the seed these have no meaning here: "+strings.Join(s.passedOver, ", "))
 	}
 	return lines, nil
+}
+
+// announce tells the running system of what it has read before the seed was
+// applied: its name, units, authorities.
+func (s *seed) announce() error {
+	if s.hostname != "" {
+		if err := unix.Sethostname([]byte(s.hostname)); err != nil {
+			return fmt.Errorf("set the host's name: %w", err)
+		}
+	}
+	for _, after := range []struct {
+		dir     string
+		command []string
+	}{
+		{"/etc/systemd/system/", []string{"systemctl", "daemon-reload"}},
+		{"/usr/local/share/ca-certificates/", []string{"update-ca-certificates"}},
+	} {
+		if !slices.ContainsFunc(s.files, func(f file) bool { return strings.HasPrefix(f.path, after.dir) }) {
+			continue
+		}
+		out, err := exec.CommandContext(context.Background(), after.command[0], after.command[1:]...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s, after files of %s: %w: %.200s", strings.Join(after.command, " "), after.dir, err, out)
+		}
+	}
+	return nil
 }
 
 // files are those that a seed leads to, the record of its instance last.
