@@ -17,7 +17,7 @@ import (
 func TestVMKernelUpdate(t *testing.T) {
 	esp, boot := t.TempDir(), t.TempDir()
 	hook := Command{
-		Args: []string{filepath.Join(Root(t), "image/vm/root/usr/lib/sluice-vm/update-esp")},
+		Args: []string{filepath.Join(Root(t), "image/vm/tree/usr/lib/sluice-vm/update-esp")},
 		Env:  []string{"SLUICE_ESP=" + esp, "SLUICE_BOOT=" + boot},
 	}
 	kernel := func(version string) {
