@@ -72,6 +72,11 @@ type Field struct {
 	Enum     []string // the allowed texts
 	Minimum  *int64
 	Maximum  *int64
+	// Unserved is the sentence of a field that LiteLLM acts on and this release does
+	// not: it is refused with it, so that nobody relies on a bound that does not
+	// hold. null, "", false and empty lists and objects pass, and so does Served.
+	Unserved string
+	Served   string
 	// AdminOnly fields may be written by proxy admins alone.
 	AdminOnly bool
 	Summary   string

@@ -35,7 +35,10 @@ func budgetRoutes() []Route {
 	}
 }
 
-// limitFields are the limits of a budget, which many objects take inline.
+// inlineLimits are limitFields of an object that takes them inline.
+func inlineLimits() []Field { return unserved(limitFields(), "model_max_budget", modelBudgets) }
+
+// limitFields are the limits of a budget.
 func limitFields() []Field {
 	zero := new(int64)
 	return []Field{
@@ -45,8 +48,8 @@ func limitFields() []Field {
 		{Name: "max_parallel_requests", Type: Integer, Minimum: zero, Summary: "Requests at the same time."},
 		{Name: "tpm_limit", Type: Integer, Minimum: zero, Summary: "Tokens a minute."},
 		{Name: "rpm_limit", Type: Integer, Minimum: zero, Summary: "Requests a minute."},
-		{Name: "tpd_limit", Type: Integer, Minimum: zero, Summary: "Tokens a day."},
-		{Name: "model_max_budget", Type: Object, Summary: "Budgets of single models: name to max_budget and budget_duration."},
+		dayField(),
+		{Name: "model_max_budget", Type: Object, Summary: "Budgets of single models, for keys that name the budget: name to max_budget and budget_duration."},
 		{Name: "allowed_models", Type: StringList, Summary: "Models that the budget may be spent on."},
 		{Name: "temp_budget_increase", Type: Money, AdminOnly: true, Summary: "Dollars on top of max_budget until temp_budget_expiry."},
 		{Name: "temp_budget_expiry", Type: Time, AdminOnly: true, Summary: "End of temp_budget_increase."},

@@ -21,7 +21,7 @@ func customersAt(prefix string, hidden bool) []Route {
 		{Name: "models", Type: StringList, Summary: "Models that the customer may use; none: all."},
 		{Name: "object_permission", Type: Object, Summary: "Tools, agents and stores; kept."},
 		{Name: "budget_reset_at", Type: Time, Summary: "When the spend is next set to nothing."},
-	}, limitFields()...)
+	}, inlineLimits()...)
 	routes := []Route{
 		{
 			Method: "POST", Path: prefix + "/new", Summary: "Make a customer", Actions: []Action{SettingsWrite},

@@ -174,10 +174,10 @@ func keyFields() []Field {
 		{Name: "budget_id", Type: String, Summary: "A budget of /budget that limits the key."},
 		{Name: "budget_duration", Type: Duration, Summary: "After which time the spend counts from zero again."},
 		{Name: "budget_limits", Type: ObjectList},
-		{Name: "budget_fallbacks", Type: Object},
+		fallbacksField,
 		{Name: "model_max_budget", Type: Object, Summary: "Budgets by model."},
-		{Name: "end_user_budget_id", Type: String},
-		{Name: "throttle_on_budget_exceeded", Type: Boolean},
+		{Name: "end_user_budget_id", Type: String, Unserved: "the budget of customers is their own, or max_end_user_budget_id of the configuration for all of them."},
+		{Name: "throttle_on_budget_exceeded", Type: Boolean, Unserved: "a budget that is used up refuses. Leave it out."},
 		{Name: "user_id", Type: String},
 		{Name: "team_id", Type: String},
 		{Name: "organization_id", Type: String},
@@ -187,13 +187,12 @@ func keyFields() []Field {
 		{Name: "max_parallel_requests", Type: Integer, Minimum: zero},
 		{Name: "tpm_limit", Type: Integer, Minimum: zero, Summary: "Tokens a minute."},
 		{Name: "rpm_limit", Type: Integer, Minimum: zero, Summary: "Requests a minute."},
-		{Name: "tpd_limit", Type: Integer, Minimum: zero, Summary: "Tokens a day."},
-		{Name: "tpm_limit_type", Type: String, Enum: limitTypes},
-		{Name: "rpm_limit_type", Type: String, Enum: limitTypes},
+		dayField(),
+		limitType("tpm_limit_type"), limitType("rpm_limit_type"),
 		{Name: "model_rpm_limit", Type: Object, Summary: "Requests a minute, by model."},
 		{Name: "model_tpm_limit", Type: Object, Summary: "Tokens a minute, by model."},
 		{Name: "mcp_rpm_limit", Type: Object},
-		{Name: "tag_rpm_limit", Type: Object},
+		tagLimitField,
 		{Name: "default_estimated_output_tokens", Type: Integer, Minimum: zero},
 		{Name: "default_estimated_output_tokens_per_model", Type: Object},
 		{Name: "metadata", Type: Object},
@@ -223,3 +222,42 @@ func keyFields() []Field {
 var keyTypes = []string{"llm_api", "management", "read_only", "default"}
 
 var limitTypes = []string{"guaranteed_throughput", "best_effort_throughput", "dynamic"}
+
+// Fields that several nouns have and that no release serves yet.
+var (
+	fallbacksField = Field{
+		Name: "budget_fallbacks", Type: Object, Unserved: "a model whose budget is used up is refused. Set fallbacks in the configuration file.",
+	}
+	tagLimitField = Field{
+		Name: "tag_rpm_limit", Type: Object, Unserved: "give the tag an rpm_limit of its own with /tag/new, which holds for all of its requests.",
+	}
+)
+
+// dayField is the limit of tokens a day.
+func dayField() Field {
+	return Field{
+		Name: "tpd_limit", Type: Integer, Minimum: new(int64), Summary: "Tokens a day.",
+		Unserved: "tokens are not limited by the day. Use tpm_limit, or max_budget with a budget_duration of 1d.",
+	}
+}
+
+// limitType is how strict a limit is: as strict as it is, here.
+func limitType(name string) Field {
+	return Field{
+		Name: name, Type: String, Enum: limitTypes, Served: "best_effort_throughput",
+		Unserved: "limits hold for everybody at all times, which is best_effort_throughput. Leave it out.",
+	}
+}
+
+// unserved is fields with one of them refused.
+func unserved(fields []Field, name, sentence string) []Field {
+	for i := range fields {
+		if fields[i].Name == name {
+			fields[i].Unserved = sentence
+		}
+	}
+	return fields
+}
+
+// modelBudgets says where budgets of models hold.
+const modelBudgets = "budgets of single models are those of keys: set model_max_budget of the key, or of the budget that it names."

@@ -10,7 +10,7 @@ func organizationRoutes() []Route {
 		{Name: "model_tpm_limit", Type: Object, Summary: "Tokens a minute of single models."},
 		{Name: "object_permission", Type: Object, Summary: "Tools, agents and stores; kept."},
 		{Name: "budget_id", Type: String, Summary: "Id of a budget that exists; not together with limits."},
-	}, limitFields()...)
+	}, inlineLimits()...)
 	user := []Field{
 		id,
 		{Name: "user_id", Type: String, Summary: "Id of the user; or user_email."},

@@ -14,12 +14,12 @@ func projectRoutes() []Route {
 		{Name: "policies", Type: StringList, AdminOnly: true, Summary: "Policies; kept in metadata."},
 		{Name: "model_rpm_limit", Type: Object, Summary: "Requests a minute of single models."},
 		{Name: "model_tpm_limit", Type: Object, Summary: "Tokens a minute of single models."},
-		{Name: "model_itpm_limit", Type: Object, Summary: "Input tokens a minute of single models."},
-		{Name: "model_otpm_limit", Type: Object, Summary: "Output tokens a minute of single models."},
+		{Name: "model_itpm_limit", Type: Object, Summary: "Input tokens a minute of single models.", Unserved: oneSide},
+		{Name: "model_otpm_limit", Type: Object, Summary: "Output tokens a minute of single models.", Unserved: oneSide},
 		{Name: "blocked", Type: Boolean, Summary: "Requests with the project's keys are refused."},
 		{Name: "object_permission", Type: Object, AdminOnly: true, Summary: "Tools, agents and stores; kept."},
 		{Name: "budget_id", Type: String, AdminOnly: true, Summary: "Id of a budget that exists; not together with limits."},
-	}, limitFields()...)
+	}, inlineLimits()...)
 	id := Field{Name: "project_id", Type: String, Required: true, Summary: "Id of the project."}
 	team := Field{Name: "team_id", Type: String, Summary: "Team that the project belongs to."}
 	of := team
@@ -45,3 +45,6 @@ func projectRoutes() []Route {
 	}
 	return routes
 }
+
+// oneSide says how tokens of one direction are limited.
+const oneSide = "model_tpm_limit counts the tokens that token_rate_limit_type of the configuration says: all, those of prompts, or those of answers."

@@ -10,7 +10,7 @@ func tagRoutes() []Route {
 		{Name: "models", Type: StringList, Summary: "Models of the tag."},
 		{Name: "model_info", Type: StringMap, Summary: "Names of the models by their ids; looked up where it is not given."},
 		{Name: "budget_id", Type: String, Summary: "Id of a budget that exists; not together with limits."},
-	}, limitFields()...)
+	}, inlineLimits()...)
 	return []Route{
 		{Method: "POST", Path: "/tag/new", Tag: tag, Summary: "Make a tag", Group: GroupManagement, Actions: []Action{SettingsWrite}, Body: fields},
 		{Method: "POST", Path: "/tag/update", Tag: tag, Summary: "Change a tag", Group: GroupManagement, Actions: []Action{SettingsWrite}, Body: fields},

@@ -89,11 +89,11 @@ func userFields() []Field {
 		{Name: "rpm_limit", Type: Integer, Minimum: zero, Summary: "requests per minute"},
 		{Name: "max_parallel_requests", Type: Integer, Minimum: zero, Summary: "requests at the same time"},
 		{Name: "model_max_budget", Type: Object, Summary: "budgets by model"},
-		{Name: "model_rpm_limit", Type: Object, Summary: "requests per minute by model"},
-		{Name: "model_tpm_limit", Type: Object, Summary: "tokens per minute by model"},
-		{Name: "budget_fallbacks", Type: Object, Summary: "models to try when a model's budget is spent"},
+		{Name: "model_rpm_limit", Type: Object, Summary: "requests per minute by model", Unserved: modelLimits},
+		{Name: "model_tpm_limit", Type: Object, Summary: "tokens per minute by model", Unserved: modelLimits},
+		fallbacksField,
 		{Name: "mcp_rpm_limit", Type: Object, Summary: "requests per minute by MCP server"},
-		{Name: "tag_rpm_limit", Type: Object, Summary: "requests per minute by tag"},
+		tagLimitField,
 		{Name: "metadata", Type: Object, Summary: "anything; replaces what there was"},
 		{Name: "blocked", Type: Boolean, Summary: "refuse every key of the user"},
 		{Name: "aliases", Type: StringMap, Summary: "names of models for this user's key"},
@@ -108,9 +108,12 @@ func userFields() []Field {
 	}
 }
 
+// modelLimits says where limits of models hold.
+const modelLimits = "limits of single models are those of keys, teams, organizations and projects."
+
 // UserUpdateFields are the fields of a change of a user, of one among many too.
 func UserUpdateFields() []Field {
-	return slices.Concat(userFields(), []Field{
+	return slices.Concat(unserved(userFields(), "model_max_budget", modelBudgets), []Field{
 		{Name: "spend", Type: Money, AdminOnly: true, Summary: "what the user has spent so far"},
 		{Name: "key_alias", Type: String, Summary: "taken and ignored"},
 		{Name: "duration", Type: Duration, Summary: "taken and ignored"},

@@ -198,6 +198,8 @@ func checkModelBudgets(f identity.Fields) *llm.Error {
 				if json.Unmarshal(v, &n) != nil || n < 0 {
 					return refuse(field + " must be a whole number of zero or more.")
 				}
+			default:
+				return refuse("has no field " + clipText(field) + ": it may have max_budget, budget_duration, rpm_limit and tpm_limit.")
 			}
 		}
 	}

@@ -113,8 +113,8 @@ func TestBudgets(t *testing.T) {
 		}
 
 		// An update changes what it names; null clears.
-		doc := w.ok("master", "POST", "/budget/update", M{"budget_id": "b1", "rpm_limit": nil, "tpd_limit": 7, "model_max_budget": M{"mock": M{"max_budget": 1, "budget_duration": "1d"}}})
-		if doc["rpm_limit"] != nil || fmt.Sprint(doc["max_budget"]) != "3.0" || fmt.Sprint(doc["tpd_limit"]) != "7" || doc["budget_reset_at"] == nil {
+		doc := w.ok("master", "POST", "/budget/update", M{"budget_id": "b1", "rpm_limit": nil, "tpm_limit": 7, "model_max_budget": M{"mock": M{"max_budget": 1, "budget_duration": "1d"}}})
+		if doc["rpm_limit"] != nil || fmt.Sprint(doc["max_budget"]) != "3.0" || fmt.Sprint(doc["tpm_limit"]) != "7" || doc["budget_reset_at"] == nil {
 			w.Errorf("%v", doc)
 		}
 		if doc = w.ok("master", "POST", "/budget/update", M{"budget_id": "b1", "budget_duration": "1mo"}); doc["budget_reset_at"] != "2026-12-01T00:00:00Z" {
@@ -162,6 +162,7 @@ func TestBudgetsRefuse(t *testing.T) {
 			{400, "model_max_budget.m", M{"model_max_budget": M{"m": "much"}}},
 			{400, "budget_duration", M{"model_max_budget": M{"m": M{"budget_duration": "0d"}}}},
 			{400, "rpm_limit", M{"model_max_budget": M{"m": M{"rpm_limit": -4}}}},
+			{400, "model_max_budget.m", M{"model_max_budget": M{"m": M{"limit": 4}}}},
 			{422, `"loc":["body","max_budget"]`, M{"max_budget": "ten"}},
 			{422, `"loc":["body","rpm_limit"]`, M{"rpm_limit": 1.5}},
 			{422, `"loc":["body","model_max_budget"]`, M{"model_max_budget": []int{1}}},

@@ -67,6 +67,9 @@ func (b Body) check(fields []access.Field, place ...any) (unknown []string, e *l
 		}
 		v, broken, err := checkValue(f, b[f.Name], at(place, f.Name))
 		wrong = append(wrong, broken...)
+		if err == nil && f.Unserved != "" && carries(b[f.Name], f.Served) {
+			err = badRequest(f.Name+" is not part of this release: "+f.Unserved, f.Name)
+		}
 		if refused == nil {
 			refused = err
 		}
@@ -87,6 +90,18 @@ func (b Body) check(fields []access.Field, place ...any) (unknown []string, e *l
 		refused = b.contradicts()
 	}
 	return unknown, refused
+}
+
+// carries says whether a value that is not null says something, other than what
+// is served.
+func carries(raw json.RawMessage, served string) bool {
+	switch text := string(bytes.TrimSpace(raw)); text {
+	case "", `""`, "false", `"` + served + `"`:
+		return false
+	default:
+		inside := strings.TrimSpace(strings.Trim(text, "[]{}"))
+		return inside != ""
+	}
 }
 
 // contradicts refuses a budget that would never warn.

@@ -105,6 +105,8 @@ func creations() []creation {
 // sample is a value of a field's type.
 func sample(f *access.Field) any {
 	switch {
+	case f.Served != "":
+		return f.Served
 	case f.Name == "model_max_budget":
 		return M{"mock": M{"budget_limit": 1, "time_period": "1d"}}
 	case f.Name == "budget_limits":
@@ -196,7 +198,7 @@ func (w *world) creates(c *creation) {
 		f := &route.Body[i]
 		if v, ok := c.given[f.Name]; ok {
 			body[f.Name] = v
-		} else if !slices.Contains(left, f.Name) {
+		} else if !slices.Contains(left, f.Name) && (f.Unserved == "" || f.Served != "") {
 			body[f.Name] = sample(f)
 		}
 	}

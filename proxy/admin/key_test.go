@@ -58,7 +58,7 @@ func TestKeyCreateIsWhatReadsShow(t *testing.T) {
 			&identity.Project{ID: "p1", TeamID: "t1"})
 		given := M{
 			"key_alias": "full", "models": []string{"mock", "m2"}, "spend": 1.5, "max_budget": 20, "user_id": "u-tm",
-			"budget_duration": "7d", "max_parallel_requests": 2, "tpm_limit": 10, "rpm_limit": 20, "tpd_limit": 30, "duration": "30d",
+			"budget_duration": "7d", "max_parallel_requests": 2, "tpm_limit": 10, "rpm_limit": 20, "duration": "30d",
 			"metadata": M{"a": M{"b": []int{1, 2}}}, "aliases": M{"x": "mock"}, "permissions": M{"get_spend_routes": true},
 			"model_max_budget": M{"mock": M{"budget_limit": 1, "time_period": "1d"}}, "model_rpm_limit": M{"mock": 3},
 			"tags": []string{"t"}, "guardrails": []string{"g"}, "enforced_params": []string{"user"}, "blocked": true,
@@ -161,7 +161,7 @@ func TestKeyBadInput(t *testing.T) {
 			{404, "project_id", M{"project_id": "nope"}},
 			{404, "budget_id", M{"budget_id": "nope"}},
 			{404, "access_group_ids", M{"access_group_ids": []string{"nope"}}},
-			{404, "end_user_budget_id", M{"end_user_budget_id": "nope"}},
+			{400, "end_user_budget_id", M{"end_user_budget_id": "nope"}},
 			{400, "belongs to team", M{"project_id": "p2", "team_id": "t1"}},
 			{400, "sk-", M{"key": "my-own-key-of-some-length-000"}},
 			{400, "24 to 512 characters", M{"key": "sk-short"}},
@@ -328,6 +328,14 @@ func TestKeyRegenerate(t *testing.T) {
 		if quotedText(info["rotation_count"]) != "2" || info["last_rotation_at"] == nil || quotedText(info["litellm_budget_table"]) == "null" {
 			t.Errorf("%v", info)
 		}
+		// Without a grace period the old secret opens nothing, and may be chosen again;
+		// what was called with it until now is known to be this key's.
+		fourth := w.ok("master", "POST", "/key/regenerate", M{"key": third["key"]})
+		r, err := store.Get[identity.RetiredKey](context.Background(), w.store, third["token"].(string))
+		if err != nil || r.Active != fourth["token"] || time.Since(r.RevokeAt) < time.Hour {
+			t.Errorf("%+v: %v", r, err)
+		}
+		third = w.ok("master", "POST", "/key/regenerate", M{"key": fourth["key"], "new_key": third["key"]})
 		w.ok("master", "POST", "/key/delete", M{"keys": []any{third["key"]}})
 		for _, kind := range []string{"retired", "mapping", "budget"} {
 			var n int

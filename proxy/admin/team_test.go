@@ -55,7 +55,7 @@ func TestTeamNew(t *testing.T) {
 		w.insert(&identity.AccessGroup{ID: "g", Name: "g", Models: []string{"gm"}})
 		made := w.ok("master", "POST", "/team/new", M{
 			"team_id": "t", "team_alias": "T", "models": []string{"m", "n"}, "max_budget": 5, "soft_budget": 4, "budget_duration": "1d", "tpm_limit": 1,
-			"rpm_limit": 2, "tpd_limit": 3, "max_parallel_requests": 4, "metadata": M{"a": 1}, "model_rpm_limit": M{"m": 1}, "tags": []string{"x"},
+			"rpm_limit": 2, "max_parallel_requests": 4, "metadata": M{"a": 1}, "model_rpm_limit": M{"m": 1}, "tags": []string{"x"},
 			"model_aliases": M{"gpt": "m"}, "access_group_ids": []string{"g"}, "team_member_permissions": []string{"/key/generate"},
 			"team_member_budget": 1.5, "team_member_budget_duration": "7d", "team_member_rpm_limit": 9, "default_team_member_models": []string{"m"},
 			"members_with_roles": []any{M{"role": "admin", "user_id": "ann"}, M{"role": "user", "user_email": "new@example.org"}},

@@ -76,6 +76,9 @@ func (a *API) newUser(c *Call) (any, *llm.Error) {
 		return nil, e
 	}
 	withKey := !c.Body.Given("auto_create_key") || c.Body.Bool("auto_create_key")
+	if !withKey && len(c.Body.Fields("model_max_budget")) > 0 {
+		return nil, badRequest("model_max_budget is a limit of keys, and none is made: leave out auto_create_key, or model_max_budget.", "model_max_budget")
+	}
 	var answer userCreated
 	e = a.change(c, func(tx *store.Tx) *llm.Error {
 		asked.standing = c.standing

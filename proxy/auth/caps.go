@@ -112,30 +112,45 @@ func (c *capped) prepare(b *object, zone *time.Location, now time.Time) *prepare
 		}
 		p.accounts = append(p.accounts, budget.NewLimit(c.kind, c.id, w.max, -1, w.duration, time.Time{}, zone))
 	}
-	p.rules = perModelRules(c)
-	if len(c.perMax) > 0 && c.kind == bill.KindKey {
+	p.rules = perModelRules(c, b)
+	perMax := c.perMax
+	if len(perMax) == 0 && b != nil && b.capped != nil {
+		perMax = b.capped.perMax
+	}
+	if len(perMax) > 0 && c.kind == bill.KindKey {
 		p.budgets = map[string]*budget.Limit{}
-		for model, w := range c.perMax {
+		for model, w := range perMax {
 			p.budgets[model] = budget.NewLimit(bill.KindKeyModel, c.id+"/"+model, w.max, -1, w.duration, time.Time{}, zone)
 		}
 	}
 	return p
 }
 
-func perModelRules(c *capped) map[string]*limit.Rule {
-	if len(c.requests)+len(c.tokens) == 0 {
+// perModelRules are the limits of single models: the object's own, and of a key
+// that has none those of its budget object.
+func perModelRules(c *capped, b *object) map[string]*limit.Rule {
+	requests, tokens := c.requests, c.tokens
+	if c.kind == bill.KindKey && b != nil && b.capped != nil {
+		if requests == nil {
+			requests = b.capped.requests
+		}
+		if tokens == nil {
+			tokens = b.capped.tokens
+		}
+	}
+	if len(requests)+len(tokens) == 0 {
 		return nil
 	}
 	out := map[string]*limit.Rule{}
 	add := func(model string) {
 		if out[model] == nil {
-			out[model] = newRule(c.perModel, c.id+"/"+model, lookUp(c.requests, model), lookUp(c.tokens, model), nil)
+			out[model] = newRule(c.perModel, c.id+"/"+model, lookUp(requests, model), lookUp(tokens, model), nil)
 		}
 	}
-	for model := range c.requests {
+	for model := range requests {
 		add(model)
 	}
-	for model := range c.tokens {
+	for model := range tokens {
 		add(model)
 	}
 	return out
@@ -211,6 +226,24 @@ func counts(name string, fields ...identity.Fields) map[string]int64 {
 		return kept
 	}
 	return nil
+}
+
+// within reads a limit out of the budgets of models (model_max_budget), where
+// LiteLLM looks when there is no map of that limit.
+func within(name string, budgets identity.Fields) map[string]int64 {
+	var out map[string]int64
+	for model, raw := range budgets {
+		var of map[string]json.RawMessage
+		var n *int64
+		if json.Unmarshal(raw, &of) != nil || len(of[name]) == 0 || json.Unmarshal(of[name], &n) != nil || n == nil || *n < 0 {
+			continue
+		}
+		if out == nil {
+			out = map[string]int64{}
+		}
+		out[model] = *n
+	}
+	return out
 }
 
 // amounts reads a map of models to budgets: each a number of dollars, or an

@@ -9,12 +9,19 @@ import (
 // What limits each kind of object.
 
 func keyCaps(k *identity.Key) *capped {
-	return &capped{
+	c := &capped{
 		id: k.Token, alias: k.Alias, spend: k.Spend, kind: bill.KindKey, scope: limit.ScopeKey, perModel: limit.ScopeKeyModel, caps: k.Caps,
 		more:     windows("budget_limits", k.Settings, k.Metadata),
 		requests: counts("model_rpm_limit", k.Settings, k.Metadata), tokens: counts("model_tpm_limit", k.Settings, k.Metadata),
 		perMax: amounts(k.ModelMaxBudget), raise: raiseOf(k.Settings, k.Metadata),
 	}
+	if c.requests == nil {
+		c.requests = within("rpm_limit", k.ModelMaxBudget)
+	}
+	if c.tokens == nil {
+		c.tokens = within("tpm_limit", k.ModelMaxBudget)
+	}
+	return c
 }
 
 func userCaps(u *identity.User) *capped {
@@ -57,5 +64,8 @@ func projectCaps(p *identity.Project) *capped {
 
 // budgetCaps are what a budget object gives to those that name it.
 func budgetCaps(b *identity.Budget) *capped {
-	return &capped{id: b.ID, caps: b.Caps, raise: raiseOf(b.Settings), perMax: amounts(b.ModelMaxBudget)}
+	return &capped{
+		id: b.ID, caps: b.Caps, raise: raiseOf(b.Settings), perMax: amounts(b.ModelMaxBudget),
+		requests: within("rpm_limit", b.ModelMaxBudget), tokens: within("tpm_limit", b.ModelMaxBudget),
+	}
 }

@@ -259,3 +259,42 @@ func TestDefaultLimits(t *testing.T) {
 		t.Errorf("after a reload: %+v", other)
 	}
 }
+
+// Limits and budgets of single models: the key's maps, else what its own
+// model_max_budget says, else that of the budget that it names.
+func TestLimitsOfModels(t *testing.T) {
+	of := func(k *identity.Key, b *identity.Budget) (rules, budgets string) {
+		var o *object
+		if b != nil {
+			o = &object{capped: budgetCaps(b)}
+		}
+		p := keyCaps(k).of(o, time.UTC, time.Now)
+		var r []*limit.Rule
+		var l []*budget.Limit
+		for _, model := range []string{"a", "b"} {
+			if p.rules[model] != nil {
+				r = append(r, p.rules[model])
+			}
+			if p.budgets[model] != nil {
+				l = append(l, p.budgets[model])
+			}
+		}
+		return strings.ReplaceAll(held(r), digest("k"), ""), charged(l)
+	}
+	own := identity.Fields{"a": raw(map[string]any{"max_budget": 1, "rpm_limit": 5}), "b": raw(map[string]any{"tpm_limit": 7})}
+	shared := &identity.Budget{ID: "b", ModelMaxBudget: identity.Fields{"b": raw(map[string]any{"budget_limit": 2, "time_period": "1d", "rpm_limit": 9})}}
+	for name, c := range map[string]struct {
+		key            *identity.Key
+		budget         *identity.Budget
+		rules, budgets string
+	}{
+		"none":       {&identity.Key{Token: digest("k")}, nil, "", ""},
+		"its own":    {&identity.Key{Token: digest("k"), ModelMaxBudget: own}, shared, "model_per_key:/a 5/-1/-1, model_per_key:/b -1/7/-1", "key_model:/a 1.0/"},
+		"of budget":  {&identity.Key{Token: digest("k")}, shared, "model_per_key:/b 9/-1/-1", "key_model:/b 2.0/1d"},
+		"of the map": {&identity.Key{Token: digest("k"), ModelMaxBudget: own, Settings: identity.Fields{"model_rpm_limit": raw(map[string]int{"b": 3})}}, nil, "model_per_key:/b 3/7/-1", "key_model:/a 1.0/"},
+	} {
+		if rules, budgets := of(c.key, c.budget); rules != c.rules || budgets != c.budgets {
+			t.Errorf("%s: %q and %q, not %q and %q", name, rules, budgets, c.rules, c.budgets)
+		}
+	}
+}
