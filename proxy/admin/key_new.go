@@ -271,7 +271,11 @@ func (a *API) insertKey(c *Call, tx *store.Tx, k *identity.Key) *llm.Error {
 func (a *API) freeToken(c *Call, tx *store.Tx, token string) *llm.Error {
 	_, err := store.Get[identity.Key](c.Ctx, tx, token)
 	if missing(err) {
-		_, err = store.Get[identity.RetiredKey](c.Ctx, tx, token)
+		var r *identity.RetiredKey
+		r, err = store.Get[identity.RetiredKey](c.Ctx, tx, token)
+		if err == nil && !r.RevokeAt.After(tx.Now()) { // it opens nothing any more
+			return a.failed(tx.Delete(r))
+		}
 	}
 	switch {
 	case missing(err):

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"time"
 
 	"sluice/proxy/access"
 	"sluice/proxy/identity"
@@ -121,11 +122,14 @@ func (a *API) rotateKey(c *Call, tx *store.Tx, name, plain string, grace *window
 	if budget, e = a.followBudget(tx, old, k, budget); e != nil {
 		return nil, nil, e
 	}
+	// Without a grace period too: calls that run now were made with the old secret,
+	// and are those of the key. Its end is long ago, whatever other hosts' clocks say.
+	end := tx.Now().Add(-retiredKept)
 	if grace != nil {
-		err := tx.Insert(&identity.RetiredKey{Token: old, Active: k.Token, RevokeAt: grace.After(tx.Now())})
-		if err != nil {
-			return nil, nil, a.failed(err)
-		}
+		end = grace.After(tx.Now())
+	}
+	if err := tx.Insert(&identity.RetiredKey{Token: old, Active: k.Token, RevokeAt: end}); err != nil {
+		return nil, nil, a.failed(err)
 	}
 	return k, budget, nil
 }
@@ -143,15 +147,19 @@ func (a *API) rewritten(c *Call, tx *store.Tx, was *identity.Key) (*identity.Key
 	return copyKey(was), budget, e
 }
 
+// retiredKept is how long it is known what a digest became that opens nothing any
+// more: as long as calls made with it may wait in journals.
+const retiredKept = 48 * time.Hour
+
 // followKey makes what refers to a key's old digest refer to the new one. Old
-// secrets whose time is up are forgotten.
+// secrets whose time was up long ago are forgotten.
 func (a *API) followKey(c *Call, tx *store.Tx, old, token string) error {
 	retired, err := store.Find[identity.RetiredKey](c.Ctx, tx, store.Query{Where: []store.Cond{store.Eq("active_token", old)}})
 	if err != nil {
 		return err
 	}
 	for _, r := range retired {
-		if !r.RevokeAt.After(tx.Now()) {
+		if age := tx.Now().Add(-retiredKept); !r.RevokeAt.After(age) && !r.CreatedAt.After(age) {
 			err = tx.Delete(r)
 		} else {
 			r.Active = token
