@@ -36,6 +36,7 @@ type guestOptions struct {
 	UEFI    bool
 	CPUs    int    // 0 is 3: more than the limits of the tests, so that a limit shows
 	Disk    string // "" is one that is thrown away
+	Image   string // "" is dist/sluice.qcow2
 }
 
 // guest is a booted disk image. It is started by image/vm/run, the script of
@@ -80,7 +81,10 @@ func (b *sharedBuffer) String() string {
 // Emulated, and on a busy machine, that takes minutes.
 func bootGuest(t *testing.T, o guestOptions) *guest {
 	t.Helper()
-	if _, err := os.Stat(Dist(t, "sluice.qcow2")); err != nil {
+	if o.Image == "" {
+		o.Image = Dist(t, "sluice.qcow2")
+	}
+	if _, err := os.Stat(o.Image); err != nil {
 		t.Fatalf("%v: make vm builds it", err)
 	}
 	state, err := os.MkdirTemp(RunDir(), "vm")
@@ -103,7 +107,7 @@ func bootGuest(t *testing.T, o guestOptions) *guest {
 		o.CPUs = 3
 	}
 	env := []string{
-		"VM_IMAGE=" + Dist(t, "sluice.qcow2"), "VM_STATE=" + state, "VM_SEED=" + seed, "VM_DISK=" + o.Disk,
+		"VM_IMAGE=" + o.Image, "VM_STATE=" + state, "VM_SEED=" + seed, "VM_DISK=" + o.Disk,
 		"VM_PORT=" + strconv.Itoa(m.Port), "VM_HEALTH_PORT=" + strconv.Itoa(m.Health), "VM_SSH_PORT=" + strconv.Itoa(m.SSH),
 		"VM_CPUS=" + strconv.Itoa(o.CPUs), "VM_MEMORY=2048", "VM_CACHE=unsafe", "VM_READY_WITHIN=600", "VM_ACCEL=tcg",
 	}

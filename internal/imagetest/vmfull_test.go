@@ -61,6 +61,39 @@ func TestVMUpgrade(t *testing.T) {
 	m.off(10 * time.Minute)
 }
 
+// TestVMOnBoard builds an image with PostgreSQL and Redis on it and boots that:
+// the gateway uses both, over the loopback, with a password that was made there.
+func TestVMOnBoard(t *testing.T) {
+	if !onlyFull(t) {
+		return
+	}
+	image := filepath.Join(RunDir(), "board", "sluice.qcow2")
+	Command{
+		Args: []string{filepath.Join(Root(t), "image/vm/build")}, Dir: Root(t), Within: 20 * time.Minute, Outside: true,
+		Env: []string{"VM_OUT=" + image, "VM_POSTGRES=1", "VM_REDIS=1"},
+	}.Run(t)
+	m := bootGuest(t, guestOptions{CPUs: 2, Image: image, Config: vmConfig(Provider(t), "")})
+	m.answered("whole")
+	facts := m.facts(`
+echo "secret=$(stat -c %a:%U /etc/sluice/credentials/database_url)"
+echo "migrated=$(journalctl -u sluice -o cat | grep -c 'migrating .*PostgreSQL')"
+echo "rows=$(setpriv --reuid=postgres --regid=postgres --init-groups psql -At -d sluice -c 'SELECT count(*) FROM sluice.spend')"
+echo "redis=$(redis-cli client list | grep -v cmd=client | grep -q addr= && echo used)"
+echo "health=$(curl -s http://127.0.0.1:4001/health/readiness)"
+echo "listening=$(ss -Hltn | awk '{print $4}' | grep -v -e '^127\.' -e '^\[::1\]' | sed 's/.*://' | sort -nu | xargs)"
+`)
+	for name, value := range map[string]string{"secret": "600:root", "migrated": "1", "redis": "used", "listening": "22 4000 4001"} {
+		if facts[name] != value {
+			t.Errorf("%s is %q, not %q", name, facts[name], value)
+		}
+	}
+	if strings.Contains(facts["health"], "degraded") || facts["rows"] == "0" || facts["rows"] == "" {
+		t.Errorf("readiness %s, %q rows of spend", facts["health"], facts["rows"])
+	}
+	m.press()
+	m.off(10 * time.Minute)
+}
+
 // readyAgain waits for a machine that restarts.
 func (m *guest) readyAgain(t *testing.T) {
 	t.Helper()
