@@ -155,7 +155,7 @@ func (c *Cluster) startPrograms() error {
 	c.run("apiserver", program("kube-apiserver"), "--etcd-servers=http://127.0.0.1:2379", "--bind-address="+Node, "--advertise-address="+Node,
 		"--secure-port=6443", "--cert-dir="+file("certs"), "--service-account-key-file="+file("sa.key"), "--service-account-signing-key-file="+file("sa.key"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--token-auth-file="+file("tokens"), "--authorization-mode=Node,RBAC",
-		"--service-cluster-ip-range="+serviceNet, "--profiling=false")
+		"--service-cluster-ip-range="+serviceNet, "--kubelet-preferred-address-types=InternalIP", "--profiling=false")
 	if err := c.until("the API server", time.Minute, func() error {
 		_, err := c.kubectl("get", "--raw", "/readyz")
 		return err

@@ -45,8 +45,9 @@ func newRelease(t testing.TB, name string, values ...string) *release {
 		if t.Failed() {
 			r.tell()
 		}
-		c.Kubectl(t, "delete", "pods", "-n", name, "--all", "--grace-period=0", "--force", "--ignore-not-found")
-		c.Kubectl(t, "delete", "namespace", name, "--timeout=60s")
+		c.Kubectl(t, "delete", "deployments,statefulsets,jobs", "-n", name, "--all")
+		c.Kubectl(t, "delete", "pods", "-n", name, "--all", "--grace-period=0", "--force")
+		c.Kubectl(t, "delete", "namespace", name, "--wait=false")
 	})
 	return r
 }
@@ -102,8 +103,7 @@ const streamScript = "ok,n=100,every=100ms"
 // addr is where the gateway's Service listens.
 func (r *release) addr() string {
 	r.t.Helper()
-	return r.c.Kubectl(r.t, "get", "service", "-n", r.name, "-l", "app.kubernetes.io/name=sluice,app.kubernetes.io/component!=health",
-		"-o", `jsonpath={.items[?(@.spec.clusterIP!="None")].spec.clusterIP}`) + ":4000"
+	return r.c.Kubectl(r.t, "get", "service", r.name+"-sluice", "-n", r.name, "-o", "jsonpath={.spec.clusterIP}") + ":4000"
 }
 
 // secret reads a key of a Secret.
@@ -248,15 +248,16 @@ func loadImages(t testing.TB, c *Cluster) {
 		}
 		at := base.link(t, programsDir)
 		for tag, more := range map[string]struct {
+			number    int
 			migration string
 			programs  []string
 		}{
 			imageOld:  {},
-			imageNext: {"CREATE TABLE sluice.made_by_the_next_release (id int PRIMARY KEY);", []string{"supervisor", "proxy", "healthd", "migrator"}},
-			imageBad:  {"INSERT INTO sluice.no_such_table VALUES (1);", []string{"migrator"}},
+			imageNext: {99, "CREATE TABLE sluice.made_by_the_next_release (id int PRIMARY KEY);", []string{"supervisor", "proxy", "healthd", "migrator"}},
+			imageBad:  {100, "INSERT INTO sluice.no_such_table VALUES (1);", []string{"migrator"}},
 		} {
 			files := map[string][]byte{}
-			for name, program := range buildRelease(t, tag, more.migration, more.programs) {
+			for name, program := range buildRelease(t, tag, more.number, more.migration, more.programs) {
 				files[path.Join(at, name)] = program
 			}
 			image, err := base.with(files)
@@ -275,7 +276,7 @@ func loadImages(t testing.TB, c *Cluster) {
 
 // buildRelease builds programs as another release, with a migration more than
 // this one's.
-func buildRelease(t testing.TB, version, migration string, names []string) map[string][]byte {
+func buildRelease(t testing.TB, version string, number int, migration string, names []string) map[string][]byte {
 	t.Helper()
 	if len(names) == 0 {
 		return nil
@@ -286,7 +287,7 @@ func buildRelease(t testing.TB, version, migration string, names []string) map[s
 		t.Fatal(err)
 	}
 	overlay := filepath.Join(dir, "overlay.json")
-	text, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(Root(t), "migrator", "schema", "postgres", "00099_more.sql"): sql}})
+	text, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(Root(t), "migrator", "schema", "postgres", fmt.Sprintf("%05d_more.sql", number)): sql}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +313,8 @@ func buildRelease(t testing.TB, version, migration string, names []string) map[s
 func database(t testing.TB) *pgtest.Server {
 	t.Helper()
 	s := pgtest.New(t)
-	pgtest.Exec(t, s.URL("postgres"), "CREATE ROLE sluice LOGIN PASSWORD 'of-the-test'; CREATE DATABASE litellm OWNER sluice")
+	pgtest.Exec(t, s.URL("postgres"), "CREATE ROLE sluice LOGIN PASSWORD 'of-the-test'")
+	pgtest.Exec(t, s.URL("postgres"), "CREATE DATABASE litellm OWNER sluice")
 	hba := filepath.Join(s.Dir, "hba.conf")
 	rules := "local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all " + podNet + " scram-sha-256\n"
 	if err := os.WriteFile(hba, []byte(rules), 0o644); err != nil { //nolint:gosec // PostgreSQL runs as another user
