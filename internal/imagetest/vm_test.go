@@ -131,6 +131,7 @@ func nativeStart(t *testing.T) time.Duration {
 	if err != nil || len(debs) == 0 {
 		t.Fatalf("no package in dist: make packages (%v)", err)
 	}
+	slices.SortFunc(debs, func(a, b string) int { return modified(a).Compare(modified(b)) })
 	dir, err := os.MkdirTemp(RunDir(), "native")
 	if err != nil {
 		t.Fatal(err)
@@ -172,6 +173,15 @@ func nativeStart(t *testing.T) time.Duration {
 			return time.Since(began)
 		}
 	}
+}
+
+// modified is when a file was written.
+func modified(path string) time.Time {
+	st, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return st.ModTime()
 }
 
 // vmSeed checks what the first boot has made, and that nothing of it leaked.
