@@ -144,6 +144,7 @@ func (l *Limiter) Reserve(h *Hold, rules []*Rule, tokens int64) *Refusal {
 		banks = maxBanks
 	}
 	h.held = slices.Grow(h.held, len(rules)*banks)
+	l.approach(rules)
 	for _, rule := range rules {
 		if rule == nil || !rule.Limits() {
 			continue
@@ -156,6 +157,21 @@ func (l *Limiter) Reserve(h *Hold, rules []*Rule, tokens int64) *Refusal {
 		}
 	}
 	return nil
+}
+
+// approach reads the records of several rules before the first is changed. What
+// is in no cache of the processor is fetched for all of them at once then; a CAS
+// would wait for its own before the next one is looked at.
+func (l *Limiter) approach(rules []*Rule) {
+	bank := l.banks[0]
+	for _, rule := range rules {
+		if rule == nil {
+			continue
+		}
+		if i := rule.place[0].Load(); i > 0 && int(i) <= bank.Size() {
+			bank.At(int(i) - 1).Used()
+		}
+	}
 }
 
 // reserve takes what one rule asks for in one bank. Where the record has gone
