@@ -19,6 +19,8 @@ type place struct {
 	upstream string
 	bin      string
 	beat     string // the script of the streams that are measured
+	database string // URL of a PostgreSQL database, where one was named
+	redis    string // host:port, where one was named
 }
 
 // contender is one way to the upstream.
@@ -32,6 +34,9 @@ type contender struct {
 	// virtual makes the key that the load is sent with, once the contender
 	// answers; nil: the master key.
 	virtual func(context.Context, *process) (string, error)
+
+	ships bool   // its rows are shipped after the requests, and measured apart
+	needs string // an option that it cannot do without
 }
 
 // contenders in the order of the table.
@@ -49,6 +54,9 @@ var contenders = []contender{
 	sluice("sluice", 0),
 	withVirtualKey(sluice("sluice-key", 0)),
 	sluice("sluice-1", 1),
+	withEverything(sluice("sluice-limits", 0)),
+	withEverything(onDatabase(sluice("sluice-limits-pg", 0))),
+	withEverything(withRedis(sluice("sluice-limits-redis", 0))),
 }
 
 func names() []string {

@@ -35,6 +35,8 @@ type options struct {
 	idle     int
 	streamed int
 	upstream string // address of the fake provider, once it runs
+	database string
+	redis    string
 }
 
 func main() {
@@ -55,6 +57,8 @@ func run() error {
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of the table")
 	flags.IntVar(&o.conns, "conns", 32, "connections of the request load")
 	flags.IntVar(&o.streams, "streams", 200, "streams at once; 0 measures none")
+	flags.StringVar(&o.database, "database", "", "URL of an empty PostgreSQL database, for sluice-limits-pg")
+	flags.StringVar(&o.redis, "redis", "", "host:port of a Redis without a password, for sluice-limits-redis")
 	flags.IntVar(&o.idle, "idle", 0, "measure instead the memory that so many idle connections take")
 	flags.IntVar(&o.streamed, "streams-rss", 0, "measure instead the memory that so many open streams take")
 	if err := flags.Parse(os.Args[1:]); err != nil {
@@ -145,8 +149,11 @@ func start(ctx context.Context, dir string, o *options) ([]*process, error) {
 		}
 	}
 	for _, c := range contenders {
-		if want != nil && !slices.Contains(want, c.name) {
+		if want != nil && !slices.Contains(want, c.name) || want == nil && !o.given(c.needs) {
 			continue
+		}
+		if !o.given(c.needs) {
+			return running, fmt.Errorf("%s needs --%s", c.name, c.needs)
 		}
 		r, err := launch(ctx, dir, c, o)
 		if err != nil {

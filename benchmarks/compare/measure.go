@@ -38,6 +38,7 @@ type sample struct {
 	Alone      float64 `json:"p50_alone_us"`       // one connection
 	CPU        float64 `json:"cpu_us_per_request"` // 0 for direct
 	RSS        float64 `json:"rss_mb"`
+	Shipping   float64 `json:"cpu_us_per_row"` // 0 where rows are not shipped apart
 	Errors     int     `json:"errors"`
 	EventCPU   float64 `json:"cpu_us_per_event"`
 	EventGap   float64 `json:"p99_gap_us"` // longest silence of a stream
@@ -48,6 +49,11 @@ type sample struct {
 
 // measure puts one contender through requests, then streams.
 func measure(ctx context.Context, dir string, o *options, p *process) (*sample, error) {
+	if p.ships && p.lock == nil {
+		if err := p.again(ctx, dir, o); err != nil {
+			return nil, err
+		}
+	}
 	script := filepath.Join(dir, p.name+".lua")
 	if err := os.WriteFile(script, []byte(lua(p)), 0o644); err != nil {
 		return nil, fmt.Errorf("write the script of wrk: %w", err)
@@ -70,6 +76,11 @@ func measure(ctx context.Context, dir string, o *options, p *process) (*sample, 
 	}
 	s.Alone, s.Errors = alone.p50, s.Errors+alone.errors
 	s.RSS = float64(p.rss()) / 1e6
+	if p.ships {
+		if s.Shipping, err = p.ship(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if o.streams == 0 {
 		return s, nil
 	}

@@ -19,12 +19,14 @@ import (
 type process struct {
 	contender
 
-	addr string
-	key  string // what the load is sent with
-	dir  string
-	cmd  *exec.Cmd // nil for direct
-	log  string
-	done chan struct{}
+	addr  string
+	key   string   // what the load is sent with
+	lock  *os.File // on the journals; nil: the contender ships
+	spare string   // address of its healthd
+	dir   string
+	cmd   *exec.Cmd // nil for direct
+	log   string
+	done  chan struct{}
 }
 
 // launch starts a contender and waits until it answers. The upstream is a
@@ -43,8 +45,10 @@ func launch(ctx context.Context, dir string, c contender, o *options) (*process,
 	if err != nil {
 		return nil, fmt.Errorf("find the programs: %w", err)
 	}
-	at := &place{dir: p.dir, addr: addrs[0], spare: addrs[1], upstream: o.upstream, bin: bin, beat: beat(o)}
-	p.addr, p.log = at.addr, filepath.Join(p.dir, "log")
+	at := &place{
+		dir: p.dir, addr: addrs[0], spare: addrs[1], upstream: o.upstream, bin: bin, beat: beat(o), database: o.database, redis: o.redis,
+	}
+	p.addr, p.spare, p.log = at.addr, at.spare, filepath.Join(p.dir, "log")
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of %s: %w", c.name, err)
 	}
@@ -53,6 +57,11 @@ func launch(ctx context.Context, dir string, c contender, o *options) (*process,
 			if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644); err != nil {
 				return nil, fmt.Errorf("write %s: %w", name, err)
 			}
+		}
+	}
+	if c.ships {
+		if err := p.holdBack(); err != nil {
+			return nil, err
 		}
 	}
 	log, err := os.Create(p.log)
@@ -87,6 +96,20 @@ func launch(ctx context.Context, dir string, c contender, o *options) (*process,
 		return nil, err
 	}
 	return p, nil
+}
+
+// again starts the contender anew, with its rows held back.
+func (p *process) again(ctx context.Context, dir string, o *options) error {
+	p.stop()
+	if err := os.RemoveAll(p.dir); err != nil {
+		return fmt.Errorf("clear the directory of %s: %w", p.name, err)
+	}
+	next, err := launch(ctx, dir, p.contender, o)
+	if err != nil {
+		return err
+	}
+	*p = *next
+	return nil
 }
 
 // free finds addresses that nobody listens on.
@@ -168,6 +191,10 @@ func (p *process) tail() string {
 func (p *process) stop() {
 	if p.cmd == nil {
 		return
+	}
+	if p.lock != nil {
+		_ = p.lock.Close()
+		p.lock = nil
 	}
 	all := p.tree()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)

@@ -145,7 +145,7 @@ func medians(all []*sample) *sample {
 	}
 	m := &sample{
 		PerSecond: of(func(s *sample) float64 { return s.PerSecond }), P50: of(func(s *sample) float64 { return s.P50 }),
-		P99: of(func(s *sample) float64 { return s.P99 }), Alone: of(func(s *sample) float64 { return s.Alone }),
+		P99: of(func(s *sample) float64 { return s.P99 }), Alone: of(func(s *sample) float64 { return s.Alone }), Shipping: of(func(s *sample) float64 { return s.Shipping }),
 		CPU: of(func(s *sample) float64 { return s.CPU }), RSS: of(func(s *sample) float64 { return s.RSS }),
 		EventCPU: of(func(s *sample) float64 { return s.EventCPU }), EventGap: of(func(s *sample) float64 { return s.EventGap }),
 		EventRate: of(func(s *sample) float64 { return s.EventRate }),
@@ -174,24 +174,43 @@ func (t *table) write(w io.Writer) {
 	p.printf("date      %s\ncommit    %s\nmachine   %d × %s, %s, %s\nload      %s at the start\nprograms  %s; %s\n", m.Date, m.Commit, m.CPUs, m.CPU, m.Memory, m.Kernel, m.Load, m.Go, m.Versions)
 	p.printf("rounds    %d of %.0f s each, in turns; medians; ratios are medians of the rounds' ratios to nginx\n\n", t.Rounds, t.Seconds)
 	p.printf("Requests: 1 KB chat request, 1 KB answer, %d connections (wrk); \"alone\" is one connection\n\n", t.Conns)
-	p.printf("%-10s %8s %8s %8s %9s %8s %8s %12s %8s %8s %7s\n", "", "req/s", "p50 µs", "p99 µs", "alone µs", "× nginx", "CPU µs", "spread", "× nginx", "RSS MB", "errors")
+	p.printf("%-20s %8s %8s %8s %9s %8s %8s %12s %8s %8s %7s\n", "", "req/s", "p50 µs", "p99 µs", "alone µs", "× nginx", "CPU µs", "spread", "× nginx", "RSS MB", "errors")
 	for _, name := range t.Order {
 		s, r := t.Medians[name], t.Ratios[name]
-		p.printf("%-10s %8.0f %8.0f %8.0f %9.0f %8s %8.1f %12s %8s %8.1f %7d\n", name, s.PerSecond, s.P50, s.P99, s.Alone, ratio(r.Alone, s.Errors),
+		p.printf("%-20s %8.0f %8.0f %8.0f %9.0f %8s %8.1f %12s %8s %8.1f %7d\n", name, s.PerSecond, s.P50, s.P99, s.Alone, ratio(r.Alone, s.Errors),
 			s.CPU, t.spread(name, func(s *sample) float64 { return s.CPU }), ratio(r.CPU, s.Errors), s.RSS, s.Errors)
 	}
+	t.writeShipping(p)
 	if t.Streams == 0 {
 		return
 	}
 	p.printf("\nStreams: %d at once, an event every 10 ms; \"gap\" is the 99th percentile of the streams' longest silences\n\n", t.Streams)
-	p.printf("%-10s %9s %8s %12s %8s %9s %7s\n", "", "events/s", "CPU µs", "spread", "× nginx", "gap ms", "errors")
+	p.printf("%-20s %9s %8s %12s %8s %9s %7s\n", "", "events/s", "CPU µs", "spread", "× nginx", "gap ms", "errors")
 	for _, name := range t.Order {
 		s, r := t.Medians[name], t.Ratios[name]
-		p.printf("%-10s %9.0f %8.1f %12s %8s %9.1f %7d %s\n", name, s.EventRate, s.EventCPU, t.spread(name, func(s *sample) float64 { return s.EventCPU }),
+		p.printf("%-20s %9.0f %8.1f %12s %8s %9.1f %7d %s\n", name, s.EventRate, s.EventCPU, t.spread(name, func(s *sample) float64 { return s.EventCPU }),
 			ratio(r.EventCPU, s.EventErrs), s.EventGap/1000, s.EventErrs, s.WhatErrors)
 	}
 	if d := t.Medians["direct"]; d != nil && d.EventGap > 100_000 {
 		p.printf("\nThe upstream itself fell silent for %.0f ms: the machine was too busy for the events to come one by one, and the\nfigures per event are of bundles. Measure again on a quiet one.\n", d.EventGap/1000)
+	}
+}
+
+// writeShipping prints the two parts of a request's cost that is written down: its
+// own way, and that of its row.
+func (t *table) writeShipping(p *printer) {
+	base := t.Medians["nginx"]
+	for i, name := range slices.DeleteFunc(slices.Clone(t.Order), func(n string) bool { return t.Medians[n].Shipping == 0 }) {
+		if i == 0 {
+			p.printf("\nEverything on: virtual key, limits of requests and tokens, budgets, record; its row, shipped apart\n\n")
+			p.printf("%-20s %10s %8s %10s %8s\n", "", "request µs", "row µs", "both µs", "× nginx")
+		}
+		s := t.Medians[name]
+		both := "-"
+		if base != nil && base.CPU > 0 && s.Errors+base.Errors == 0 {
+			both = fmt.Sprintf("%.2f", (s.CPU+s.Shipping)/base.CPU)
+		}
+		p.printf("%-20s %10.1f %8.1f %10.1f %8s\n", name, s.CPU, s.Shipping, s.CPU+s.Shipping, both)
 	}
 }
 

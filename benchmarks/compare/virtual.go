@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // withVirtualKey is a contender whose load comes with a key as an operator
@@ -15,12 +17,13 @@ import (
 func withVirtualKey(c contender) contender {
 	c.virtual = func(ctx context.Context, p *process) (string, error) {
 		var key string
+		own := strconv.FormatInt(time.Now().UnixNano(), 36) // a database may have been used before
 		for _, step := range [][2]string{
-			{"/organization/new", `{"organization_id":"bench-org","organization_alias":"bench","models":["bench","bench-stream","bench-slow"]}`},
-			{"/team/new", `{"team_id":"bench-team","team_alias":"bench","organization_id":"bench-org","models":["bench","bench-stream","bench-slow"],"tpm_limit":1000000000,"rpm_limit":1000000000,"max_budget":1000000}`},
-			{"/user/new", `{"user_id":"bench-user","user_email":"bench@example.org","user_role":"internal_user","auto_create_key":false}`},
-			{"/team/member_add", `{"team_id":"bench-team","member":{"role":"user","user_id":"bench-user"}}`},
-			{"/key/generate", `{"key_alias":"bench","user_id":"bench-user","team_id":"bench-team","models":["bench","bench-stream","bench-slow"],"duration":"30d","tpm_limit":1000000000,"rpm_limit":1000000000,"max_budget":1000000,"metadata":{"cost_center":"4711"}}`},
+			{"/organization/new", `{"organization_id":"` + own + `","organization_alias":"bench","models":["bench","bench-stream","bench-slow"]}`},
+			{"/team/new", `{"team_id":"` + own + `","team_alias":"bench","organization_id":"` + own + `","models":["bench","bench-stream","bench-slow"],"tpm_limit":1000000000,"rpm_limit":1000000000,"max_budget":1000000}`},
+			{"/user/new", `{"user_id":"` + own + `","user_email":"` + own + `@example.org","user_role":"internal_user","auto_create_key":false}`},
+			{"/team/member_add", `{"team_id":"` + own + `","member":{"role":"user","user_id":"` + own + `"}}`},
+			{"/key/generate", `{"key_alias":"` + own + `","user_id":"` + own + `","team_id":"` + own + `","models":["bench","bench-stream","bench-slow"],"duration":"30d","tpm_limit":1000000000,"rpm_limit":1000000000,"max_budget":1000000,"metadata":{"cost_center":"4711"}}`},
 		} {
 			var answer struct {
 				Key string `json:"key"`
