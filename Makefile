@@ -121,7 +121,7 @@ packages: ## dist/*.deb and dist/*.rpm for amd64 and arm64 (PACKAGE_ARCHES, VERS
 	VERSION='$(VERSION)' GO='$(GO)' systemd/build
 
 # $(call imagetest,TESTS,MINUTES): tests of what is shipped, as root.
-imagetest = $(SERVICES) && $(call gotest,standard-verbose,./internal/imagetest,-v -tags image -count=1 -timeout $(2)m -run '$(1)')
+imagetest = $(SERVICES) && $(call gotest,standard-verbose,./internal/imagetest,-v -tags image -count=1 -parallel 4 -timeout $(2)m -run '$(1)')
 
 .PHONY: image-test
 image-test: image packages vm $(TESTER) ## image, packages and VM, each started for real: short form (full: ARGS=-full)

@@ -74,7 +74,9 @@ esac
 run() { setpriv --reuid postgres --regid postgres --init-groups "$@"; }
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   password=${POSTGRES_PASSWORD:-$(cat "$POSTGRES_PASSWORD_FILE")}
-  printf '%s' "$password" | run initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile=/dev/stdin --auth-host=scram-sha-256 --auth-local=trust
+  (umask 077 && printf '%s' "$password" >/tmp/first && chown postgres /tmp/first)
+  run initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile=/tmp/first --auth-host=scram-sha-256 --auth-local=trust
+  rm /tmp/first
   echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
   run pg_ctl -D "$PGDATA" -o "-c listen_addresses=" -w start
   run createdb -h /run/postgresql -U "$POSTGRES_USER" "$POSTGRES_DB"
@@ -326,7 +328,7 @@ func (s *stack) checkSecrets(t *testing.T, _ string) {
 			t.Errorf("%s does not begin with sk-", name)
 		}
 		for _, id := range containers {
-			seen := Docker(t, "inspect", id) + Docker(t, "top", id, "-eo", "args") + DockerCommand(t, "logs", id).Try(t).Output()
+			seen := Docker(t, "inspect", id) + Docker(t, "top", id, "-eo", "pid,args") + DockerCommand(t, "logs", id).Try(t).Output()
 			if strings.Contains(seen, secret) {
 				t.Errorf("%s is shown by docker inspect, top or logs of %.12s", name, id)
 			}
