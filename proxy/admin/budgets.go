@@ -135,6 +135,11 @@ func (a *API) setLimits(c *Call, b *identity.Budget) *llm.Error {
 	if duration := c.Body.Text("budget_duration"); c.Body.Has("budget_duration") && duration != b.BudgetDuration {
 		b.BudgetDuration, b.BudgetResetAt = duration, nil
 	}
+	if c.Body.Given("soft_budget") || c.Body.Given("max_budget") {
+		if e := neverWarns(b.SoftBudget, b.MaxBudget); e != nil {
+			return e
+		}
+	}
 	if c.Body.Has("budget_reset_at") {
 		b.BudgetResetAt = c.Body.Time("budget_reset_at")
 	}
@@ -163,18 +168,21 @@ func counts(b Body, names ...string) *llm.Error {
 // object whose amount and window are checked.
 func checkModelBudgets(f identity.Fields) *llm.Error {
 	for model, raw := range f {
-		name := "model_max_budget." + model
+		name := "model_max_budget." + clipText(model)
 		refuse := func(what string) *llm.Error { return badRequest(name+" "+what, "model_max_budget") }
+		if model == "" {
+			return refuse("names no model.")
+		}
 		amount := money.Nano(0)
-		if json.Unmarshal(raw, &amount) == nil {
+		if string(raw) != "null" && json.Unmarshal(raw, &amount) == nil {
 			if amount < 0 {
 				return refuse("must be zero dollars or more.")
 			}
 			continue
 		}
 		var limits identity.Fields
-		if json.Unmarshal(raw, &limits) != nil {
-			return refuse("must be an object with max_budget and budget_duration, or a number of dollars.")
+		if json.Unmarshal(raw, &limits) != nil || !bounds(limits) {
+			return refuse("must be an object with max_budget and budget_duration, or with rpm_limit or tpm_limit, or a number of dollars.")
 		}
 		for field, v := range limits {
 			if string(v) == "null" {
@@ -204,6 +212,16 @@ func checkModelBudgets(f identity.Fields) *llm.Error {
 		}
 	}
 	return nil
+}
+
+// bounds says whether the limits of a model bound anything.
+func bounds(limits identity.Fields) bool {
+	for _, name := range []string{"max_budget", "budget_limit", "rpm_limit", "tpm_limit"} {
+		if v := limits[name]; len(v) > 0 && string(v) != "null" {
+			return true
+		}
+	}
+	return false
 }
 
 // keep takes fields without a column from the body; null takes them away.

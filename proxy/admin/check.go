@@ -106,11 +106,15 @@ func carries(raw json.RawMessage, served string) bool {
 
 // contradicts refuses a budget that would never warn.
 func (b Body) contradicts() *llm.Error {
-	soft, most := b.Money("soft_budget"), b.Money("max_budget")
+	return neverWarns(b.Money("soft_budget"), b.Money("max_budget"))
+}
+
+// neverWarns refuses a soft budget above the one that refuses.
+func neverWarns(soft, most *money.Nano) *llm.Error {
 	if soft == nil || most == nil || *soft <= *most {
 		return nil
 	}
-	return badRequest("soft_budget must not be more than max_budget, which refuses calls before: "+soft.String()+" and "+most.String()+" dollars were sent.", "soft_budget")
+	return badRequest("soft_budget must not be more than max_budget, which refuses calls before: they would be "+soft.String()+" and "+most.String()+" dollars.", "soft_budget")
 }
 
 // sub reads an object inside a body, checked by fields of its own. place names

@@ -200,6 +200,9 @@ func checkKeyBody(b Body) *llm.Error {
 	}
 	for _, name := range []string{"model_rpm_limit", "model_tpm_limit", "mcp_rpm_limit", "tag_rpm_limit"} {
 		for model, raw := range b.Fields(name) {
+			if model == "" {
+				return badRequest(name+" has a limit that names no model.", name)
+			}
 			if n := settingOf[*int64](identity.Fields{"n": raw}, "n"); n == nil || *n < 0 {
 				return badRequest(fmt.Sprintf("%s of %q must be a whole number of zero or more.", name, clipText(model)), name)
 			}
@@ -224,7 +227,12 @@ func checkBudgetLimits(raw json.RawMessage) *llm.Error {
 	if json.Unmarshal(raw, &limits) != nil {
 		return badRequest(shape, "budget_limits")
 	}
-	for _, l := range limits {
+	for i, l := range limits {
+		for _, other := range limits[:i] {
+			if other.Duration == l.Duration {
+				return badRequest("Two of budget_limits have the budget_duration "+clipText(l.Duration)+": one budget of a window holds.", "budget_limits")
+			}
+		}
 		if l.MaxBudget == nil || *l.MaxBudget < 0 {
 			return badRequest(shape, "budget_limits")
 		}

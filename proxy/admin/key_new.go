@@ -308,6 +308,13 @@ func (a *API) softBudget(c *Call, tx *store.Tx, k *identity.Key, has *identity.B
 	if !c.Body.Has("soft_budget") || soft == nil && (has == nil || has.SoftBudget == nil) {
 		return has, nil
 	}
+	most := k.MaxBudget
+	if most == nil && has != nil {
+		most = has.MaxBudget
+	}
+	if e := neverWarns(soft, most); e != nil {
+		return nil, e
+	}
 	owner := quoted(k.Kind().String() + "/" + k.Token)
 	if has != nil && string(has.Settings[madeFor]) == string(owner) {
 		users, err := usersOf(c, tx, has.ID)

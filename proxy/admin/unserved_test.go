@@ -18,7 +18,12 @@ func TestUnserved(t *testing.T) {
 		day, tags, fallbacks := M{"tpd_limit": 5}, M{"tag_rpm_limit": M{"red": 1}}, M{"budget_fallbacks": M{"mock": []string{"m2"}}}
 		for target, fields := range map[string][]M{
 			"/key/generate": {
-				day, {"tpd_limit": 0}, tags, fallbacks, {"throttle_on_budget_exceeded": true}, {"end_user_budget_id": "b1"}, {"rpm_limit_type": "dynamic"},
+				day,
+				{"tpd_limit": 0},
+				tags, fallbacks,
+				{"throttle_on_budget_exceeded": true},
+				{"end_user_budget_id": "b1"},
+				{"rpm_limit_type": "dynamic"},
 				{"tpm_limit_type": "guaranteed_throughput"},
 			},
 			"/key/update":       {day, tags, fallbacks, {"tpm_limit_type": "dynamic"}},
@@ -62,5 +67,44 @@ func TestUnserved(t *testing.T) {
 			"rpm_limit_type": "best_effort_throughput", "model_max_budget": models,
 		})
 		w.ok("master", "POST", "/user/new", M{"model_max_budget": models})
+	})
+}
+
+// TestContradictions: limits that cannot both be meant are refused by name, also
+// where one of them is there already.
+func TestContradictions(t *testing.T) {
+	each(t, func(w *world) {
+		w.insert(&identity.Budget{ID: "b1"})
+		key := w.key("k", nil)
+		w.ok("master", "POST", "/key/update", M{"key": key, "max_budget": 5})
+		w.ok("master", "POST", "/budget/update", M{"budget_id": "b1", "max_budget": 5})
+		before := w.changes()
+		for target, bodies := range map[string][]M{
+			"/budget/update": {{"soft_budget": 6}, {"model_max_budget": M{"m": M{}}}},
+			"/key/update": {
+				{"soft_budget": 6},
+				{"model_max_budget": M{"m": nil}},
+				{"model_max_budget": M{"m": M{"budget_duration": "1d"}}},
+				{"model_max_budget": M{"": 1}},
+				{"model_rpm_limit": M{"": 1}},
+				{"budget_limits": []M{{"max_budget": 1, "budget_duration": "1d"}, {"max_budget": 2, "budget_duration": "1d"}}},
+			},
+		} {
+			for _, body := range bodies {
+				for name := range body {
+					body["key"], body["budget_id"] = key, "b1"
+					if target == "/key/update" {
+						delete(body, "budget_id")
+					}
+					w.refused(400, `"param":"`+name+`"`, "master", "POST", target, body)
+					break
+				}
+			}
+		}
+		if w.changes() != before {
+			t.Error("a refused limit was written")
+		}
+		w.ok("master", "POST", "/key/update", M{"key": key, "soft_budget": 4})
+		w.ok("master", "POST", "/key/update", M{"key": key, "model_max_budget": M{"m": M{"rpm_limit": 3}}})
 	})
 }
