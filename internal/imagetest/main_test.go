@@ -56,6 +56,7 @@ func outermost() (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, errors.New("these tests make namespaces and run a Docker engine: run them as root")
 	}
+	signal.Ignore(syscall.SIGPIPE) // who reads our output may be killed before us; this must clear up all the same
 	dir, err := os.MkdirTemp("", "sluice-image")
 	if err != nil {
 		return 1, err
