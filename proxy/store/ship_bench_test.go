@@ -73,12 +73,12 @@ func loadObjects(tb testing.TB, s *store.Store, keys int) {
 	}
 }
 
-// BenchmarkShip ships batches of new rows of 1,000 keys, aggregates and indexes
+// BenchmarkShip ships batches of new rows of one to 1,000 keys, aggregates and indexes
 // included, through one connection. It prints the CPU time of this process and
 // of PostgreSQL's for a row.
 func BenchmarkShip(b *testing.B) {
 	for _, kind := range []string{"postgres", "sqlite"} {
-		for _, of := range []struct{ size, keys int }{{1000, 100}, {5000, 100}, {5000, 1000}} {
+		for _, of := range []struct{ size, keys int }{{1000, 100}, {5000, 1}, {5000, 100}, {5000, 1000}} {
 			b.Run(fmt.Sprintf("%s/%d rows of %d keys", kind, of.size, of.keys), func(b *testing.B) {
 				size, keys := of.size, of.keys
 				c, url := store.Config{Pool: 1}, ""
