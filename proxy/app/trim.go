@@ -14,6 +14,7 @@ const (
 	trimGrowth = 8 << 20 // bytes beyond a quarter
 	trimSlack  = 4 << 20 // bytes
 	trimAgain  = 5       // looks
+	trimCalm   = 4       // looks
 )
 
 // trimmer gives the memory of a burst back when the burst is over. Without it
@@ -26,19 +27,27 @@ type trimmer struct {
 	floor    uint64 // bytes after the last trim
 	requests uint64 // answered at the last look
 	again    int    // looks until a second trim; 0 for none
+	last     uint64 // bytes at the last look
+	calm     int    // looks since it was quiet and the memory did not change
 }
 
 // due reports whether a trim is worth its while: the worker is quiet, and has
-// grown by a quarter since the last one. The first look always is: it returns
-// what the start needed.
+// grown by a quarter since the last one, or by less and stays so: of streams that
+// all began at once the last trim may have found half. The first look always is:
+// it returns what the start needed.
 func (t *trimmer) due(own, requests uint64) bool {
 	quiet := requests-t.requests <= trimQuiet
 	t.requests = requests
 	t.floor = min(t.floor, own)
+	if t.calm++; !quiet || max(own, t.last)-min(own, t.last) > trimSlack {
+		t.calm = 0
+	}
+	t.last = own
 	if t.again > 0 {
 		t.again--
 	}
-	return quiet && (t.floor == 0 || t.again == 1 || own > t.floor+t.floor/4+trimGrowth)
+	return quiet && (t.floor == 0 || t.again == 1 || own > t.floor+t.floor/4+trimGrowth ||
+		t.calm == trimCalm && own > t.floor+t.floor/16+trimSlack)
 }
 
 // trim collects, returns what is free to the system, and remembers what is

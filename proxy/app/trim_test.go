@@ -29,6 +29,15 @@ func TestTrimDue(t *testing.T) {
 		{"still", 90 * mb, 9100, false, 0},
 		{"the second", 90 * mb, 9100, true, 30 * mb},
 		{"and so on, while it helps", 30 * mb, 9100, false, 0},
+		{"a little more", 36 * mb, 9110, false, 0},
+		{"too early for another", 36 * mb, 9120, false, 0},
+		{"another", 37 * mb, 9130, true, 36 * mb},
+		{"more, but not a quarter", 43 * mb, 9150, false, 0},
+		{"not calm yet", 43 * mb, 9160, false, 0},
+		{"not calm yet", 43 * mb, 9170, false, 0},
+		{"not calm yet", 44 * mb, 9180, false, 0},
+		{"calm", 44 * mb, 9190, true, 43 * mb},
+		{"once", 44 * mb, 9200, false, 0},
 	} {
 		due := tr.due(step.resident, step.requests)
 		if due != step.due {
