@@ -10,7 +10,7 @@ import (
 )
 
 // Known-bad releases that an upgrade must come back from, named by
-// SLUICE_TEST_BAD: no-start ends at once, never-ready counts no worker as ready,
+// SLUICE_TEST_BAD: no-start ends at once, never-ready lets no worker begin,
 // dies is killed half a minute after its start.
 
 func bad(name string) bool { return os.Getenv("SLUICE_TEST_BAD") == name } //nolint:forbidigo // test builds only
@@ -23,5 +23,5 @@ func badStart() bool {
 	return bad("no-start")
 }
 
-// neverReady is a release whose workers never get ready.
+// neverReady is a release whose workers never get to serve.
 func neverReady() bool { return bad("never-ready") }

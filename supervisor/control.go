@@ -247,5 +247,8 @@ func (a *appliance) helloWorker(l *link, m fleet.Message) {
 		return
 	}
 	l.send(fleet.Message{Kind: fleet.KindEnviron}, fd, true)
+	if neverReady() {
+		return
+	}
 	l.send(fleet.Message{Kind: fleet.KindBegin}, -1, false)
 }

@@ -243,7 +243,7 @@ func crashReason(g *generation) string {
 // isReady makes a generation the one that serves its slot: those before it
 // become lame only now.
 func (a *appliance) isReady(g *generation) {
-	if g.state != fleet.StateStarting || neverReady() {
+	if g.state != fleet.StateStarting {
 		return
 	}
 	now := a.now()

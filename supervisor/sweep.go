@@ -25,9 +25,8 @@ const sweepPatience = 5 * time.Second
 // sweep ends what is left of the appliance in the control group of its unit. The
 // end of the main process leaves workers alive on purpose (KillMode=process): they
 // serve until the next supervisor takes them over. So it acts only when a stop was
-// asked for. It runs twice: as the last command of the unit after every end of the
-// main process, and in a unit of its own that systemd stops only when somebody
-// stops the first one, which may be when nothing of that runs.
+// asked for. A stop in the moment between such an end and the new start runs
+// nothing of the unit: the workers end by themselves then, a minute later.
 func sweep(p *boot.Process, unit string, log *slog.Logger) error {
 	own, err := ownGroup()
 	if err != nil {
@@ -38,7 +37,7 @@ func sweep(p *boot.Process, unit string, log *slog.Logger) error {
 	switch _, err := os.Stat(dir.Stopping()); {
 	case err == nil, p.Environ.Get("SERVICE_RESULT") == "timeout":
 		// All that was running had its time.
-	case filepath.Base(own) != unit, stopWanted(p.Environ, unit):
+	case stopWanted(p.Environ, unit):
 		// Nobody has told the workers yet: they end their requests first.
 		window, err := p.Environ.Seconds("SUPERVISORD_STOPWAITSECS", time.Hour)
 		if err != nil {
@@ -48,11 +47,10 @@ func sweep(p *boot.Process, unit string, log *slog.Logger) error {
 	default:
 		return nil
 	}
-	group := filepath.Join(filepath.Dir(own), unit)
 	end := time.Now().Add(patience)
 	told := map[int]bool{}
 	for {
-		left, err := leftIn(group)
+		left, err := leftIn(own)
 		if err != nil || len(left) == 0 {
 			return err
 		}
