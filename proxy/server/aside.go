@@ -40,7 +40,7 @@ func (st *stream) goAside(ctx *fasthttp.RequestCtx) bool {
 	*buf = append((*buf)[:0], h.Header()...)
 	st.out = chunkWriter{c: c, begun: buf}
 	k.x.GoOn()
-	k.head = head{}
+	k.head, c.last = head{}, nil // they would keep fasthttp's buffer alive
 	c.aside = st
 	return true
 }
