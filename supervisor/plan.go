@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/automaxprocs/maxprocs"
+	"golang.org/x/sys/unix"
 
 	"sluice/internal/env"
 	"sluice/supervisor/fleet"
@@ -281,21 +282,15 @@ func memoryLimit() uint64 {
 	return least
 }
 
+// totalMemory is that of the machine. It is asked of the kernel, because a
+// sandbox may hide /proc/meminfo.
 func totalMemory() uint64 {
 	const whenUnknown = 1 << 30
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil || info.Totalram == 0 {
 		return whenUnknown
 	}
-	for line := range strings.Lines(string(b)) {
-		fields := strings.Fields(line)
-		if len(fields) >= 2 && fields[0] == "MemTotal:" {
-			if kb, err := strconv.ParseUint(fields[1], 10, 64); err == nil {
-				return kb << 10
-			}
-		}
-	}
-	return whenUnknown
+	return info.Totalram * uint64(max(info.Unit, 1))
 }
 
 // readNumber reads a file that holds one number; anything else is 0.
