@@ -47,7 +47,7 @@ func TestVMBoot(t *testing.T) {
 		Config: vmConfig(provider, ""),
 		DropIn: "[Service]\nCPUQuota=200%\nMemoryMax=1G\n",
 	})
-	m.answered("whole")
+	m.answered()
 	if err := m.readiness(); err != nil {
 		t.Error(err)
 	}

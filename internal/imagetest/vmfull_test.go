@@ -33,7 +33,7 @@ func TestVMReset(t *testing.T) {
 		return
 	}
 	m := bootGuest(t, guestOptions{UEFI: true, CPUs: 2, Config: vmConfig(Provider(t), "general_settings:\n  journal_sync: always\n")})
-	m.answered("whole")
+	m.answered()
 	if got := m.ssh("test -d /sys/firmware/efi && echo uefi"); got != "uefi" {
 		t.Errorf("started by %q", got)
 	}
@@ -55,7 +55,7 @@ func TestVMUpgrade(t *testing.T) {
 		// Emulated, everything takes ten times as long.
 		DropIn: "[Service]\nTimeoutStartSec=600\nWatchdogSec=300\n",
 	})
-	m.answered("whole")
+	m.answered()
 	m.sub("steps", func(t *testing.T) { vmUpgrade(t, m) })
 	m.press()
 	m.off(10 * time.Minute)
@@ -73,7 +73,7 @@ func TestVMOnBoard(t *testing.T) {
 		Env: []string{"VM_OUT=" + image, "VM_POSTGRES=1", "VM_REDIS=1"},
 	}.Run(t)
 	m := bootGuest(t, guestOptions{CPUs: 2, Image: image, Config: vmConfig(Provider(t), "")})
-	m.answered("whole")
+	m.answered()
 	facts := m.facts(`
 echo "secret=$(stat -c %a:%U /etc/sluice/credentials/database_url)"
 echo "migrated=$(journalctl -u sluice -o cat | grep -c 'migrating .*PostgreSQL')"
@@ -98,7 +98,7 @@ echo "listening=$(ss -Hltn | awk '{print $4}' | grep -v -e '^127\.' -e '^\[::1\]
 func (m *guest) readyAgain(t *testing.T) {
 	t.Helper()
 	Wait(t, "readiness after a start", 10*time.Minute, m.readiness)
-	m.answered("whole")
+	m.answered()
 }
 
 // bootID is another one after each boot.
