@@ -25,20 +25,23 @@ func (leaving) SupportsBodyWriteTo() bool        { return true }
 func (leaving) WriteTo(io.Writer) (int64, error) { return 0, errWritten }
 
 // goAside makes the stream one that the connection writes, if nothing of a next
-// request is in fasthttp's hands.
+// request is in fasthttp's hands. A client of HTTP/1.0 has no next request.
 func (st *stream) goAside(ctx *fasthttp.RequestCtx) bool {
 	c, k := st.c, st.k
-	if k.old || !c.drained() {
+	if !k.old && !c.drained() {
 		return false
 	}
 	h := &ctx.Response.Header
-	if st.last = h.ConnectionClose() || ctx.Request.Header.ConnectionClose(); st.last {
+	if st.last = k.old || h.ConnectionClose() || ctx.Request.Header.ConnectionClose(); st.last {
 		h.SetConnectionClose()
 	}
-	ctx.SetBodyStream(leaving{}, -1)
+	if !k.old {
+		h.SetContentLength(-1) // chunks
+	}
 	buf := wires.Get().(*[]byte)
 	*buf = append((*buf)[:0], h.Header()...)
-	st.out = chunkWriter{c: c, begun: buf}
+	ctx.SetBodyStream(leaving{}, -1)
+	st.out = chunkWriter{c: c, begun: buf, plain: k.old}
 	k.x.GoOn()
 	k.head, c.last = head{}, nil // they would keep fasthttp's buffer alive
 	c.aside = st
@@ -71,10 +74,12 @@ func (st *stream) copy() (err error) {
 }
 
 // chunkWriter writes each Write as one chunk (RFC 9112, section 7.1), the first
-// one together with the header. It holds memory within a Write alone.
+// one together with the header. It holds memory within a Write alone. For a
+// client of HTTP/1.0 the end of the connection is the end of the body.
 type chunkWriter struct {
 	c     *conn
 	begun *[]byte // the header, until it is written
+	plain bool    // no chunks: HTTP/1.0
 }
 
 // wires are what is put together for one write.
@@ -90,8 +95,13 @@ func (w *chunkWriter) Write(p []byte) (int, error) {
 		return 0, nil
 	}
 	buf := w.buffer()
-	b := append(strconv.AppendUint(*buf, uint64(len(p)), 16), "\r\n"...)
-	b = append(append(b, p...), "\r\n"...)
+	b := *buf
+	if w.plain {
+		b = append(b, p...)
+	} else {
+		b = append(strconv.AppendUint(b, uint64(len(p)), 16), "\r\n"...)
+		b = append(append(b, p...), "\r\n"...)
+	}
 	if err := w.send(buf, b); err != nil {
 		return 0, err
 	}
@@ -100,6 +110,9 @@ func (w *chunkWriter) Write(p []byte) (int, error) {
 
 // end writes the chunk that ends the body.
 func (w *chunkWriter) end() error {
+	if w.plain {
+		return nil // a body always had a first event
+	}
 	buf := w.buffer()
 	return w.send(buf, append(*buf, lastChunk...))
 }

@@ -93,6 +93,25 @@ func TestAfterStreams(t *testing.T) {
 	}
 }
 
+// TestLargeHeaders: a header that is larger than the buffer that fasthttp writes
+// from leaves once.
+func TestLargeHeaders(t *testing.T) {
+	b := start(t, nil)
+	send := chat("talkative", "")
+	for _, send := range []string{send, send + send, strings.Replace(send, "HTTP/1.1", "HTTP/1.0", 1)} {
+		nc, r := b.dial(t)
+		if _, err := io.WriteString(nc, send); err != nil {
+			t.Fatal(err)
+		}
+		for range strings.Count(send, "POST") {
+			resp, got := read(t, r)
+			if n := len(resp.Header.Get("llm_provider-policy")); got != threeEvents || n != 2*writeBuffer {
+				t.Errorf("%.60q: a header of %d bytes, body %.200q", send, n, got)
+			}
+		}
+	}
+}
+
 // poison is a stream that panics after its first event.
 type poison struct{ events }
 

@@ -222,6 +222,9 @@ func (c *conn) idleEnd() int64 {
 // Write is fasthttp's write. It fails when the reader takes less than
 // readerRate for as long as the server's stall time.
 func (c *conn) Write(p []byte) (int, error) {
+	if c.aside != nil { // fasthttp's own header, larger than its buffer: the stream writes it
+		return len(p), nil
+	}
 	if c.swallow {
 		c.swallow = false
 		if string(p) == continueLine {

@@ -76,6 +76,11 @@ func (g *fakeGateway) Do(x *gateway.Exchange) (*gateway.Answer, *llm.Error) {
 		}
 	case bytes.Contains(x.Body, []byte(`"stream"`)):
 		return &gateway.Answer{Status: 200, ContentType: "text/event-stream", Stream: &events{n: 3}}, nil
+	case bytes.Contains(x.Body, []byte(`"talkative"`)):
+		return &gateway.Answer{
+			Status: 200, ContentType: "text/event-stream", Stream: &events{n: 3},
+			Header: []llm.Field{{Name: []byte("llm_provider-policy"), Value: bytes.Repeat([]byte("x"), 2*writeBuffer)}},
+		}, nil
 	case bytes.Contains(x.Body, []byte(`"poisoned"`)):
 		return &gateway.Answer{Status: 200, ContentType: "text/event-stream", Stream: &poison{events{n: 2}}}, nil
 	case bytes.Contains(x.Body, []byte(`"broken"`)):

@@ -11,15 +11,14 @@ import (
 )
 
 // stream is the body of a streamed answer. It is part of its call. Nearly all go
-// on aside of fasthttp (aside.go); for clients of HTTP/1.0, after bodies in
-// chunks and before pipelined requests fasthttp reads it, and closes it after the
-// last byte or a failed write. Closing it settles the exchange.
+// on aside of fasthttp (aside.go); after bodies in chunks and before pipelined
+// requests fasthttp reads it, and closes it after the last byte or a failed write.
+// Closing it settles the exchange.
 type stream struct {
 	s    *Server
 	c    *conn
 	k    *call
 	in   gateway.Stream
-	head []byte // the header for an HTTP/1.0 client
 	out  chunkWriter
 	last bool // the connection ends with it
 }
@@ -39,14 +38,10 @@ var errWritten = errors.New("stream was written")
 // so the header waits for it and both leave in one write.
 func (s *Server) startStream(ctx *fasthttp.RequestCtx, c *conn, k *call, in gateway.Stream) {
 	st := &k.stream
-	*st = stream{s: s, c: c, k: k, in: in, head: st.head[:0]}
+	*st = stream{s: s, c: c, k: k, in: in}
 	s.own.Streams.Add(1)
 	ctx.Response.Header.SetCanonical(keyCache, valueCache)
 	ctx.Response.Header.SetCanonical(keyBuffering, valueBuffering)
-	if k.old {
-		ctx.SetConnectionClose()
-		st.head = append(st.head, ctx.Response.Header.Header()...)
-	}
 	s.bad.during(ctx, st)
 	if !st.goAside(ctx) {
 		ctx.SetBodyStream(st, -1)
@@ -76,36 +71,6 @@ func (st *stream) Read(p []byte) (n int, err error) {
 type broken struct{ gateway.Stream }
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
-
-// SupportsBodyWriteTo asks fasthttp for WriteTo where the client speaks
-// HTTP/1.0 and cannot read chunks.
-func (st *stream) SupportsBodyWriteTo() bool { return len(st.head) > 0 }
-
-// WriteTo writes header and events for an HTTP/1.0 client: the end of the
-// connection is the end of the body. It never returns nil, so that fasthttp
-// drops the chunked header that it holds.
-func (st *stream) WriteTo(io.Writer) (int64, error) {
-	if _, err := st.c.Write(st.head); err != nil {
-		return 0, err
-	}
-	var total int64
-	var buf [4096]byte
-	for {
-		n, err := st.Read(buf[:])
-		if n > 0 {
-			if _, err := st.c.Write(buf[:n]); err != nil {
-				return total, err
-			}
-			total += int64(n)
-		}
-		if errors.Is(err, io.EOF) {
-			return total, errWritten
-		}
-		if err != nil {
-			return total, err
-		}
-	}
-}
 
 // Close ends the stream and settles the exchange.
 func (st *stream) Close() error {
