@@ -93,22 +93,35 @@ type Claims struct {
 	area       int
 	generation uint32
 
-	mu   sync.Mutex // guards free and used
+	mu   sync.Mutex // guards what follows
 	free []uint16
+	left []uint16 // of an earlier generation, until they are recovered
 	used int
 }
 
 // NewClaims takes the claims of an area for its generation. What is left there
-// of an earlier one stays until it is recovered.
+// of an earlier one stays until it is recovered, and is handed out again then.
 func NewClaims(t *Table, area int) *Claims {
 	c := &Claims{table: t, area: area, generation: t.Generation(area).Number.Load()}
 	c.used = min(int(t.claimsUsed(area).Load()), MaxClaims-1)
 	for i := c.used; i > 0; i-- {
-		if t.claim(area, i).control.Load()&claimStates == claimFree {
-			c.free = append(c.free, uint16(i))
+		c.left = append(c.left, uint16(i))
+	}
+	c.sort()
+	return c
+}
+
+// sort moves what has been recovered of the claims that were left.
+func (c *Claims) sort() {
+	left := c.left[:0]
+	for _, i := range c.left {
+		if c.table.claim(c.area, int(i)).control.Load()&claimStates == claimFree {
+			c.free = append(c.free, i)
+		} else {
+			left = append(left, i)
 		}
 	}
-	return c
+	c.left = left
 }
 
 // Hold takes amount from every account, or from none: then failed is the index of
@@ -157,6 +170,9 @@ func (c *Claims) Give(held uint32, cost int64) {
 func (c *Claims) take() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.free) == 0 && c.used == MaxClaims-1 {
+		c.sort()
+	}
 	if n := len(c.free); n > 0 {
 		i := c.free[n-1]
 		c.free = c.free[:n-1]

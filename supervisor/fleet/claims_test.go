@@ -332,3 +332,43 @@ func BenchmarkClaims(b *testing.B) {
 		claims.Give(held, 15)
 	}
 }
+
+// What a killed generation has left is its successor's once it is recovered:
+// else each kill would leave the area with fewer attempts that it can have in
+// flight.
+func TestClaimsLeftAreHandedOut(t *testing.T) {
+	table, _ := newTestTable(t, 1)
+	area, err := table.Claim(0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	account := testAccounts(table, 1)
+	account[0].Record.Words[WordAvailable].Store(MaxClaims)
+	killed := NewClaims(table, area)
+	const left = MaxClaims - 3
+	for i := range left {
+		if held, _ := killed.Hold(uint64(i), 0, 1, account); held == 0 {
+			t.Fatalf("claim %d failed", i)
+		}
+	}
+	table.Reap(area)
+	if again, err := table.Claim(0, 2); err != nil || again != area {
+		t.Fatalf("area %d, %v", again, err)
+	}
+	claims := NewClaims(table, area)
+	hold := func() (n int) {
+		for held, _ := claims.Hold(0, 0, 1, account); held != 0; held, _ = claims.Hold(0, 0, 1, account) {
+			n++
+		}
+		return n
+	}
+	if n := hold(); n != MaxClaims-1-left {
+		t.Errorf("%d claims beside %d that are not recovered", n, left)
+	}
+	if n := table.RecoverClaims(func(g uint32) bool { return g == 1 }, func(uint64, int64) int64 { return 0 }); n != left {
+		t.Fatalf("%d recovered of %d", n, left)
+	}
+	if n := hold(); n != left {
+		t.Errorf("%d claims of %d that were recovered", n, left)
+	}
+}
