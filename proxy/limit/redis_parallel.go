@@ -114,6 +114,9 @@ func (r *RedisShare) renew(e *permits, now int64) {
 	}
 	fresh := e.till-now > int64(holdLife-holdBeat)
 	if keep == own && (fresh || own == 0) {
+		if own == 0 {
+			e.quota = 0 // it may have run out while Redis was away: nothing is left to renew
+		}
 		e.mu.Unlock()
 		return
 	}

@@ -232,6 +232,22 @@ func TestPlaces(t *testing.T) {
 	})
 }
 
+// TestPlacesAfterAnOutage: places that ran out while Redis was away, and whose
+// requests have ended, are nobody's business any more.
+func TestPlacesAfterAnOutage(t *testing.T) {
+	r := NewRedisShare(RedisConfig{Client: redis.New(redis.Config{Addresses: []string{"127.0.0.1:1"}, Log: slog.New(slog.DiscardHandler)})})
+	defer r.client.Close()
+	e, _ := r.entry(7, Parallel)
+	now := fleet.Now()
+	e.limit, e.quota, e.till = 10, 5, now-1
+	r.enlist(e)
+	r.work(now, false)
+	r.forget(now + 2*int64(idle))
+	if len(r.list) != 0 || r.count.Load() != 0 {
+		t.Errorf("%d are looked after, %d are known", len(r.list), r.count.Load())
+	}
+}
+
 // TestHosts counts who is alive.
 func TestHosts(t *testing.T) {
 	t.Parallel()
