@@ -59,8 +59,9 @@ func (l *Limiter) parts() int64 { return min(max(l.c.Share.Hosts(), 1), mostPart
 // permits takes n permits for what was counted, of the host's block or of the
 // share itself.
 func (l *Limiter) permits(e *entry, t Type, n int64, m *meter) *Refusal {
-	w := &e.record.Words[firstBlock+t]
-	if l.spend(e, t, n) {
+	// The record of all who have none keeps no block: it would be spent for
+	// another subject than it was taken for.
+	if !e.shared && l.spend(e, t, n) {
 		return nil
 	}
 	limit, asked := e.rule.limit(t), fleet.Now()
@@ -80,8 +81,12 @@ func (l *Limiter) permits(e *entry, t Type, n int64, m *meter) *Refusal {
 		return &Refusal{Rule: e.rule, Type: t, Limit: limit, Reset: reset}
 	}
 	e.taken[t], e.since[t] = true, asked
-	if over := got - n; over > 0 {
-		l.keep(e, w, t, over, asked)
+	switch over := got - n; {
+	case over <= 0:
+	case e.shared:
+		l.c.Share.Give(e.rule.Tag, t, limit, over, asked)
+	default:
+		l.keep(e, &e.record.Words[firstBlock+t], t, over, asked)
 	}
 	return nil
 }

@@ -150,6 +150,30 @@ func TestBlocksAreSpentByAllProcesses(t *testing.T) {
 	}
 }
 
+// The record of all who have none keeps no block: what was taken for one of them
+// would be spent by another.
+func TestSharedRecordKeepsNoBlock(t *testing.T) {
+	a, b := NewRule(ScopeKey, "a", 100, None, None), NewRule(ScopeKey, "b", 100, None, None)
+	p := newPool(a, 50, 0, 0)
+	p.block = 9
+	l := newLimiter(t, Config{Window: time.Hour, Share: p})
+	bank := l.banks[0]
+	take := func(rule *Rule) *Refusal {
+		e := &entry{rule: rule, bank: bank, record: bank.Shared(), shared: true}
+		m := l.meter(fleet.Now())
+		if r := l.fill(e, 0, &m); r != nil {
+			t.Fatal(r)
+		}
+		return l.agree(e, &m)
+	}
+	if r := take(a); r != nil || p.of(a, Requests) != 49 {
+		t.Errorf("%+v, %d left of 50 after one", r, p.of(a, Requests))
+	}
+	if take(b) == nil {
+		t.Error("a subject that may have none spends what another has taken")
+	}
+}
+
 // While nobody can be asked a host has its part, of which counts what it has
 // used before; and back.
 func TestShareAway(t *testing.T) {
