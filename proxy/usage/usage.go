@@ -135,7 +135,9 @@ func (r *reader) details(m *llm.Member, value []byte, inner *jsonscan.Object) {
 	case "cost_details":
 		if r.scan(m, value, inner) {
 			if d := inner.Find("upstream_inference_cost"); d != nil {
-				r.upstream, _ = dollars(d, d.Value.Of(value))
+				if n, ok := dollars(d, d.Value.Of(value)); ok {
+					r.upstream = n
+				}
 			}
 		}
 		return

@@ -58,6 +58,10 @@ func TestDialects(t *testing.T) {
 			`{"prompt_tokens":194,"completion_tokens":2,"total_tokens":196,"cost":0.00095,"is_byok":true,"cost_details":{"upstream_inference_cost":0.019}}`,
 			llm.Usage{Input: 194, Output: 2, Total: 196, Charged: 19_950_000, Priced: true},
 		},
+		"openrouter, a cost behind it that cannot be": {
+			`{"prompt_tokens":1,"completion_tokens":2,"cost":0.001,"is_byok":true,"cost_details":{"upstream_inference_cost":-0.002}}`,
+			llm.Usage{Input: 1, Output: 2, Total: 3, Charged: 1_000_000, Priced: true},
+		},
 		"openrouter, free": {`{"prompt_tokens":1,"completion_tokens":2,"cost":0}`, llm.Usage{Input: 1, Output: 2, Total: 3, Priced: true}},
 		"perplexity": {
 			`{"prompt_tokens":33,"completion_tokens":7,"total_tokens":40,"search_context_size":"low","citation_tokens":1920,"num_search_queries":18,"reasoning_tokens":7,` +
