@@ -44,11 +44,11 @@ type content struct {
 }
 
 type part struct {
-	Text     string `json:"text"`
-	Type     string `json:"type"`
-	Detail   string `json:"detail"`
-	ImageURL detail `json:"image_url"`
-	Content  nested `json:"content"`
+	Text     string          `json:"text"`
+	Type     string          `json:"type"`
+	Detail   string          `json:"detail"`
+	ImageURL detail          `json:"image_url"`
+	Content  json.RawMessage `json:"content"` // of an item of the Responses API, of a tool's result
 }
 
 // detail is how closely a picture is to be looked at. It is a text where a
@@ -67,19 +67,22 @@ func (d *detail) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// nested is content inside a part, as an item of the Responses API has it.
-type nested struct{ content }
+// deepest is how far lists and parts lie in each other: those of the APIs are at
+// most four deep. Each level is read anew, so what lies deeper is a text.
+const deepest = 8
 
 // UnmarshalJSON takes what it knows and refuses nothing: the provider was given
 // the request and has answered it.
 func (c *content) UnmarshalJSON(b []byte) error {
-	c.take(b)
+	c.take(b, 0)
 	return nil
 }
 
-func (c *content) take(b []byte) {
+func (c *content) take(b []byte, depth int) {
 	switch {
 	case len(b) == 0:
+	case depth > deepest:
+		c.texts = append(c.texts, string(b))
 	case b[0] == '"':
 		var text string
 		if json.Unmarshal(b, &text) == nil {
@@ -88,7 +91,7 @@ func (c *content) take(b []byte) {
 	case b[0] == '{':
 		var p part
 		if json.Unmarshal(b, &p) == nil {
-			c.part(&p)
+			c.part(&p, depth)
 		}
 	case b[0] == '[':
 		var items []json.RawMessage
@@ -100,12 +103,12 @@ func (c *content) take(b []byte) {
 				c.tokens++
 				continue
 			}
-			c.take(item)
+			c.take(item, depth+1)
 		}
 	}
 }
 
-func (c *content) part(p *part) {
+func (c *content) part(p *part, depth int) {
 	if p.Text != "" {
 		c.texts = append(c.texts, p.Text)
 	}
@@ -116,7 +119,7 @@ func (c *content) part(p *part) {
 			c.pictures += perPicture
 		}
 	}
-	c.add(p.Content.content)
+	c.take(p.Content, depth+1)
 }
 
 func (c *content) add(o content) {

@@ -100,6 +100,28 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// Lists in lists are not read once more for each of them.
+func TestNested(t *testing.T) {
+	text := strings.Repeat("hello world ", 1<<18)
+	flat := `{"query":"` + text + `"}`
+	deep := `{"query":` + strings.Repeat("[", 120) + `"` + text + `"` + strings.Repeat("]", 120) + `}`
+	took := func(body string) (int64, time.Duration) {
+		start := time.Now()
+		n := Messages("gpt-4o", []byte(body))
+		return n, time.Since(start)
+	}
+	took(flat) // makes the vocabulary
+	want, once := took(flat)
+	got, often := took(deep)
+	t.Logf("%v, in lists %v", once, often)
+	if got < want*9/10 || got > want*11/10 {
+		t.Errorf("%d tokens, %d outside of the lists", got, want)
+	}
+	if often > 30*once {
+		t.Errorf("%v, %v outside of the lists", often, once)
+	}
+}
+
 func TestChoices(t *testing.T) {
 	for _, tt := range []struct {
 		choices string
