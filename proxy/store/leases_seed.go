@@ -63,7 +63,8 @@ func seed(ctx context.Context, on querier, asks []bill.LeaseAsk) error {
 // seedStatement makes the windows of budgets of one kind. What an object has
 // spent is of the window that its spend_from says. Where that says nothing it is
 // of the present window, unless a reset is overdue, and of the object's own
-// budget only.
+// budget only. Of a window that was forgotten with its object hosts may still hold
+// leases, which they give back to the new one.
 func seedStatement(d dialect, k bill.Kind, asks []*bill.LeaseAsk) (string, []any, error) {
 	s, known := seedings[k]
 	b := &bulk{names: []string{"id", "win", "start", "a", "b"}, sorts: []sort{asText, asText, asTime, asText, asText}}
@@ -115,7 +116,9 @@ func seedStatement(d dialect, k bill.Kind, asks []*bill.LeaseAsk) (string, []any
 		spent = "COALESCE((SELECT MAX(f.spend) FROM found AS f WHERE f.id = v.id AND f.win = v.win), 0)"
 	}
 	t.WriteString(` INSERT INTO sluice.budget_windows (entity_type, entity_id, window_duration, window_start, spend, leased)
-		SELECT DISTINCT CAST($1 AS TEXT), v.id, v.win, v.start, ` + spent + `, 0 FROM v0 AS v WHERE true ORDER BY 2, 3
+		SELECT DISTINCT CAST($1 AS TEXT), v.id, v.win, v.start, ` + spent + `, (SELECT CAST(COALESCE(SUM(l.amount), 0) AS BIGINT)
+			FROM sluice.budget_leases AS l WHERE l.entity_type = $1 AND l.entity_id = v.id AND l.window_duration = v.win)
+			FROM v0 AS v WHERE true ORDER BY 2, 3
 		ON CONFLICT (entity_type, entity_id, window_duration) DO UPDATE SET
 			spend = CASE WHEN budget_windows.window_start < excluded.window_start THEN excluded.spend
 				WHEN budget_windows.window_start = excluded.window_start THEN ` + largest + `(budget_windows.spend, excluded.spend)

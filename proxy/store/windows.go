@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"sluice/proxy/bill"
 	"sluice/proxy/identity"
-	"sluice/proxy/money"
 )
 
 // spender says where the spend of objects of a kind is also counted: the place
@@ -69,30 +69,51 @@ func (s *Store) WindowsOf(ctx context.Context, kind bill.Kind) ([]BudgetWindow, 
 // dropWindows forgets the windows of an object that is deleted: another one of
 // its name begins anew.
 func (t *Tx) dropWindows(m *mapping, o identity.Object) error {
-	i := m.spender()
-	if i < 0 {
-		return nil
-	}
-	_, err := t.tx.exec(t.ctx, "DELETE FROM sluice.budget_windows WHERE entity_type = $1 AND entity_id = $2", []any{counted[i].String(), m.id(o)})
-	if err != nil {
-		return fmt.Errorf("forget the windows of %s %s: %w", m.kind, m.id(o), err)
-	}
-	return nil
+	_, err := t.removeWindows(m, o)
+	return err
 }
 
-// moved is what stands beside the columns of an object that gets another key.
-type moved struct {
-	from    any // spend_from
-	windows []BudgetWindow
-}
-
-// takeWindows reads what moveWindows writes, before the object is deleted.
-func (t *Tx) takeWindows(m *mapping, was identity.Object) (*moved, error) {
+// removeWindows deletes the windows of an object, and those of a key for single
+// models, and returns them.
+func (t *Tx) removeWindows(m *mapping, o identity.Object) (out []BudgetWindow, err error) {
 	i := m.spender()
 	if i < 0 {
 		return nil, nil
 	}
-	out := &moved{}
+	id := m.id(o)
+	where, args := "entity_type = $1 AND entity_id = $2", []any{counted[i].String(), id}
+	if counted[i] == bill.KindKey { // an id of key and model begins with the key and a slash, which 0 comes after
+		where += " OR entity_type = $3 AND entity_id > $4 AND entity_id < $5"
+		args = append(args, bill.KindKeyModel.String(), id+"/", id+"0")
+	}
+	err = t.tx.query(t.ctx, "DELETE FROM sluice.budget_windows WHERE "+where+" RETURNING entity_type, entity_id, window_duration, window_start, spend",
+		args, func(scan func(...any) error) error {
+			var w BudgetWindow
+			if err := scan(&w.EntityType, &w.EntityID, &w.Duration, &moment{&w.Start}, (*int64)(&w.Spend)); err != nil {
+				return err
+			}
+			out = append(out, w)
+			return nil
+		})
+	if err != nil {
+		return nil, fmt.Errorf("take the windows of %s %s: %w", m.kind, id, err)
+	}
+	return out, nil
+}
+
+// moved is what stands beside the columns of an object that gets another key.
+type moved struct {
+	was     string // its id until now
+	from    any    // spend_from
+	windows []BudgetWindow
+}
+
+// takeWindows takes what moveWindows writes, before the object is deleted.
+func (t *Tx) takeWindows(m *mapping, was identity.Object) (*moved, error) {
+	if m.spender() < 0 {
+		return nil, nil
+	}
+	out := &moved{was: m.id(was)}
 	b := &builder{m: m, d: t.tx.dialect()}
 	b.add("SELECT spend_from FROM ", table(m.kind))
 	if err := b.whereKey(was); err != nil {
@@ -100,24 +121,10 @@ func (t *Tx) takeWindows(m *mapping, was identity.Object) (*moved, error) {
 	}
 	err := t.tx.query(t.ctx, b.text.String(), b.args, func(scan func(...any) error) error { return scan(&out.from) })
 	if err != nil {
-		return nil, fmt.Errorf("read the window of %s %s: %w", m.kind, m.id(was), err)
+		return nil, fmt.Errorf("read the window of %s %s: %w", m.kind, out.was, err)
 	}
-	err = t.tx.query(t.ctx, "SELECT window_duration, window_start, spend FROM sluice.budget_windows WHERE entity_type = $1 AND entity_id = $2",
-		[]any{counted[i].String(), m.id(was)}, func(scan func(...any) error) error {
-			w := BudgetWindow{EntityType: counted[i].String()}
-			var start any
-			var spend int64
-			if err := scan(&w.Duration, &start, &spend); err != nil {
-				return err
-			}
-			w.Spend = money.Nano(spend)
-			out.windows = append(out.windows, w)
-			return scanTime(&out.windows[len(out.windows)-1].Start, start)
-		})
-	if err != nil {
-		return nil, fmt.Errorf("read the windows of %s %s: %w", m.kind, m.id(was), err)
-	}
-	return out, t.dropWindows(m, was)
+	out.windows, err = t.removeWindows(m, was)
+	return out, err
 }
 
 // moveWindows writes what was taken from the object's former key. What hosts have
@@ -139,7 +146,8 @@ func (t *Tx) moveWindows(m *mapping, is identity.Object, with *moved) error {
 		}
 	}
 	for i := range with.windows {
-		with.windows[i].EntityID = m.id(is)
+		w := &with.windows[i]
+		w.EntityID = m.id(is) + strings.TrimPrefix(w.EntityID, with.was)
 	}
 	return t.TakeWindows(with.windows)
 }
