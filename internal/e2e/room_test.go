@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -29,6 +30,8 @@ func (a *Appliance) startAlone(t *testing.T) {
 	cmd.Env, cmd.Dir = a.environ(), filepath.Dir(a.Dir)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }
 	cmd.WaitDelay = 10 * time.Second
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +43,9 @@ func (a *Appliance) startAlone(t *testing.T) {
 		if r, err := a.Do(http.MethodGet, "/health/readiness", "", nil); err == nil && r.Status == 200 {
 			return
 		} else if time.Now().After(deadline) {
-			t.Fatalf("not ready: %v %+v", err, r)
+			cancel()
+			_ = cmd.Wait()
+			t.Fatalf("not ready: %v %+v\n%s", err, r, &said)
 		}
 	}
 }

@@ -188,11 +188,12 @@ func (p *park) killed(t *testing.T) {
 }
 
 // oneBill waits until all hosts have shipped what they wrote down, and compares
-// it with what the provider served: the killed host's rows are there too.
+// it with what the provider served: the killed host's rows are there too, those
+// of calls in flight once nobody has heard of its last life for half a minute.
 func (p *park) oneBill(t *testing.T) {
 	served := int(p.provider.Served())
 	rows := 0
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		local := strings.Replace(p.url, "10.213.77.1", "127.0.0.1", 1)
 		if rows = pgtest.Number(t, local, "SELECT count(*) FROM sluice.spend WHERE call_type <> ''"); rows >= served {
 			break
