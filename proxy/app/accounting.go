@@ -161,7 +161,7 @@ func (a *accounting) openLedger(w *worker, file *config.File) {
 	cron, _ := retentionCron(file) // it was read at the start
 	a.shipped = ledger.NewMetrics()
 	a.ledger = ledger.New(ledger.Config{
-		Dirs: w.journals(file), HostID: w.data.host, Holder: budget.Holder(w.table), Table: w.table, Database: store.Books{Store: w.data.store},
+		Dirs: w.journals(file), HostID: w.data.host, Holder: budget.Holder(w.table), Table: w.table, Database: w.data.store,
 		WriteWithin: g.WriteWithin,
 		Rows:        ledger.Retention{Period: g.Retention, Every: g.RetentionEvery, Cron: cron},
 		DisableRows: g.DisableRows, DisableErrors: g.DisableErrors, DisableSpend: g.DisableSpend,

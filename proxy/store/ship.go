@@ -80,6 +80,9 @@ const (
 // It does not take the lock on the change head, and never changes what an
 // object is, only what it has spent.
 //
+// What was called with a key that has got another secret since belongs to the key
+// that it became: such rows of the batch get its digest.
+//
 // ErrInvalid: a row that the database does not take; others of the batch may be.
 func (s *Store) Ship(ctx context.Context, b *Batch) (Shipped, error) {
 	ctx, cancel := context.WithTimeout(ctx, shipTime)
@@ -91,7 +94,14 @@ func (s *Store) Ship(ctx context.Context, b *Batch) (Shipped, error) {
 			apart.apart = true
 			out, err = s.shipOnce(ctx, &apart)
 		}
-		if err == nil || i == shipTries || !shipAgain(err) {
+		var keys *regenerated
+		switch {
+		case err == nil || i == shipTries:
+			return out, err
+		case errors.As(err, &keys):
+			keys.rename(b)
+			continue
+		case !shipAgain(err):
 			return out, err
 		}
 		if err := Pause(ctx, time.Duration(i)*20*time.Millisecond); err != nil {
@@ -114,6 +124,9 @@ func (s *Store) shipOnce(ctx context.Context, b *Batch) (Shipped, error) {
 	if err := db.sums(ctx, b, sums, s.c.Now()); err != nil {
 		return Shipped{}, fmt.Errorf("ship sums: %w", err)
 	}
+	if err := present(ctx, db, sums); err != nil {
+		return Shipped{}, err
+	}
 	if err := db.commit(ctx); err != nil {
 		return Shipped{}, fmt.Errorf("commit what was shipped: %w", err)
 	}
@@ -122,6 +135,8 @@ func (s *Store) shipOnce(ctx context.Context, b *Batch) (Shipped, error) {
 
 // shipping is a transaction that ships, on one of the databases.
 type shipping interface {
+	querier // that sees what was committed by now
+
 	// rows compares the cursors, writes the rows, and says which of them were
 	// not there yet.
 	rows(ctx context.Context, b *Batch) (inserted []bool, err error)

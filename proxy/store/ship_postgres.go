@@ -15,7 +15,7 @@ import (
 
 // pgShip ships through one connection. Statements are sent unnamed and in
 // pipelines of the extended protocol, which poolers in transaction mode pass
-// on; a batch takes five round trips whatever its size.
+// on; a batch takes six round trips whatever its size.
 type pgShip struct {
 	*pgTx
 	spare *spare

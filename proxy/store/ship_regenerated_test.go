@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // A call that was in flight when its key was regenerated is one of the key that
 // it became: its spend, the windows of its budgets, its rows and sums by day. The
 // lease of the old digest is settled.
-func TestBooksFollowRegeneratedKeys(t *testing.T) {
+func TestShipFollowsRegeneratedKeys(t *testing.T) {
 	both(t, func(t *testing.T, s *store.Store) {
 		was, is := digest(1), digest(2)
 		insert(t, s, &identity.Key{Token: is}, &identity.RetiredKey{Token: was, Active: is, RevokeAt: time.Now().Add(-time.Hour)})
@@ -30,7 +31,7 @@ func TestBooksFollowRegeneratedKeys(t *testing.T) {
 		row.Accounts = []bill.Account{{Kind: bill.KindKey, ID: was, Leased: true}, {Kind: bill.KindKeyModel, ID: was + "/gpt"}, {Kind: bill.KindTeam, ID: "t"}}
 		batch := &store.Batch{Host: "h", Rows: []*bill.Attempt{row}}
 		for range 2 { // the second time as after an answer that was lost
-			if _, err := (store.Books{Store: s}).Ship(t.Context(), batch); err != nil {
+			if _, err := s.Ship(t.Context(), batch); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -63,6 +64,53 @@ func TestBooksFollowRegeneratedKeys(t *testing.T) {
 			t.Errorf("%v: %v", sums, err)
 		}
 		if got := spendOf(t, s, store.SpendFilter{Token: is}); len(got) != 1 {
+			t.Errorf("%d rows of the key", len(got))
+		}
+	})
+}
+
+// A key that is regenerated while a batch is on its way into the database is
+// found out in time.
+func TestShipBesideRegeneration(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		was, is := &identity.Key{Token: digest(1), Spend: 5}, &identity.Key{Token: digest(2), Spend: 5}
+		insert(t, s, was)
+		ask := bill.LeaseAsk{Kind: bill.KindKey, ID: was.Token, Max: money.Dollar, Least: 100, Want: 100, First: true}
+		if _, err := s.Lease(t.Context(), "holder", []bill.LeaseAsk{ask}); err != nil {
+			t.Fatal(err)
+		}
+		row := spentRows(1, 1)[0]
+		row.Token, row.Cost, row.Holder, row.Accounts = was.Token, 70, "holder", []bill.Account{{Kind: bill.KindKey, ID: was.Token, Leased: true}}
+		shipped := make(chan error, 1)
+		err := s.Change(t.Context(), store.Actor{}, func(tx *store.Tx) error {
+			if err := tx.Rekey(store.Rotated, was, is); err != nil {
+				return err
+			}
+			if err := tx.Insert(&identity.RetiredKey{Token: was.Token, Active: is.Token, RevokeAt: time.Now()}); err != nil {
+				return err
+			}
+			go func() {
+				_, err := s.Ship(context.WithoutCancel(t.Context()), &store.Batch{Host: "h", Rows: []*bill.Attempt{row}})
+				shipped <- err
+			}()
+			time.Sleep(300 * time.Millisecond) // it waits for the key, or for the file
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-shipped; err != nil {
+			t.Fatal(err)
+		}
+		k, err := store.Get[identity.Key](t.Context(), s, is.Token)
+		if err != nil || k.Spend != 75 {
+			t.Errorf("the key has spent %v: %v", k.Spend, err)
+		}
+		windows, err := s.WindowsOf(t.Context(), bill.KindKey)
+		if err != nil || len(windows) != 1 || windows[0].EntityID != is.Token || windows[0].Spend != 75 {
+			t.Errorf("%+v: %v", windows, err)
+		}
+		if got := spendOf(t, s, store.SpendFilter{Token: is.Token}); len(got) != 1 {
 			t.Errorf("%d rows of the key", len(got))
 		}
 	})
