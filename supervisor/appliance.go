@@ -27,6 +27,7 @@ const (
 type appliance struct {
 	plan    plan
 	log     *slog.Logger
+	starts  *starts // nil in tests
 	engine  engine
 	now     func() int64   // fleet.Now; nanoseconds
 	random  func() float64 // [0,1)
@@ -78,7 +79,7 @@ type appliance struct {
 
 // supervise runs the appliance until it has stopped. Its error carries the
 // exit code.
-func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.Logger) error {
+func supervise(p *boot.Process, pl plan, environ, full *env.Environ, st *starts, log *slog.Logger) error {
 	runtime.GOMAXPROCS(1)
 	const heap = 12 << 20
 	debug.SetMemoryLimit(heap)
@@ -94,7 +95,7 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.L
 		return err
 	}
 	a := &appliance{
-		plan: pl, log: log, now: fleet.Now, random: random, self: self,
+		plan: pl, log: log, starts: st, now: fleet.Now, random: random, self: self,
 		binary:  func(program string) (string, error) { return beside(self, program) },
 		environ: childEnviron(environ, &pl), full: full, args: p.Public, renewed: past.Table > 0, actions: make(chan func(), 1024),
 		bells: map[int]int{}, gens: map[string]*generation{}, strays: map[string]int64{},
@@ -122,6 +123,9 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, log *slog.L
 	signal.Notify(a.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP,
 		syscall.SIGUSR2, syscall.SIGCHLD, syscall.SIGPIPE)
 	defer signal.Stop(a.signals)
+	if st.early != nil {
+		a.signals <- st.early
+	}
 	if err := a.prepare(past); err != nil {
 		return err
 	}
@@ -322,6 +326,9 @@ func (a *appliance) publish(now int64) {
 	if !a.settled && ready > 0 && a.allSettled() {
 		a.settled = true
 		boot.ForgetStart()
+	}
+	if a.settled {
+		a.starts.serves(now)
 	}
 	a.tellSystemd(now, state, ready)
 }

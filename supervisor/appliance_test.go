@@ -446,3 +446,24 @@ func TestSecondSupervisorIsRefused(t *testing.T) {
 		t.Errorf("second supervisor: %v, %s", err, out)
 	}
 }
+
+// TestSignalsDuringUpgrade: between two programs of one process nobody listens
+// for signals. Those that are sent then, such as a second upgrade or a reload,
+// end nothing.
+func TestSignalsDuringUpgrade(t *testing.T) {
+	b := newBox(t)
+	b.start()
+	old := pids(b.await("start", one()))
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); {
+		for _, sig := range []os.Signal{syscall.SIGUSR2, syscall.SIGHUP} {
+			if err := b.cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(100 * time.Microsecond) // the gap is a few milliseconds
+	}
+	st := b.await("upgrade", one(old...))
+	if st.PID != b.cmd.Process.Pid || st.Recycles.ByReason[reasonUpgrade] < 2 {
+		t.Errorf("process %d was %d; recycles %v", st.PID, b.cmd.Process.Pid, st.Recycles.ByReason)
+	}
+}

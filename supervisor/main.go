@@ -39,11 +39,28 @@ func run(p *boot.Process) error {
 	if handled, err := aside(p, &c, ctx.Command(), environ); handled {
 		return err
 	}
+	first, err := newPlan(environ, lookAround())
+	if err != nil { // wrong flags first: that is usage, not configuration
+		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
+	}
+	log, err := newLog(p, environ)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	st := newStarts(first.stateDir, first.startPause)
+	if !first.skipServers && environ.Get(envInherited) == "" {
+		st.begin(environ, log.Logger)
+	}
+	err = start(p, &c, environ, st, log.Logger)
+	st.ended(err)
+	return err
+}
+
+// start reads the configuration and runs the appliance that it describes.
+func start(p *boot.Process, c *cli, environ *env.Environ, st *starts, log *slog.Logger) error {
 	if badStart() {
 		return errors.New("a release that does not start")
-	}
-	if _, err := newPlan(environ, lookAround()); err != nil { // wrong flags first: that is usage, not configuration
-		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
 	}
 	full, err := preflight(p.Stderr, environ)
 	if err != nil {
@@ -59,15 +76,10 @@ func run(p *boot.Process) error {
 	if err := plan.room(); err != nil && environ.Get(envInherited) == "" { // a running appliance goes on
 		return &boot.ExitError{Code: fleet.ExitConfig, Err: err}
 	}
-	log, err := newLog(p, environ)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
 	for _, flag := range c.idle() {
 		log.Warn("flag has no meaning here", slog.String("flag", flag))
 	}
-	return supervise(p, plan, environ, full, log.Logger)
+	return supervise(p, plan, environ, full, st, log)
 }
 
 // newLog is the log of the settings in the environment.

@@ -47,23 +47,37 @@ func newNotifier(e *env.Environ, log *slog.Logger) *notifier {
 	if e.Get(envInherited) == "" {
 		n.fds = passed(e, log)
 	}
-	path := e.Get("NOTIFY_SOCKET")
-	if path == "" {
+	if n.connect(e); n.fd < 0 {
 		return n
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		log.Warn("socket to systemd", slog.String("error", err.Error()))
-		return n
-	}
-	// A leading @ is an abstract name; the package reads it so itself.
-	n.fd, n.to = fd, &unix.SockaddrUnix{Name: path}
 	if usec, err := strconv.ParseInt(e.Get("WATCHDOG_USEC"), 10, 64); err == nil && usec > 0 {
 		if pid := e.Get("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
 			n.watchdog = usec * 1000 / 3
 		}
 	}
 	return n
+}
+
+// connect opens the way to systemd, if there is one.
+func (n *notifier) connect(e *env.Environ) {
+	path := e.Get("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		n.log.Warn("socket to systemd", slog.String("error", err.Error()))
+		return
+	}
+	// A leading @ is an abstract name; the package reads it so itself.
+	n.fd, n.to = fd, &unix.SockaddrUnix{Name: path}
+}
+
+func (n *notifier) close() {
+	if n.fd >= 0 {
+		_ = unix.Close(n.fd)
+		n.fd = -1
+	}
 }
 
 // passed lists the descriptors of LISTEN_FDS, from 3 on (sd_listen_fds(3)).

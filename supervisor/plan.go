@@ -36,6 +36,7 @@ type plan struct {
 	recycleFloor  time.Duration // between two recycles of one slot
 	prestop       time.Duration
 	window        time.Duration // of a stop
+	startPause    time.Duration // the longest before a start that follows failed ones
 
 	skipServers bool
 }
@@ -199,6 +200,7 @@ func (p *plan) times(e *env.Environ, m machine) error {
 		{"SLUICE_RECYCLE_FLOOR", time.Minute, &p.recycleFloor},
 		{"SLUICE_PRESTOP_DELAY", prestop, &p.prestop},
 		{"SUPERVISORD_STOPWAITSECS", time.Hour, &p.window},
+		{"SLUICE_START_PAUSE", longestPause, &p.startPause},
 	} {
 		d, err := e.Seconds(t.name, t.def)
 		if err != nil {

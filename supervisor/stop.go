@@ -42,6 +42,7 @@ type stopping struct {
 
 // askStop is TERM or INT: the first begins the stop, the second shortens it.
 func (a *appliance) askStop() {
+	a.starts.forget()
 	if a.stop.phase == stopNone {
 		a.beginStop(a.plan.prestop, a.plan.window)
 		return
@@ -74,6 +75,7 @@ func (a *appliance) beginStop(prestop, window time.Duration) {
 
 // quit is the end now: nothing is waited for but the ends of the processes.
 func (a *appliance) quit() {
+	a.starts.forget()
 	now := a.now()
 	if a.stop.phase == stopNone {
 		a.beginStop(0, 0)

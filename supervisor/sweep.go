@@ -32,25 +32,39 @@ func sweep(p *boot.Process, unit string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	patience := sweepPatience
 	dir := stateDir(p.Environ, machine{root: os.Geteuid() == 0})
-	switch _, err := os.Stat(dir.Stopping()); {
-	case err == nil, p.Environ.Get("SERVICE_RESULT") == "timeout":
-		// All that was running had its time.
-	case stopWanted(p.Environ, unit):
-		// Nobody has told the workers yet: they end their requests first.
-		window, err := p.Environ.Seconds("SUPERVISORD_STOPWAITSECS", time.Hour)
-		if err != nil {
-			return boot.Exit(fleet.ExitUsage, err)
-		}
-		patience += window
-	default:
-		return nil
+	patience, wanted, err := sweepWindow(p.Environ, dir, func() bool { return stopWanted(p.Environ, unit) })
+	if err != nil || !wanted {
+		return err
 	}
+	return endGroup(own, patience, sweepPatience, log)
+}
+
+// sweepWindow says whether what is left is to be ended, and how long it may take
+// to end by itself.
+func sweepWindow(e *env.Environ, dir fleet.Dir, wanted func() bool) (time.Duration, bool, error) {
+	_, err := os.Stat(dir.Stopping())
+	switch {
+	case err == nil, e.Get("SERVICE_RESULT") == "timeout":
+		return sweepPatience, true, nil // all that was running had its time
+	case wanted():
+		// Nobody has told the workers yet: they end their requests first.
+		window, err := e.Seconds("SUPERVISORD_STOPWAITSECS", time.Hour)
+		if err != nil {
+			return 0, false, boot.Exit(fleet.ExitUsage, err)
+		}
+		return window + sweepPatience, true, nil
+	}
+	return 0, false, nil
+}
+
+// endGroup ends the processes of a control group but this one: told once, killed
+// after the patience, given up so much later.
+func endGroup(group string, patience, giveUp time.Duration, log *slog.Logger) error {
 	end := time.Now().Add(patience)
 	told := map[int]bool{}
 	for {
-		left, err := leftIn(own)
+		left, err := leftIn(group)
 		if err != nil || len(left) == 0 {
 			return err
 		}
@@ -64,7 +78,7 @@ func sweep(p *boot.Process, unit string, log *slog.Logger) error {
 				_ = syscall.Kill(pid, syscall.SIGTERM)
 			}
 		}
-		if time.Now().After(end.Add(sweepPatience)) {
+		if time.Now().After(end.Add(giveUp)) {
 			return fmt.Errorf("%d processes are left in the control group and do not end", len(left))
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -75,11 +89,16 @@ func sweep(p *boot.Process, unit string, log *slog.Logger) error {
 // note it: the signal came before it listened, or a stop was asked for after it
 // had died. A restart is none: its workers are taken over.
 func stopWanted(e *env.Environ, unit string) bool {
-	if e.Get("EXIT_CODE") == "killed" && e.Get("EXIT_STATUS") == "TERM" {
+	if endedByTerm(e) {
 		return true
 	}
 	jobs, err := systemctl(context.Background(), "list-jobs", "--plain", "--no-legend", "--full")
 	return err == nil && stopQueued(jobs, unit)
+}
+
+// endedByTerm reads what systemd tells of the end of the main process.
+func endedByTerm(e *env.Environ) bool {
+	return e.Get("EXIT_CODE") == "killed" && e.Get("EXIT_STATUS") == "TERM"
 }
 
 // stopQueued finds the job that stops a unit in a list of lines "ID UNIT TYPE

@@ -53,6 +53,10 @@ func (d Dir) Lock() string { return filepath.Join(string(d), "run", "supervisor.
 // next start: what it leaves behind may be ended.
 func (d Dir) Stopping() string { return filepath.Join(string(d), "run", "stopping") }
 
+// Starts says how many starts in a row have failed, one JSON document; there is
+// none where the last one was a minute in service.
+func (d Dir) Starts() string { return filepath.Join(string(d), "run", "starts.json") }
+
 // Processes lists the children of the supervisor, one JSON document.
 func (d Dir) Processes() string { return filepath.Join(string(d), "run", "processes.json") }
 
