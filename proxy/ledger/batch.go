@@ -112,7 +112,7 @@ func (s *session) pickBodies(b *sending) {
 }
 
 // sent notes that a batch is in the database.
-func (s *session) sent(b *sending) error {
+func (s *session) sent(b *sending) {
 	s.sending = nil
 	for i, seg := range b.segments {
 		seg.was = b.batch.Cursors[i].To
@@ -121,7 +121,6 @@ func (s *session) sent(b *sending) error {
 	for _, f := range b.bodies {
 		s.mark(f.segment, f.to)
 	}
-	return nil
 }
 
 // mark tells the writer of a segment what waits no more. It is a hint: where it
@@ -142,16 +141,13 @@ func (s *session) apart(ctx context.Context, b *sending) error {
 	}
 	cursors := b.batch
 	cursors.Rows = nil
-	if _, err := s.l.c.Database.Ship(ctx, &cursors); errors.Is(err, store.ErrInvalid) && len(cursors.Bodies)+len(cursors.Prices) > 0 {
+	_, err := s.l.c.Database.Ship(ctx, &cursors)
+	if errors.Is(err, store.ErrInvalid) && len(cursors.Bodies)+len(cursors.Prices) > 0 {
 		s.l.c.Log.Error("the database does not take bodies or prices: they are left out", slog.Any("error", err))
 		cursors.Bodies, cursors.Prices = nil, nil
-		if _, err := s.l.c.Database.Ship(ctx, &cursors); err != nil {
-			return err
-		}
-	} else if err != nil {
-		return err
+		_, err = s.l.c.Database.Ship(ctx, &cursors)
 	}
-	return s.sent(b)
+	return err
 }
 
 func (s *session) halves(ctx context.Context, of *store.Batch, rows []*bill.Attempt) error {

@@ -267,7 +267,7 @@ func (s *session) whole(a *attempt, now time.Time) {
 		return
 	}
 	seg := a.intent.segment
-	a.Host, a.Holder, a.since = seg.Host, seg.Holder, now
+	a.Host, a.Holder, a.since, a.after = seg.Host, seg.Holder, now, s.clear
 	s.ready = append(s.ready, a)
 }
 

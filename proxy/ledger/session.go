@@ -37,6 +37,7 @@ type session struct {
 	shippedAt time.Time // when rows were shipped last
 	scanned   time.Time
 	scans     int
+	clear     time.Time // what was settled before it has been read
 	cursorsAt time.Time // when cursors alone were shipped last
 	claimsAt  time.Time
 	tidied    time.Time
@@ -76,6 +77,7 @@ type attempt struct {
 	output  int64 // tokens, by the last progress
 	shipped bool
 	since   time.Time // it is ready
+	after   time.Time // it was settled later than this
 
 	intent, progress, settle place
 }
@@ -137,6 +139,9 @@ func (s *session) turn(ctx context.Context, all bool) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
+		if !s.unread() {
+			s.clear = s.scanned
+		}
 		s.finish(ctx, now)
 		s.pick(now, all)
 	}
@@ -178,6 +183,10 @@ func (s *session) send(ctx context.Context) error {
 	c, b := &s.l.c, s.sending
 	began := c.Now()
 	out, err := c.Database.Ship(ctx, &b.batch)
+	apart := errors.Is(err, store.ErrInvalid)
+	if apart {
+		err = s.apart(ctx, b)
+	}
 	switch {
 	case errors.Is(err, store.ErrMoved):
 		c.Log.Warn("the database has another place in the journals: they are read again from there", slog.Any("error", err))
@@ -185,18 +194,16 @@ func (s *session) send(ctx context.Context) error {
 		s.answered()
 		s.again()
 		return nil
-	case errors.Is(err, store.ErrInvalid):
-		if err = s.apart(ctx, b); err == nil {
-			return nil
-		}
-		return err
 	case err != nil:
 		return err
 	}
 	s.answered()
 	s.shippedAt = c.Now()
-	c.Metrics.shipped(len(b.batch.Rows), out, c.Now().Sub(began))
-	return s.sent(b)
+	if !apart { // which has counted them
+		c.Metrics.shipped(len(b.batch.Rows), out, c.Now().Sub(began))
+	}
+	s.sent(b)
+	return nil
 }
 
 // answered notes that the database answers.

@@ -28,12 +28,8 @@ func (s *session) tell() {
 		}
 	}
 	h.EarlierShipped.Store(mark)
-	if s.unread() {
-		return
-	}
-	// Segments that were made since the last look are not known yet, and what
-	// became whole since the oldest attempt that waits may wait too.
-	to := s.scanned
+	// What was settled since the oldest attempt that waits was may wait too.
+	to := s.clear
 	if s.verified.Before(to) {
 		to = s.verified
 	}
@@ -41,13 +37,17 @@ func (s *session) tell() {
 	if s.sending != nil {
 		oldest = s.sending.attempts
 	}
-	if len(oldest) > 0 && oldest[0].since.Before(to) {
-		to = oldest[0].since
+	if len(oldest) > 0 && oldest[0].after.Before(to) {
+		to = oldest[0].after
+	}
+	if to.IsZero() {
+		return
 	}
 	h.JournalShipped.Store(fleet.Now() - int64(s.l.c.Now().Sub(to)))
 }
 
 // unread says that a journal of this life holds records that nobody has looked at.
+// Segments that were made since the last scan are not known yet.
 func (s *session) unread() bool {
 	for _, seg := range s.segments {
 		if !s.foreign(seg.of) && !seg.ended && seg.read < seg.Committed {
