@@ -40,7 +40,7 @@ type spendRelease struct {
 }
 
 // holderAlive is how long after it was seen last a holder counts as one that
-// works. Hosts tell the database every five seconds.
+// works. Hosts tell the database every ten seconds.
 const holderAlive = time.Minute
 
 // runSpend does one of the commands.

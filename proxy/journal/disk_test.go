@@ -413,6 +413,26 @@ func TestSyncFails(t *testing.T) {
 	}
 }
 
+// A settlement that did not reach the disk is lost too where the next flush has
+// worked before who waits for it was woken.
+func TestLostBeforeTheNextFlush(t *testing.T) {
+	c := config(t)
+	c.Sync = SyncAlways
+	w := open(t, c)
+	must(t, w.Intent(intent(1), priced))
+	must(t, w.Settle(intent(1).RequestID, 0, settle(1)))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lost := w.sequence
+	w.lostFrom, w.lostTo, w.synced = lost-1, lost, lost+5
+	if err := w.await(lost); !errors.Is(err, ErrLost) {
+		t.Errorf("what is lost: %v", err)
+	}
+	if err := w.await(lost + 1); err != nil {
+		t.Errorf("what came after it: %v", err)
+	}
+}
+
 // TestSyncFailsAtTheEnd: without journal_sync a segment is synced once, when it is
 // finished. Where that fails, all that it holds is written once more.
 func TestSyncFailsAtTheEnd(t *testing.T) {

@@ -21,14 +21,16 @@ func (w *Writer) awaitRoom() {
 
 // await waits until the record of that number is on the disk.
 func (w *Writer) await(sequence uint64) error {
-	for w.synced < sequence {
-		if w.lostFrom < sequence && sequence <= w.lostTo {
+	for {
+		switch { // lost first: later records may be on the disk by the time that this one is told
+		case w.lostFrom < sequence && sequence <= w.lostTo:
 			return fmt.Errorf("%w: it did not reach the disk", ErrLost)
+		case w.synced >= sequence:
+			return nil
 		}
 		w.wake(w.urgent)
 		w.flushed.Wait()
 	}
-	return nil
 }
 
 // flushLoop finishes segments that were left, and in the modes that care brings
