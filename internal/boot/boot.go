@@ -99,9 +99,10 @@ func Report(p *Process, err error) int {
 // the program ends without error. An error is one of usage and ends the program
 // with 64.
 //
-// Each field is a flag: a string, bool, int, time.Duration, or a []string that
-// grows with each time that it is given. An embedded struct adds its fields; a
-// struct with the tag cmd is a command. Tags:
+// Each field is a flag: a string, bool, int, float64, time.Duration, a pointer to
+// one of these (not to a bool) that is nil where it was not given, or a []string
+// that grows with each time that it is given. An embedded struct adds its fields;
+// a struct with the tag cmd is a command. Tags:
 //
 //	name         of the flag or command; else the field's, with hyphens
 //	short        one letter

@@ -103,6 +103,9 @@ func (c *command) describeOption(field reflect.StructField, to reflect.Value) er
 		name: nameOf(field), help: tag.Get("help"), placeholder: tag.Get("placeholder"), def: tag.Get("default"), secret: tag.Get(secretTag),
 		hidden: hidden, required: required, to: to,
 	}
+	if !settable(to) {
+		return fmt.Errorf("%s: no flag can be a %s", o.name, to.Type())
+	}
 	if short := tag.Get("short"); short != "" {
 		o.short = short[0]
 	}
@@ -150,33 +153,71 @@ func (o *option) set(text string) error {
 	if o.enum != nil && !slices.Contains(o.enum, text) {
 		return fmt.Errorf("%q is not one of %s", text, strings.Join(o.enum, ", "))
 	}
-	switch to := o.to.Addr().Interface().(type) {
+	to := o.to
+	if to.Kind() == reflect.Pointer {
+		to = reflect.New(to.Type().Elem()).Elem()
+	}
+	if err := setValue(to.Addr().Interface(), text); err != nil {
+		return err
+	}
+	if o.to.Kind() == reflect.Pointer {
+		o.to.Set(to.Addr())
+	}
+	return nil
+}
+
+// setValue takes a value in from its text.
+func setValue(to any, text string) error {
+	switch to := to.(type) {
 	case *string:
 		*to = text
 	case *[]string:
 		*to = append(*to, text)
 	case *bool:
-		b, err := strconv.ParseBool(text)
-		if err != nil {
+		switch strings.ToLower(text) {
+		case "true", "1", "yes":
+			*to = true
+		case "false", "0", "no":
+			*to = false
+		default:
 			return fmt.Errorf("%q is neither true nor false", text)
 		}
-		*to = b
 	case *int:
-		n, err := strconv.Atoi(text)
+		n, err := strconv.ParseInt(text, 0, strconv.IntSize)
+		if err != nil {
+			return fmt.Errorf("%q is no whole number", text)
+		}
+		*to = int(n)
+	case *float64:
+		f, err := strconv.ParseFloat(text, 64)
 		if err != nil {
 			return fmt.Errorf("%q is no number", text)
 		}
-		*to = n
+		*to = f
 	case *time.Duration:
 		d, err := time.ParseDuration(text)
 		if err != nil {
 			return fmt.Errorf("%q is no duration, such as 10s", text)
 		}
 		*to = d
-	default:
-		return fmt.Errorf("BUG: no flag can be a %s", o.to.Type())
 	}
 	return nil
+}
+
+// settable reports whether setValue knows the type of a field, or what it points
+// to. Of a flag that is on or off there is no pointer: it has no value behind it.
+func settable(v reflect.Value) bool {
+	t := v.Type()
+	if t.Kind() == reflect.Pointer {
+		if t = t.Elem(); t.Kind() == reflect.Bool {
+			return false
+		}
+	}
+	switch reflect.New(t).Interface().(type) {
+	case *string, *[]string, *bool, *int, *float64, *time.Duration:
+		return true
+	}
+	return false
 }
 
 // take is set for what the command line gives.
@@ -202,6 +243,7 @@ type scan struct {
 	at     *command
 	args   []string // that are left
 	taken  int      // arguments of at that were given
+	meant  bool     // at was not named, it is the one that is meant then
 	closed bool     // behind "--"
 }
 
@@ -235,11 +277,18 @@ func parse(root *command, args []string) (*command, error) {
 
 // word is a command's name or an argument.
 func (s *scan) word(arg string) error {
-	for _, child := range s.at.children {
-		if child.name == arg && !s.closed {
-			s.at = child
+	if s.meant { // "--strict run": its flags came before its name
+		s.meant = false
+		if s.at.name == arg {
 			return nil
 		}
+		if s.at.parent.child(arg) != nil {
+			return fmt.Errorf("%q comes after flags of %q: write it before them", arg, s.at.name)
+		}
+	}
+	if child := s.at.child(arg); child != nil {
+		s.at = child
+		return nil
 	}
 	if n := len(s.at.args); n > 0 {
 		o := s.at.args[min(s.taken, n-1)]
@@ -262,8 +311,18 @@ func (s *scan) descend() bool {
 	if s.at.otherwise == nil || !s.at.withArgs {
 		return false
 	}
-	s.at = s.at.otherwise
+	s.at, s.meant = s.at.otherwise, true
 	return true
+}
+
+// child is the command of that name below c, nil where there is none.
+func (c *command) child(name string) *command {
+	for _, child := range c.children {
+		if child.name == name {
+			return child
+		}
+	}
+	return nil
 }
 
 // find looks for a flag of the command, of those above it, and of the one that

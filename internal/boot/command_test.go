@@ -18,6 +18,9 @@ type line struct {
 		Strict bool     `name:"strict" short:"s" help:"Strict."`
 		Debug  bool     `name:"debug" short:"d" hidden:"" help:"Never shown."`
 		Number int      `help:"Named after its field."`
+		Port   *string  `name:"port" help:"Nil where it is not given."`
+		Heat   *float64 `name:"heat" help:"A number."`
+		Most   *int     `name:"most" help:"A whole number."`
 	} `cmd:"" default:"withargs" help:"Run it."`
 	Keys struct {
 		Show   struct{} `cmd:"" default:"1" help:"Show them."`
@@ -66,6 +69,12 @@ func TestCommandLines(t *testing.T) {
 		{"dump --from x --format jsonl", "dump", func(l *line) bool { return l.Dump.Format == "jsonl" }},
 		{"dump --from x a - b", "dump <segment>", func(l *line) bool { return slices.Equal(l.Dump.Segment, []string{"a", "-", "b"}) }},
 		{"hidden", "hidden", func(*line) bool { return true }},
+		{"--strict run -c a", "run", func(l *line) bool { return l.Run.Strict && l.Run.Config == "a" }},
+		{"-- hidden", "hidden", func(*line) bool { return true }},
+		{"--port 0 --heat=0.5 --most 0x10 --strict=Yes", "run", func(l *line) bool {
+			return *l.Run.Port == "0" && *l.Run.Heat == 0.5 && *l.Run.Most == 16 && l.Run.Strict
+		}},
+		{"run", "run", func(l *line) bool { return l.Run.Port == nil && l.Run.Heat == nil && l.Run.Most == nil }},
 	} {
 		if l, command, err := parsed(c.line); err != nil || command != c.command || !c.holds(l) {
 			t.Errorf("%q: command %q, %v, %+v", c.line, command, err, l)
@@ -78,8 +87,10 @@ func TestCommandLines(t *testing.T) {
 		"--config":                      "--config: a value is missing",
 		"--config --listen=secret":      "a value is missing before --listen;",
 		"--wait soon":                   `--wait: "soon" is no duration`,
-		"--number x":                    `"x" is no number`,
+		"--number x":                    `"x" is no whole number`,
 		"--strict=perhaps":              "neither true nor false",
+		"--heat warm":                   `"warm" is no number`,
+		"--strict dump":                 `"dump" comes after flags of "run"`,
 		"nonsense":                      `unexpected argument "nonsense"`,
 		"keys nonsense":                 `expected one of "show", "retire"`,
 		"keys show --config a":          "unknown flag --config",
@@ -91,6 +102,17 @@ func TestCommandLines(t *testing.T) {
 		_, _, err := parsed(text)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestDescribe: a field that no flag can be is told at every start, not when
+// somebody gives the flag.
+func TestDescribe(t *testing.T) {
+	for _, cli := range []any{&struct{ Size uint8 }{}, &struct{ On *bool }{}, &struct{ Sizes []int }{}} {
+		p := &Process{Program: "test", Stdout: io.Discard, Stderr: io.Discard}
+		if _, _, err := p.Parse(cli, "A test."); err == nil || !strings.Contains(err.Error(), "no flag can be a") {
+			t.Errorf("%T: %v", cli, err)
 		}
 	}
 }

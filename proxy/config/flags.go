@@ -1,8 +1,8 @@
 package config
 
 // Flags are the command-line flags of LiteLLM's proxy, and ours. Pointers are
-// nil where a flag was not given. The tags are those of kong; the environment
-// is read by Load, so that .env and GUNICORN_CMD_ARGS count.
+// nil where a flag was not given. The environment is read by Load, so that .env
+// and GUNICORN_CMD_ARGS count.
 type Flags struct {
 	Config                   string   `short:"c" name:"config" help:"Configuration file (CONFIG_FILE_PATH)."`
 	Strict                   bool     `name:"strict" help:"Unknown configuration keys, and master and salt keys that can be guessed, are errors."`
