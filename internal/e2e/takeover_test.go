@@ -71,7 +71,8 @@ func TestSupervisorKilled(t *testing.T) {
 // taking over.
 func TestSupervisorKilledAnytime(t *testing.T) {
 	p := Provider(t)
-	a := boot(t, Options{Config: faultConfig(p)})
+	// Killed so often it would wait before a start, and the kills would find nobody.
+	a := boot(t, Options{Config: faultConfig(p), Env: map[string]string{"SLUICE_START_PAUSE": "0"}})
 	load := StartLoad(t, a.faultMix(5*time.Minute))
 	time.Sleep(time.Second)
 	rounds := length(8, 40)
