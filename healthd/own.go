@@ -53,8 +53,6 @@ func own(b []byte, t *fleet.Table, ob observation, s *scraper) []byte {
 	w.put("sluice_redis_up", "gauge", "", truth(ob.redis == fleet.DependencyConnected))
 	w.put("sluice_schema_version", "gauge", "", float64(ob.schema))
 	w.put("sluice_schema_wanted", "gauge", "", float64(ob.want))
-	w.put("sluice_limits_taken_total", "counter", "", float64(h.LimitsTaken.Load()))
-	w.put("sluice_limits_shared_total", "counter", "", float64(h.LimitsShared.Load()))
 	w.put("sluice_requests_in_flight_host", "gauge", "", float64(t.Cell(fleet.CellInFlight).Load()))
 	w.put("sluice_limit_records_taken_total", "counter", "", float64(h.LimitsTaken.Load()))
 	w.put("sluice_limit_records_shared_total", "counter", "", float64(h.LimitsShared.Load()))
