@@ -176,6 +176,51 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// Looking at a database leaves the locks that this process has on it, and sees a
+// file that has taken its place.
+func TestFileKeepsLocks(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.db")
+	write := func(name string, version byte) {
+		head := make([]byte, 100)
+		copy(head, magic)
+		head[63] = version
+		if err := os.WriteFile(name, head, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(path, 7)
+	opened := func() *os.File {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	mine, other := opened(), opened()
+	if err := unix.FcntlFlock(mine.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Len: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if v, _ := file(path).look(t.Context()); v != 7 {
+			t.Errorf("version %d", v)
+		}
+	}
+	Migrated(path)
+	// A lock of an open file is refused by those of processes, this one's too.
+	if err := unix.FcntlFlock(other.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Len: 1}); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("the lock of this process is gone: %v", err)
+	}
+	write(path+".new", 8)
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := file(path).look(t.Context()); v != 8 {
+		t.Errorf("another file has version %d", v)
+	}
+}
+
 func TestRedis(t *testing.T) {
 	s := redistest.New(t)
 	h := start(t, 2, Config{Redis: redis.Config{Addresses: []string{s.Addr}}})
