@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -80,6 +81,10 @@ type Result struct {
 // Output is all that the command said, without spaces around it.
 func (r Result) Output() string { return strings.TrimSpace(r.Stdout + r.Stderr) }
 
+// outside is the machine's own network. There is one value: the descriptor is
+// closed with the last one that nobody uses any more.
+var outside = sync.OnceValue(func() *os.File { return os.NewFile(outsideFD, "outside") })
+
 // Run runs a command that must succeed and returns what it wrote to its
 // standard output, without the last line break.
 func Run(t testing.TB, args ...string) string {
@@ -113,7 +118,7 @@ func (c Command) Try(t testing.TB) Result {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Env = c.Dir, append(os.Environ(), c.Env...)
 	if c.Outside {
-		cmd.ExtraFiles = []*os.File{os.NewFile(outsideFD, "outside")}
+		cmd.ExtraFiles = []*os.File{outside()}
 	}
 	if c.Stdin != "" {
 		cmd.Stdin = strings.NewReader(c.Stdin)
