@@ -44,7 +44,7 @@ type accounting struct {
 	table   *fleet.Table
 	log     *slog.Logger
 
-	window, tokens string // rate_limit_window and token_rate_limit_type that the limiter was made with
+	began *config.File // what it was made with
 
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
@@ -54,7 +54,7 @@ type accounting struct {
 
 // account makes what limits and charges calls, and starts it.
 func (w *worker) account(file *config.File) error {
-	a := &accounting{table: w.table, log: w.log.Logger, window: file.General.RateWindow, tokens: file.General.TokenType}
+	a := &accounting{table: w.table, log: w.log.Logger, began: file}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	w.accounting = a
 	a.share = w.openShare(file)
@@ -244,11 +244,6 @@ func (a *accounting) flush(away bool) {
 	if err := a.budgets.Drain(ctx); err != nil {
 		a.log.Warn("what this host has leased of budgets is given back at its next start", errAttr(err))
 	}
-}
-
-// changed says what of a new configuration only workers to come go by.
-func (a *accounting) changed(file *config.File) bool {
-	return a != nil && (a.window != file.General.RateWindow || a.tokens != file.General.TokenType)
 }
 
 // write writes what is counted of it as metrics.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"log/slog"
+	"strings"
 	"time"
 
 	"sluice/proxy/config"
@@ -51,8 +52,10 @@ func (w *worker) tryReload() error {
 	useTLS()
 	useRing()
 	w.renewLogin(file)
-	if w.accounting.changed(file) {
-		w.once("rate_limit_window and token_rate_limit_type hold for workers that start from now on")
+	if a := w.accounting; a != nil {
+		if names := lasting(a.began, file); len(names) > 0 {
+			w.once("workers that start from now on go by the new " + strings.Join(names, ", ") + "; this one goes by what was there at its start")
+		}
 	}
 	return nil
 }

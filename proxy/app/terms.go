@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"reflect"
 
 	"sluice/proxy/config"
 	"sluice/proxy/gateway"
@@ -39,6 +40,42 @@ func modelTerms(file *config.File, d *config.Deployment) gateway.ModelTerms {
 		t.Budget = &gateway.Budget{Max: *p.MaxBudget, Duration: p.BudgetDuration}
 	}
 	return t
+}
+
+// lasting names the settings that differ in two configurations and that a worker
+// goes by from its start to its end: what is counted and written down goes on
+// through reloads.
+func lasting(old, now *config.File) []string {
+	var out []string
+	a, b := &old.General, &now.General
+	for _, s := range []struct {
+		name string
+		same bool
+	}{
+		{"token_rate_limit_type", a.TokenType == b.TokenType},
+		{"rate_limit_window", a.RateWindow == b.RateWindow},
+		{"LITELLM_RATE_LIMIT_WINDOW_SIZE", a.WindowSize == b.WindowSize},
+		{"budget_outage_allowance", a.OutageAllowance == b.OutageAllowance},
+		{"disable_spend_logs", a.DisableRows == b.DisableRows},
+		{"disable_error_logs", a.DisableErrors == b.DisableErrors},
+		{"disable_spend_updates", a.DisableSpend == b.DisableSpend},
+		{"disable_reset_budget", a.DisableReset == b.DisableReset},
+		{"proxy_budget_rescheduler_min_time", a.ResetLeast == b.ResetLeast},
+		{"proxy_budget_rescheduler_max_time", a.ResetMost == b.ResetMost},
+		{"proxy_batch_write_at", a.WriteWithin == b.WriteWithin},
+		{"maximum_spend_logs_retention_period", a.Retention == b.Retention},
+		{"maximum_spend_logs_retention_interval", a.RetentionEvery == b.RetentionEvery},
+		{"maximum_spend_logs_cleanup_cron", a.RetentionCron == b.RetentionCron},
+		{"journal_sync", a.JournalSync == b.JournalSync},
+		{"journal_max_gb", a.JournalMaxGB == b.JournalMaxGB},
+		{"journal_bodies_max_mb", a.JournalBodiesMax == b.JournalBodiesMax},
+		{"how Redis is reached", reflect.DeepEqual(old.Router.Redis, now.Router.Redis)},
+	} {
+		if !s.same {
+			out = append(out, s.name)
+		}
+	}
+	return out
 }
 
 // retentionCron is when old rows of spend are looked for; nil where only the
