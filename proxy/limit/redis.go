@@ -28,6 +28,9 @@ const (
 	sureNo   = 250 * time.Millisecond  // the longest time that a refusal is believed without asking
 	recent   = 2 * time.Second         // an answer tells how things stand
 
+	requestSlots = 2 // in which the script remembers the lowest debt, a second each
+	tokenSlots   = 16
+
 	idle        = 20 * time.Second // of a subject, until it is forgotten here
 	mostEntries = 1 << 17
 	parts       = 32
@@ -342,14 +345,15 @@ func (r *RedisShare) enlist(e *permits) {
 }
 
 func (r *RedisShare) call(e *permits, op string, limit, n, arg, owed int64) ([]int64, error) {
-	span := int64(0)
+	span, slots := int64(0), int64(requestSlots)
 	if !r.fixed {
 		if span = time.Second.Microseconds(); e.kind == Tokens {
-			span = r.window.Microseconds()
+			slots = tokenSlots
+			span = r.window.Microseconds() / (slots - 1)
 		}
 	}
 	answer, err := r.client.Eval(script, e.key, op, text(limit), text(r.window.Microseconds()), text(r.late.Microseconds()),
-		text(n), text(arg), text(owed), text(span))
+		text(n), text(arg), text(owed), text(span), text(slots))
 	if err == nil && len(answer) != 4 {
 		err = errAnswer
 	}

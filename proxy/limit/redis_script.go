@@ -37,10 +37,16 @@ import "sluice/proxy/redis"
 // would be smaller by no less than n·W - L·a. And if the debt was never below m
 // since, by no less than min(n·W, m). The larger of both comes back. A further
 // L·d is withheld from either, so that what was said about x(j) stays true of
-// everything that was granted in between; it is lost until it is paid off. The
-// lowest debt is remembered for one to two spans: a second for requests, a
-// window for tokens, whose real number is known late. What an answer took
-// beyond its estimate is added, whatever stands there.
+// everything that was granted in between; it is lost until it is paid off.
+//
+// Of several grants that come back each would be given the same lowest debt. So
+// what comes back is taken off the lowest debts too, from the instant of its
+// grant on: before that it makes no difference. They are remembered in slots of
+// a span each: two of a second for requests, and for tokens, whose real number
+// is known late, sixteen that are a window and more. Were there but two of them,
+// requests that reserve ten times what they use would get no more than a quarter
+// of their limit. What an answer took beyond its estimate is added, whatever
+// stands there.
 //
 // Fixed windows are those of Redis' clock. A permit is spent in the window
 // that it was granted in: a block dies with its window, which a host knows
@@ -66,8 +72,10 @@ local function get()
     v = false
   end
   if not v then return nil end
-  local a, b, S, m0, m1 = string.match(v, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
-  return tonumber(a), tonumber(b), tonumber(S), tonumber(m0), tonumber(m1)
+  if not string.find(v, '^%d+ %d+ %d+ %d+ [%d ]*%d$') then return nil end
+  local was = {}
+  for word in string.gmatch(v, '%d+') do was[#was + 1] = tonumber(word) end
+  return was
 end
 
 if op == 'host' then
@@ -123,13 +131,13 @@ if op == 'hold' then
 end
 
 local L, W, d, n = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local arg, charge, span = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local a, b, S, m0, m1 = get()
-if type(a) == 'table' then return a end
+local arg, charge, span, slots = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local was = get()
+if was and was.err then return was end
 
 if span == 0 then
   local w, count, got = math.floor(now / W), charge, 0
-  if a and a >= w and a <= w + 1 then w = a count = b + charge end
+  if was and was[1] >= w and was[1] <= w + 1 then w = was[1] count = was[2] + charge end
   local left = (w + 1) * W - now
   if op == 'ask' then
     local room = L - count
@@ -149,15 +157,22 @@ if span == 0 then
   return {got, left, math.max(0, L - count), now}
 end
 
-local E, x = now, 0
-if a then
-  E = math.min(a, now + d)
-  x = math.max(0, b - math.max(0, now - E) * L)
+local E, x, S, m = now, 0, now, {}
+local passed = slots
+if was then
+  E = math.min(was[1], now + d)
+  x = math.max(0, was[2] - math.max(0, now - E) * L)
   E = math.max(E, now)
-  m1 = math.min(m1, x)
-  if now - S >= span or now < S then m0 = m1 m1 = x S = now end
-else
-  S, m0, m1 = now, 0, 0
+  if was[3] <= now then
+    passed = math.floor((now - was[3]) / span)
+    S = was[3] + passed * span
+  end
+end
+-- m[1] is the lowest debt of the present slot, m[2] of the one before it. In a
+-- slot that nobody has looked into the debt was never below what it is now.
+for i = 1, slots do
+  m[i] = x
+  if i > passed then m[i] = math.min(was[3 + i - passed] or 0, x) end
 end
 x = x + charge * W
 local got, wait = 0, 0
@@ -175,14 +190,15 @@ elseif op == 'charge' then
   x = x + n * W
 else
   local back = math.max(0, n * W - (arg + d) * L)
-  if arg <= span then back = math.max(back, math.min(n * W, math.min(m0, m1) - L * d)) end
+  local first = math.max(1, math.ceil((arg + d - now + S) / span) + 1) -- slot that it was granted in
+  if first <= slots then back = math.max(back, math.min(n * W, math.min(unpack(m, 1, first)) - L * d)) end
   back = math.min(back, x)
   x = x - back
-  m0 = math.max(0, m0 - back)
-  m1 = math.max(0, m1 - back)
+  for i = 1, math.min(first, slots) do m[i] = math.max(0, m[i] - back) end
 end
 x = math.ceil(x)
-redis.call('SET', k, string.format('%.0f %.0f %.0f %.0f %.0f', E, x, S, math.floor(m0), math.floor(m1)), 'PX', math.ceil((E - now + x / L) / 1000) + 1000)
+for i = 1, slots do m[i] = string.format('%.0f', math.floor(m[i])) end
+redis.call('SET', k, string.format('%.0f %.0f %.0f ', E, x, S) .. table.concat(m, ' '), 'PX', math.ceil((E - now + x / L) / 1000) + 1000)
 if got > 0 then wait = math.ceil(E - now + x / L) end
 return {got, wait, math.max(0, math.floor((L * W - x) / W)), now}
 `

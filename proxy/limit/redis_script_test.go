@@ -40,6 +40,7 @@ type imagined struct {
 	limit  int64
 	window int64
 	fixed  bool
+	tokens bool // what is not used is known late
 }
 
 func imagine(tb testing.TB, client *redis.Client, text string) *imagined {
@@ -55,15 +56,18 @@ func imagine(tb testing.TB, client *redis.Client, text string) *imagined {
 
 func (m *imagined) call(op string, n, arg, owed int64) []int64 {
 	m.tb.Helper()
-	span := time.Second.Microseconds()
-	if m.fixed {
+	span, slots := time.Second.Microseconds(), int64(requestSlots)
+	switch {
+	case m.fixed:
 		span = 0
+	case m.tokens:
+		span, slots = m.window/(tokenSlots-1), tokenSlots
 	}
 	var answer []int64
 	var err error
 	for range 20 { // a busy machine may miss the deadline, before the call as well as after it
 		answer, err = m.client.Eval(m.script, m.key, op, text(m.limit), text(m.window), text(outstanding.Microseconds()),
-			text(n), text(arg), text(owed), text(span), text(m.now/1e6), text(m.now%1e6))
+			text(n), text(arg), text(owed), text(span), text(slots), text(m.now/1e6), text(m.now%1e6))
 		if err == nil {
 			return answer
 		}
@@ -96,6 +100,10 @@ func (m *imagined) run(rng *rand.Rand, steps int) spends {
 	var spent spends
 	var kept []block
 	d := outstanding.Microseconds()
+	longest, mostly, often := 3*d, 2, 8 // how long something is kept, one in how many comes back, and asks for much
+	if m.tokens {
+		longest, mostly, often = m.window, 8, 3
+	}
 	every := m.window / m.limit
 	for range steps {
 		switch rng.IntN(12) {
@@ -107,7 +115,7 @@ func (m *imagined) run(rng *rand.Rand, steps int) spends {
 			m.now += rng.Int64N(2 * every)
 		}
 		kept = slices.DeleteFunc(kept, func(b block) bool { // what is not given back in time is lost
-			if m.now-b.taken > 3*d || rng.IntN(2) == 0 {
+			if m.now-b.taken > longest || rng.IntN(mostly) != 0 {
 				return false
 			}
 			m.call("back", b.n, m.now-b.taken, 0)
@@ -117,7 +125,7 @@ func (m *imagined) run(rng *rand.Rand, steps int) spends {
 		if m.limit >= small {
 			more = rng.Int64N(m.limit/10 + 1)
 		}
-		if rng.IntN(8) == 0 {
+		if rng.IntN(often) == 0 {
 			n = 1 + rng.Int64N(m.limit)
 		}
 		got := m.call("ask", n, more, 0)[0]
@@ -148,11 +156,11 @@ func (m *imagined) run(rng *rand.Rand, steps int) spends {
 // which this one is often mistaken for, are not enough.
 func TestNeverAbove(t *testing.T) {
 	client := connected(t, redis.Config{Addresses: []string{redistest.Addr(t)}, Wait: 5 * time.Second})
-	try := func(text string, limits []int64, rounds int) string {
+	try := func(text string, tokens bool, limits []int64, rounds int) string {
 		for _, limit := range limits {
 			for seed := range rounds {
 				m := imagine(t, client, text)
-				m.limit = limit
+				m.limit, m.tokens = limit, tokens
 				rng := rand.New(rand.NewPCG(uint64(limit), uint64(seed)))
 				if bad := m.run(rng, 150).above(limit, m.window); bad != "" {
 					return fmt.Sprintf("seed %d: %s", seed, bad)
@@ -161,20 +169,49 @@ func TestNeverAbove(t *testing.T) {
 		}
 		return ""
 	}
-	if bad := try(source, []int64{1, 2, 3, 7, 60, 100, 450, 1000}, 6); bad != "" {
-		t.Error(bad)
+	for _, tokens := range []bool{false, true} {
+		if bad := try(source, tokens, []int64{1, 2, 3, 7, 60, 100, 450, 1000}, 6); bad != "" {
+			t.Errorf("tokens %v: %s", tokens, bad)
+		}
 	}
-	for name, change := range map[string][2]string{
-		"no time is lost between grant and spending": {"E = math.max(E, now + math.ceil(math.max(0, d - x / L)))", ""},
-		"everything comes back":                      {"local back = math.max(0, n * W - (arg + d) * L)", "local back = n * W"},
+	for name, change := range map[string]struct {
+		from, to string
+		tokens   bool
+	}{
+		"no time is lost between grant and spending": {"E = math.max(E, now + math.ceil(math.max(0, d - x / L)))", "", false},
+		"everything comes back":                      {"local back = math.max(0, n * W - (arg + d) * L)", "local back = n * W", true},
+		"each comes back as if it were alone":        {"m[i] = math.max(0, m[i] - back)", "", true},
+		"only the present slot is looked at":         {"math.ceil((arg + d - now + S) / span) + 1", "1", true},
 	} {
-		text := strings.Replace(source, change[0], change[1], 1)
+		text := strings.Replace(source, change.from, change.to, 1)
 		if text == source {
 			t.Fatalf("%s: the script has no such line", name)
 		}
-		if try(text, []int64{2, 3, 7, 60, 100}, 40) == "" {
+		if try(text, change.tokens, []int64{2, 3, 7, 60, 100}, 40) == "" {
 			t.Errorf("%s: nobody notices", name)
 		}
+	}
+}
+
+// TestOverestimates has requests reserve ten times what they use: what they do
+// not use is there for others.
+func TestOverestimates(t *testing.T) {
+	client := connected(t, redis.Config{Addresses: []string{redistest.Addr(t)}, Wait: 5 * time.Second})
+	m := imagine(t, client, source)
+	m.limit, m.tokens = 6000, true
+	var running []int64 // when they began
+	used, begin := int64(0), m.now
+	for ; m.now < begin+3*m.window; m.now += 100_000 {
+		for len(running) > 0 && m.now-running[0] >= time.Second.Microseconds() {
+			m.call("back", 90, m.now-running[0], 0)
+			running, used = running[1:], used+10
+		}
+		for m.call("ask", 100, 0, 0)[0] != 0 {
+			running = append(running, m.now)
+		}
+	}
+	if most := 4 * m.limit; used < most*3/5 || used > most { // a whole limit at once, and three minutes
+		t.Errorf("%d used of %d", used, most)
 	}
 }
 
