@@ -157,8 +157,9 @@ func (m *meter) add(word uint64, n, limit, parts int64, force bool) (next uint64
 }
 
 // take is a word with n fewer of what p has added, as far as it has not passed
-// with time. What was added first is what has passed first, so no later caller's
-// share is ever given back.
+// with time: what was added first is what has passed first. If that was given
+// back before it had passed, p's own passed earlier than its arrival time says;
+// of what it gives back then, as much as was given back before it may be another's.
 func (m *meter) take(word uint64, p part, n, limit int64) uint64 {
 	was := int64(word >> partsAt)
 	if was == fixedMark {
