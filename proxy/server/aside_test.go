@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -90,6 +91,33 @@ func TestAfterStreams(t *testing.T) {
 		if _, err := r.ReadByte(); !errors.Is(err, io.EOF) {
 			t.Errorf("secure %v: the connection lives: %v", secure, err)
 		}
+	}
+}
+
+// TestDrainAside: a drain waits for a stream that fasthttp knows nothing of, and
+// ends it when its window is over.
+func TestDrainAside(t *testing.T) {
+	b := start(t, nil)
+	nc, r := b.dial(t)
+	if _, err := io.WriteString(nc, chat("endless", "")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := r.ReadString('\n'); err != nil {
+		t.Fatal(line, err)
+	}
+	b.Lame(300 * time.Millisecond)
+	soon, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	if err := b.Wait(soon); !errors.Is(err, context.DeadlineExceeded) || b.Open() != 1 {
+		t.Errorf("not waited for: %v, %d open", err, b.Open())
+	}
+	later, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := b.Wait(later); err != nil || b.own.Cut.Load() != 1 || b.own.Streams.Load() != 0 {
+		t.Errorf("%v, %d cut, %d streams", err, b.own.Cut.Load(), b.own.Streams.Load())
+	}
+	if rest, err := io.ReadAll(r); err != nil || !strings.Contains(string(rest), "error") {
+		t.Errorf("%q, %v", rest, err)
 	}
 }
 
