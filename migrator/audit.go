@@ -27,8 +27,8 @@ type auditCmd struct {
 }
 
 type auditVerify struct {
-	Anchor []string `name:"anchor" placeholder:"FILE" sep:"none" help:"Heads of the chain that were kept: each has to be in it. Default: audit-head.jsonl in the state directory, if it is there."`
-	File   []string `name:"file" placeholder:"FILE" sep:"none" help:"Archive to verify too, and to join to the record."`
+	Anchor []string `name:"anchor" placeholder:"FILE" help:"Heads of the chain that were kept: each has to be in it. Default: audit-head.jsonl in the state directory, if it is there."`
+	File   []string `name:"file" placeholder:"FILE" help:"Archive to verify too, and to join to the record."`
 	Alone  bool     `name:"alone" help:"Verify the archives alone, without a database. Keys are those of the ring."`
 	JSON   bool     `name:"json" help:"Print the verdict as one JSON document."`
 }

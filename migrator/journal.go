@@ -27,7 +27,7 @@ type journalCmd struct {
 	Dump   journalDump   `cmd:"" help:"Print the records of segments as JSON lines."`
 	Verify journalVerify `cmd:"" help:"Read every record: exit 0 when all are whole, 1 when something is damaged."`
 
-	Dir []string `name:"dir" placeholder:"DIR" sep:"none" help:"Directory of the journal. Default: journal in the state directory, and SLUICE_JOURNAL_DIR."`
+	Dir []string `name:"dir" placeholder:"DIR" help:"Directory of the journal. Default: journal in the state directory, and SLUICE_JOURNAL_DIR."`
 }
 
 type journalList struct {

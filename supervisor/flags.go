@@ -39,7 +39,7 @@ type flags struct {
 	Port       string   `name:"port" var:"PORT" placeholder:"N" help:"Port to listen on. Default 4000."`
 	NumWorkers string   `name:"num_workers" var:"NUM_WORKERS" placeholder:"N" help:"Workers; 0 or auto is one per CPU."`
 	StateDir   string   `name:"state_dir" var:"SLUICE_STATE_DIR" placeholder:"DIR" help:"State directory."`
-	Listen     []string `name:"listen" sep:"none" placeholder:"NAME=URL" help:"Further listener: name=tcp://host:port or name=unix:///path; repeatable."`
+	Listen     []string `name:"listen" placeholder:"NAME=URL" help:"Further listener: name=tcp://host:port or name=unix:///path; repeatable."`
 
 	MaxRequests string `name:"max_requests_before_restart" var:"MAX_REQUESTS_BEFORE_RESTART" placeholder:"N" help:"Recycle a worker after so many requests."`
 	Jitter      string `name:"max_requests_before_restart_jitter" var:"MAX_REQUESTS_BEFORE_RESTART_JITTER" placeholder:"N" help:"Spread of that number. Default 20 percent."`

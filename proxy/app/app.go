@@ -6,7 +6,6 @@ package app
 import (
 	"fmt"
 	"log/slog"
-	"os"
 
 	"sluice/internal/boot"
 	"sluice/internal/env"
@@ -108,7 +107,7 @@ func preflight(p *boot.Process) error {
 	if err := startRedis(file, src.Flags.Strict); err != nil {
 		return err
 	}
-	if err := closed(file, os.Getppid()); err != nil {
+	if err := closed(file, here()); err != nil {
 		return err
 	}
 	if said := exposed(file); said != "" {

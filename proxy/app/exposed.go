@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"os"
 	"strings"
 
 	"sluice/internal/boot"
@@ -20,13 +21,35 @@ func exposed(file *config.File) string {
 		"name files in " + names[0] + "_FILE and the like, or use LoadCredential of systemd; see docs/secrets.md"
 }
 
-// closed refuses secrets in files that every user of the machine can read. Where
-// the supervisor, our parent, is the first process, it is in a container: nobody
-// else is there, and orchestrators give such files the mode 0444.
-func closed(file *config.File, parent int) error {
+// closed refuses secrets in files that every user of the machine can read. In a
+// container nobody else is there, and orchestrators give such files the mode
+// 0444.
+func closed(file *config.File, contained bool) error {
 	open := file.Open()
-	if len(open) == 0 || parent == 1 {
+	if len(open) == 0 || contained {
 		return nil
 	}
 	return boot.Exit(fleet.ExitConfig, errors.New(strings.Join(open, "; ")))
+}
+
+// machineSpace is the process namespace of the machine itself: the kernel gives
+// it this number (PROC_PID_INIT_INO).
+const machineSpace = "pid:[4026531836]"
+
+// contained says whether this process runs in a container for the appliance
+// alone: its parent, the supervisor, is the first process, or an init of the
+// container engine or a pod's holder is. A container with systemd in it is run as
+// a machine is.
+func contained(parent int, space, first string) bool {
+	return parent == 1 || space != machineSpace && first != "systemd"
+}
+
+// here is contained for this process.
+func here() bool {
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		space = machineSpace
+	}
+	first, _ := os.ReadFile("/proc/1/comm")
+	return contained(os.Getppid(), space, strings.TrimSpace(string(first)))
 }
