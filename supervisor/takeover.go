@@ -46,6 +46,19 @@ type record struct {
 	Start      uint64 `json:"start"` // clock ticks since boot: tells a reused number
 }
 
+// lives reports whether the process runs. Where /proc hides processes that
+// cannot be traced (ProtectProc=invisible), nobody knows when they began: then it
+// is enough that one of ours has the number, and it is waited for in vain at most.
+func (r record) lives() bool {
+	if r.PID <= 0 {
+		return false
+	}
+	if r.Start == 0 {
+		return syscall.Kill(r.PID, 0) == nil
+	}
+	return startTicks(r.PID) == r.Start
+}
+
 // processes is the document in the state directory.
 type processes struct {
 	Supervisor int      `json:"supervisor"`
@@ -67,7 +80,7 @@ func (a *appliance) readProcesses() map[int]record {
 	a.nextNumber = max(a.nextNumber, doc.Next)
 	out := map[int]record{}
 	for _, c := range doc.Children {
-		if c.PID > 0 && c.Start != 0 && startTicks(c.PID) == c.Start {
+		if c.lives() {
 			out[c.PID] = c
 		}
 	}
@@ -126,7 +139,7 @@ func (a *appliance) collect(patience time.Duration) {
 func (a *appliance) missing() int {
 	n := 0
 	for pid, c := range a.known {
-		if startTicks(pid) == c.Start && !a.isBack(pid) {
+		if c.lives() && !a.isBack(pid) {
 			n++
 		}
 	}
@@ -157,7 +170,7 @@ func (a *appliance) welcomeOrphans() {
 	a.orphans = nil
 	for pid, c := range a.known {
 		name := "stray-" + strconv.Itoa(pid)
-		if startTicks(pid) != c.Start || a.engine.watch(name, pid) != nil {
+		if c.Start == 0 || !c.lives() || a.engine.watch(name, pid) != nil {
 			continue
 		}
 		a.log.Warn("ending a process of an earlier supervisor", slog.Int("pid", pid), slog.String("role", c.Role))
@@ -225,13 +238,18 @@ func (a *appliance) reapDead() {
 	}
 }
 
-// livesAs reports whether a process is the worker of a generation.
+// livesAs reports whether a process is the worker of a generation. One whose
+// environment cannot be read, because it cannot be traced, is taken for it: what
+// a living worker writes to must not be given to another.
 func livesAs(pid, generation int) bool {
 	if pid == 0 {
 		return false
 	}
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	return err == nil && bytes.Contains(b, []byte(fleet.EnvGeneration+"="+strconv.Itoa(generation)+"\x00"))
+	if err != nil {
+		return syscall.Kill(pid, 0) == nil
+	}
+	return bytes.Contains(b, []byte(fleet.EnvGeneration+"="+strconv.Itoa(generation)+"\x00"))
 }
 
 // readMemfd reads a memory file that was inherited by number.

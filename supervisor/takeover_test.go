@@ -28,3 +28,25 @@ func TestLivesAs(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordLives: where nobody can say when a process began, its number is enough.
+func TestRecordLives(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	ticks := startTicks(pid)
+	for start, want := range map[uint64]bool{ticks: true, ticks + 1: false, 0: true} {
+		if got := (record{PID: pid, Start: start}).lives(); got != want {
+			t.Errorf("start %d of %d: %v, want %v", start, ticks, got, want)
+		}
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	for _, r := range []record{{PID: pid}, {PID: pid, Start: ticks}, {PID: 0}, {PID: -1}} {
+		if r.lives() {
+			t.Errorf("%+v lives", r)
+		}
+	}
+}

@@ -309,7 +309,12 @@ func TestPackageBrokenUpgrade(t *testing.T) {
 				}
 				return nil
 			})
-			NoneFailed(t, l.Stop())
+			r := l.Stop()
+			NoneFailed(t, r)
+			// Workers of before serve on: nobody waits for what never comes.
+			if slowest := time.Duration(r.Class("kept").Latency().Max) * time.Microsecond; slowest > 5*time.Second {
+				t.Errorf("a request took %v", slowest)
+			}
 			if out := g.sh("journalctl --no-pager -u sluice-upgrade"); !strings.Contains(out, "upgrade refused") && !strings.Contains(out, "upgrade rolled back") {
 				t.Errorf("the log does not say so:\n%s", out)
 			}
