@@ -274,7 +274,7 @@ func (r *rotation) opens(db, id, old string) {
 	}
 	ringFile(r.t, file, id, old)
 	a.reload(true)
-	within(r.t, time.Minute, "the copy is sealed anew", []*Appliance{a}, func() bool { return sealedRows(r.t, sql)[old] == 0 })
+	within(r.t, length(time.Minute, 6*time.Minute), "the copy is sealed anew", []*Appliance{a}, func() bool { return sealedRows(r.t, sql)[old] == 0 })
 	ringFile(r.t, file, id)
 	a.reload(true)
 	if code := a.Stop(); code != fleet.ExitOK {
