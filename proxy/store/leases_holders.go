@@ -34,7 +34,7 @@ func (s *Store) History(ctx context.Context) (name string, err error) {
 	if s.db.dialect().sqlite {
 		return "", nil
 	}
-	err = s.leases.query(ctx, "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)", nil, func(scan func(...any) error) error { return scan(&name) })
+	err = s.db.query(ctx, "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)", nil, func(scan func(...any) error) error { return scan(&name) })
 	if err != nil && !Away(err) { // a relative of PostgreSQL, or one that may not be asked
 		return "", nil
 	}
