@@ -41,6 +41,7 @@ type starts struct {
 	early os.Signal     // asked for an end while we waited
 	since int64         // in service since then, 0 not yet
 	good  bool
+	made  bool // the folder of path, by us
 }
 
 func newStarts(dir fleet.Dir, most time.Duration) *starts {
@@ -117,9 +118,11 @@ func (s *starts) failed() int {
 
 func (s *starts) write(failed int) error {
 	// The first start of all may fail before the state directory is made.
-	if err := os.Mkdir(filepath.Dir(s.path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(filepath.Dir(s.path), 0o700)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	s.made = s.made || err == nil
 	b, err := json.Marshal(startRecord{Version: boot.Version, Failed: failed})
 	if err == nil {
 		if err = os.WriteFile(s.path+".new", b, 0o600); err == nil {
@@ -150,9 +153,14 @@ func (s *starts) ended(err error) {
 	}
 }
 
-// forget begins anew: the start was good, or its end was asked for.
+// forget begins anew: the start was good, or its end was asked for. A start that
+// was refused before it made anything leaves the state directory as it was.
 func (s *starts) forget() {
-	if s != nil {
-		_ = os.Remove(s.path)
+	if s == nil {
+		return
+	}
+	_ = os.Remove(s.path)
+	if s.made {
+		_ = os.Remove(filepath.Dir(s.path)) // stays while there is something in it
 	}
 }
