@@ -50,7 +50,7 @@ type record struct {
 // cannot be traced (ProtectProc=invisible), nobody knows when they began: then it
 // is enough that one of ours has the number, and it is waited for in vain at most.
 func (r record) lives() bool {
-	if r.PID <= 0 {
+	if r.PID <= 1 { // the first process is nobody's child
 		return false
 	}
 	if r.Start == 0 {

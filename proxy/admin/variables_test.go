@@ -64,9 +64,13 @@ func TestStaleSeal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now, renewed := ring, 0
 	each(t, func(w *world) {
-		now, renewed = ring, 0
+		now, renewed := ring, 0
+		w.api.c.Models.Keys = Keys{Ring: func() *seal.Ring { return now }, Renew: func(context.Context) error {
+			renewed++
+			now, _ = ring.Writing("new")
+			return nil
+		}}
 		promote := func(id string) {
 			w.Helper()
 			writing, _ := ring.Writing(id)
@@ -111,12 +115,5 @@ func TestStaleSeal(t *testing.T) {
 		now, _ = ring.Writing("old")
 		w.api.c.Models.Keys.Renew = func(context.Context) error { return errors.New("this host does not have key new") }
 		w.refused(503, "Nothing was changed", "master", "POST", "/credentials", M{"credential_name": "d", "credential_values": M{"api_key": "sk-1"}})
-	}, func(c *Config) {
-		withModels(t, &catalog{})(c)
-		c.Models.Keys = Keys{Ring: func() *seal.Ring { return now }, Renew: func(context.Context) error {
-			renewed++
-			now, _ = ring.Writing("new")
-			return nil
-		}}
-	})
+	}, withModels(t, &catalog{}))
 }
