@@ -50,6 +50,9 @@ func here() bool {
 	if err != nil {
 		space = machineSpace
 	}
-	first, _ := os.ReadFile("/proc/1/comm")
+	first, err := os.ReadFile("/proc/1/comm")
+	if err != nil { // a unit of systemd hides it (ProtectProc=invisible), a container does not
+		first = []byte("systemd")
+	}
 	return contained(os.Getppid(), space, strings.TrimSpace(string(first)))
 }
