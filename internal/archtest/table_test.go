@@ -74,7 +74,7 @@ var mayImport = map[string]string{
 	"internal/dbtest":          "migrator/migrate migrator/schema internal/postgres internal/postgres/pgtest",
 	"internal/e2e": "supervisor/fleet internal/fakeprovider internal/postgres/pgtest internal/redistest " +
 		"benchmarks/loadgen",
-	"internal/imagetest": "supervisor/fleet internal/fakeprovider internal/postgres/pgtest internal/redistest benchmarks/loadgen",
+	"internal/imagetest": "supervisor/fleet internal/e2e internal/fakeprovider internal/postgres/pgtest internal/redistest benchmarks/loadgen",
 
 	"benchmarks/loadgen":      "",
 	"benchmarks/load":         "benchmarks/loadgen internal/fakeprovider",

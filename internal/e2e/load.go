@@ -97,10 +97,13 @@ func (l *Load) Wait() *loadgen.Report {
 	return l.report
 }
 
+// End ends the arrivals; what runs goes on.
+func (l *Load) End() { l.cancel() }
+
 // Stop ends the arrivals and waits for the report.
 func (l *Load) Stop() *loadgen.Report {
 	l.t.Helper()
-	l.cancel()
+	l.End()
 	return l.Wait()
 }
 
@@ -117,11 +120,12 @@ func Text(r *loadgen.Report) string {
 	return b.String()
 }
 
-// NoneFailed fails the test if a request failed, and prints the report.
+// NoneFailed fails the test if a request failed or none was sent, and prints the
+// report.
 func NoneFailed(t testing.TB, r *loadgen.Report) {
 	t.Helper()
 	t.Log("\n" + Text(r))
-	if n := r.Failed(); n != 0 {
+	if n := r.Failed(); n != 0 || r.Sent() == 0 {
 		t.Errorf("%d of %d requests failed", n, r.Sent())
 	}
 }

@@ -103,8 +103,25 @@ func balancer(t *testing.T, hosts []*Appliance) string {
 	for i, a := range hosts {
 		fmt.Fprintf(&text, "  server host%d %s check port %d\n", i, a.Addr(), a.HealthPort)
 	}
-	file := filepath.Join(t.TempDir(), "haproxy.conf")
-	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
+	said := startHAProxy(t, text.String())
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if nc, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
+			_ = nc.Close()
+			return addr
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("haproxy does not listen: %s", said.String())
+		}
+	}
+}
+
+// startHAProxy runs HAProxy with a configuration until the test ends, and returns
+// what it says.
+func startHAProxy(t *testing.T, text string) *bytes.Buffer {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -116,16 +133,7 @@ func balancer(t *testing.T, hosts []*Appliance) string {
 		t.Fatalf("haproxy is needed (.ci/needs proxies installs it): %v", err)
 	}
 	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if nc, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
-			_ = nc.Close()
-			return addr
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("haproxy does not listen: %s", said.String())
-		}
-	}
+	return &said
 }
 
 // endure lets the database be away: a worker is killed every so often, and one

@@ -4,19 +4,16 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/csv"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -196,19 +193,7 @@ func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
 func (h *haproxy) run(t *testing.T, text string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "haproxy.cfg")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "haproxy", "-db", "-f", file)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("haproxy is needed (.ci/needs proxies installs it): %v", err)
-	}
-	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
+	said := startHAProxy(t, text)
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if _, err := h.ask("show info"); err == nil {
 			break
@@ -220,7 +205,8 @@ func (h *haproxy) run(t *testing.T, text string) {
 	if said.Len() > 0 {
 		t.Errorf("haproxy is not content with the configuration: %s", said.String())
 	}
-	go func() { // ends with ctx
+	ctx := t.Context()
+	go func() { // ends with the test
 		for ctx.Err() == nil {
 			h.look()
 			time.Sleep(20 * time.Millisecond)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/e2e"
 	"sluice/internal/fakeprovider"
 	"sluice/supervisor/fleet"
 )
@@ -360,16 +361,16 @@ func (s *stack) checkModels(t *testing.T, _ string) {
 func (s *stack) checkStop(t *testing.T) {
 	spec := s.load(20)
 	spec.Classes = spec.Classes[2:]
-	load := StartLoad(t, spec)
+	load := e2e.StartLoad(t, spec)
 	Wait(t, "20 streams", 20*time.Second, func() error {
 		if n := openStreams(s.status()); n < 20 {
 			return fmt.Errorf("%d are open", n)
 		}
 		return nil
 	})
-	load.cancel()
+	load.End()
 	s.compose(t, "stop").Run(t)
-	NoneFailed(t, load.Stop())
+	e2e.NoneFailed(t, load.Stop())
 	if code := s.State().ExitCode; code != 0 {
 		t.Errorf("the gateway ended with %d", code)
 	}

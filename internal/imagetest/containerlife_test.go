@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/e2e"
 	"sluice/supervisor/fleet"
 )
 
@@ -33,19 +34,19 @@ func TestContainerStop(t *testing.T) {
 	g := runBox(t, Provider(t))
 	spec := g.load(streams)
 	spec.Classes = spec.Classes[2:] // streams alone: what arrives after the stop is refused
-	load := StartLoad(t, spec)
+	load := e2e.StartLoad(t, spec)
 	Wait(t, "200 streams", 30*time.Second, func() error {
 		if n := openStreams(g.status()); n < streams {
 			return fmt.Errorf("%d are open", n)
 		}
 		return nil
 	})
-	load.cancel() // no new ones: each connection finishes what it has
+	load.End() // no new ones: each connection finishes what it has
 	began := time.Now()
 	Docker(t, "stop", "-t", "120", g.ID)
 	took := time.Since(began)
 	report := load.Stop()
-	NoneFailed(t, report)
+	e2e.NoneFailed(t, report)
 	if sent := report.Class("stream").Sent; sent < streams {
 		t.Errorf("%d streams were sent", sent)
 	}
@@ -151,14 +152,14 @@ func TestContainerDeaths(t *testing.T) {
 // replaced while it is under load, without a request lost.
 func recyclesBySize(t *testing.T, g *box) {
 	t.Helper()
-	load := StartLoad(t, g.load(5))
+	load := e2e.StartLoad(t, g.load(5))
 	Wait(t, "a recycle for memory", 90*time.Second, func() error {
 		if s := g.status(); s.Recycles.ByReason["memory"] == 0 {
 			return fmt.Errorf("recycles: %v", s.Recycles.ByReason)
 		}
 		return nil
 	})
-	NoneFailed(t, load.Stop())
+	e2e.NoneFailed(t, load.Stop())
 }
 
 // Show 1: when the kernel kills one worker for memory, the others serve on and
@@ -171,7 +172,7 @@ func TestContainerOOM(t *testing.T) {
 	if err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("1000"), 0); err != nil {
 		t.Fatal(err)
 	}
-	load := StartLoad(t, g.load(0))
+	load := e2e.StartLoad(t, g.load(0))
 	time.Sleep(time.Second) // load on both
 	eater := eatMemory(t, pid)
 	Wait(t, "the kernel's choice", 30*time.Second, func() error {

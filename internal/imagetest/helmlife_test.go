@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/e2e"
 	"sluice/internal/postgres/pgtest"
 )
 
@@ -70,7 +71,7 @@ func TestHelmLife(t *testing.T) {
 	r.c.Volumes(t, 2)
 	r.makeSecret("pg", "username=sluice", "password=of-the-test")
 	r.install()
-	load := StartLoad(t, r.mix())
+	load := e2e.StartLoad(t, r.mix())
 	time.Sleep(Length(5*time.Second, 30*time.Second)) // some load before the first change
 
 	r.upgrade(pg)
@@ -78,7 +79,7 @@ func TestHelmLife(t *testing.T) {
 	r.podWithoutDatabase(pg)
 
 	report := load.Stop()
-	NoneFailed(t, report)
+	e2e.NoneFailed(t, report)
 	r.accounted(pg)
 	r.uninstall(pg)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sluice/benchmarks/loadgen"
+	"sluice/internal/e2e"
 	"sluice/internal/fakeprovider"
 	"sluice/supervisor/fleet"
 )
@@ -106,9 +107,9 @@ func (g *gateway) awaitUpgrade(state, to string) *fleet.UpgradeStatus {
 }
 
 // load is ordinary traffic: short calls on new and on kept connections, and streams.
-func (g *gateway) load(seconds int) *Load {
+func (g *gateway) load(seconds int) *e2e.Load {
 	g.t.Helper()
-	return StartLoad(g.t, loadgen.Spec{
+	return e2e.StartLoad(g.t, loadgen.Spec{
 		Addr: net.JoinHostPort(g.IP(), "4000"), Key: packageKey, Model: "good", Duration: time.Duration(seconds) * time.Second,
 		Classes: []loadgen.Class{
 			{Name: "fresh", Fresh: true, Rate: 20},
@@ -123,7 +124,7 @@ func (g *gateway) load(seconds int) *Load {
 func TestPackageInstall(t *testing.T) {
 	deb := buildPackage(t, packageSpec{version: "1.0.0"})
 	g := install(t, deb, "")
-	g.load(3).mustPass(t)
+	mustPass(t, g.load(3))
 
 	if out := g.try("systemd-analyze verify --man=no sluice.service sluice-upgrade.service"); out.Code != 0 || out.Output() != "" {
 		t.Errorf("systemd-analyze verify: exit %d, %s", out.Code, out.Output())
@@ -195,10 +196,10 @@ func (g *gateway) checkProcesses(t *testing.T) {
 }
 
 // mustPass waits for a load of which nothing may fail.
-func (l *Load) mustPass(t *testing.T) *loadgen.Report {
+func mustPass(t *testing.T, l *e2e.Load) *loadgen.Report {
 	t.Helper()
 	r := l.Wait()
-	NoneFailed(t, r)
+	e2e.NoneFailed(t, r)
 	return r
 }
 
@@ -231,14 +232,14 @@ func TestPackageUpgrade(t *testing.T) {
 	g.awaitVersion("1.1.0")
 	g.sh("dpkg --force-confold --force-downgrade -i /p/" + one) // a downgrade is an upgrade
 	g.awaitVersion("1.0.0")
-	l.mustPass(t)
+	mustPass(t, l)
 }
 
 // TestPackageRestart: a restart lets streams end, and what was left of a killed
 // supervisor ends with a stop.
 func TestPackageRestart(t *testing.T) {
 	g := install(t, buildPackage(t, packageSpec{version: "1.0.0"}), "SLUICE_ORPHAN_DRAIN=10s\n")
-	l := StartLoad(t, loadgen.Spec{
+	l := e2e.StartLoad(t, loadgen.Spec{
 		Addr: net.JoinHostPort(g.IP(), "4000"), Key: packageKey, Model: "streams", Duration: 500 * time.Millisecond, Timeout: 2 * time.Minute,
 		Classes: []loadgen.Class{{Name: "streams", Conns: 200, Stream: true}},
 	})
@@ -259,7 +260,7 @@ func TestPackageRestart(t *testing.T) {
 		return nil
 	})
 	g.sh("systemctl restart sluice")
-	r := l.mustPass(t)
+	r := mustPass(t, l)
 	if r.Sent() < 200 {
 		t.Errorf("%d streams were sent", r.Sent())
 	}
@@ -310,7 +311,7 @@ func TestPackageBrokenUpgrade(t *testing.T) {
 				return nil
 			})
 			r := l.Stop()
-			NoneFailed(t, r)
+			e2e.NoneFailed(t, r)
 			// Workers of before serve on: nobody waits for what never comes.
 			if slowest := time.Duration(r.Class("kept").Latency().Max) * time.Microsecond; slowest > 5*time.Second {
 				t.Errorf("a request took %v", slowest)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/e2e"
 	"sluice/supervisor/fleet"
 )
 
@@ -72,7 +73,7 @@ func TestPackageRPM(t *testing.T) {
 	g.sh("rpm -U --nodeps /p/" + two)
 	g.awaitVersion("1.1.0")
 	g.awaitUpgrade(fleet.UpgradeProven, "1.1.0")
-	NoneFailed(t, l.Stop())
+	e2e.NoneFailed(t, l.Stop())
 
 	if out := g.sh("rpm -e sluice 2>&1"); strings.Contains(out, "failed") {
 		t.Errorf("the removal says %s", out)

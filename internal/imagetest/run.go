@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"sluice/benchmarks/loadgen"
 	"sluice/internal/fakeprovider"
 )
 
@@ -192,59 +191,6 @@ func ProviderURL(p *fakeprovider.Provider, host, script string) string {
 		base += "/" + script
 	}
 	return base + "/v1"
-}
-
-// Load is a load that runs beside a test.
-type Load struct {
-	t      testing.TB
-	cancel context.CancelFunc
-	done   chan struct{}
-	report *loadgen.Report
-	err    error
-}
-
-// StartLoad starts a load, which ends after the spec's Duration or by Stop.
-func StartLoad(t testing.TB, spec loadgen.Spec) *Load {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &Load{t: t, cancel: cancel, done: make(chan struct{})}
-	go func() { // ends with the load; Wait or the test's end waits for it
-		defer close(l.done)
-		l.report, l.err = loadgen.Run(ctx, spec)
-	}()
-	t.Cleanup(func() { cancel(); <-l.done })
-	return l
-}
-
-// Wait waits for the load's own end.
-func (l *Load) Wait() *loadgen.Report {
-	l.t.Helper()
-	<-l.done
-	if l.err != nil {
-		l.t.Fatal(l.err)
-	}
-	return l.report
-}
-
-// Stop ends the arrivals and waits for what still runs.
-func (l *Load) Stop() *loadgen.Report {
-	l.t.Helper()
-	l.cancel()
-	return l.Wait()
-}
-
-// NoneFailed prints the report and fails the test if a request failed, or if
-// none was sent.
-func NoneFailed(t testing.TB, r *loadgen.Report) {
-	t.Helper()
-	var b bytes.Buffer
-	if err := r.WriteText(&b); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("\n%.4000s", b.String())
-	if n := r.Failed(); n != 0 || r.Sent() == 0 {
-		t.Errorf("%d of %d requests failed", n, r.Sent())
-	}
 }
 
 // tail is the end of a long text.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sluice/benchmarks/loadgen"
+	"sluice/internal/e2e"
 	"sluice/supervisor/fleet"
 )
 
@@ -264,7 +265,7 @@ func vmUpgrade(t *testing.T, m *guest) {
 			m.readyAgain(t)
 			pid = m.ssh("systemctl show sluice -P MainPID")
 		}
-		l := StartLoad(t, loadgen.Spec{
+		l := e2e.StartLoad(t, loadgen.Spec{
 			Addr: m.addr(), Key: vmKey, Model: "whole", Duration: 30 * time.Minute, Timeout: 5 * time.Minute,
 			Classes: []loadgen.Class{{Name: "new", Fresh: true, Rate: 2}, {Name: "kept", Conns: 4, Think: time.Second}, {Name: "stream", Conns: 2, Stream: true, Model: "stream"}},
 		})
@@ -272,7 +273,7 @@ func vmUpgrade(t *testing.T, m *guest) {
 		m.awaitUpgrade(t, s.state, versionOf(s.deb))
 		r := l.Stop()
 		t.Logf("%s: %d requests", s.name, r.Sent())
-		NoneFailed(t, r)
+		e2e.NoneFailed(t, r)
 		if runs := m.ssh("readlink /usr/lib/sluice/current"); runs != s.runs {
 			t.Errorf("%s: %s runs, not %s", s.name, runs, s.runs)
 		}
