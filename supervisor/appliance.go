@@ -136,9 +136,10 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, st *starts,
 // prepare takes over what an earlier life left and makes the rest.
 func (a *appliance) prepare(past inheritance) error {
 	var err error
-	if a.server, err = listenControl(a); err != nil {
+	if a.server, err = listenControl(a.plan.stateDir.Control()); err != nil {
 		return err
 	}
+	go a.server.accept(a)
 	a.known = a.readProcesses()
 	a.collect(2 * time.Second)
 	if err := a.custody(past); err != nil {

@@ -20,10 +20,9 @@ type controlServer struct {
 	done     chan struct{} // closed when nobody reads actions any more
 }
 
-// listenControl binds the control socket. The lock is held: a socket that is
-// in the way belongs to nobody.
-func listenControl(a *appliance) (*controlServer, error) {
-	path := a.plan.stateDir.Control()
+// listenControl binds the control socket at path. The lock is held: a socket
+// that is in the way belongs to nobody.
+func listenControl(path string) (*controlServer, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("clear the way for control socket: %w", err)
 	}
@@ -32,12 +31,11 @@ func listenControl(a *appliance) (*controlServer, error) {
 		return nil, fmt.Errorf("listen on control socket: %w", err)
 	}
 	l.SetUnlinkOnClose(false)
-	s := &controlServer{listener: l, path: path, done: make(chan struct{})}
-	go s.accept(a)
-	return s, nil
+	return &controlServer{listener: l, path: path, done: make(chan struct{})}, nil
 }
 
-// accept ends when the listener is closed.
+// accept ends when the listener is closed. Children of an earlier life call at
+// once: s is a's server before it begins.
 func (s *controlServer) accept(a *appliance) {
 	for {
 		c, err := s.listener.AcceptUnix()
