@@ -52,7 +52,7 @@ var contenders = []contender{
 		return []string{filepath.Join(p.dir, "..", "bareproxy"), "--addr", p.addr, "--upstream", p.upstream}
 	}},
 	sluice("sluice", 0),
-	withVirtualKey(sluice("sluice-key", 0)),
+	withVirtualKey(sluice("sluice-key", 0), ""),
 	sluice("sluice-1", 1),
 	withEverything(sluice("sluice-limits", 0)),
 	withEverything(onDatabase(sluice("sluice-limits-pg", 0))),

@@ -18,7 +18,7 @@ import (
 // a record of each request in a database. Its rows are held back while requests
 // are measured and shipped afterwards, so that the two are figures of their own.
 func withEverything(c contender) contender {
-	c = withVirtualKey(c)
+	c = withVirtualKey(c, limited)
 	c.ships = true
 	files := c.files
 	c.files = func(p *place) map[string]string { // a price, or budgets would have nothing to do

@@ -11,19 +11,22 @@ import (
 	"time"
 )
 
+// limited are fields of a key or team that no load of ours comes near to.
+const limited = `,"tpm_limit":1000000000,"rpm_limit":1000000000,"max_budget":1000000`
+
 // withVirtualKey is a contender whose load comes with a key as an operator
 // hands it out: of a user, in a team of an organization, with lists of models
-// on each.
-func withVirtualKey(c contender) contender {
+// on each. Limits are further fields of the key and its team, as JSON.
+func withVirtualKey(c contender, limits string) contender {
 	c.virtual = func(ctx context.Context, p *process) (string, error) {
 		var key string
 		own := strconv.FormatInt(time.Now().UnixNano(), 36) // a database may have been used before
 		for _, step := range [][2]string{
 			{"/organization/new", `{"organization_id":"` + own + `","organization_alias":"bench","models":["bench","bench-stream","bench-slow"]}`},
-			{"/team/new", `{"team_id":"` + own + `","team_alias":"bench","organization_id":"` + own + `","models":["bench","bench-stream","bench-slow"],"tpm_limit":1000000000,"rpm_limit":1000000000,"max_budget":1000000}`},
+			{"/team/new", `{"team_id":"` + own + `","team_alias":"bench","organization_id":"` + own + `","models":["bench","bench-stream","bench-slow"]` + limits + `}`},
 			{"/user/new", `{"user_id":"` + own + `","user_email":"` + own + `@example.org","user_role":"internal_user","auto_create_key":false}`},
 			{"/team/member_add", `{"team_id":"` + own + `","member":{"role":"user","user_id":"` + own + `"}}`},
-			{"/key/generate", `{"key_alias":"` + own + `","user_id":"` + own + `","team_id":"` + own + `","models":["bench","bench-stream","bench-slow"],"duration":"30d","tpm_limit":1000000000,"rpm_limit":1000000000,"max_budget":1000000,"metadata":{"cost_center":"4711"}}`},
+			{"/key/generate", `{"key_alias":"` + own + `","user_id":"` + own + `","team_id":"` + own + `","models":["bench","bench-stream","bench-slow"],"duration":"30d"` + limits + `,"metadata":{"cost_center":"4711"}}`},
 		} {
 			var answer struct {
 				Key string `json:"key"`
