@@ -89,8 +89,8 @@ func userFields() []Field {
 		{Name: "rpm_limit", Type: Integer, Minimum: zero, Summary: "requests per minute"},
 		{Name: "max_parallel_requests", Type: Integer, Minimum: zero, Summary: "requests at the same time"},
 		{Name: "model_max_budget", Type: Object, Summary: "budgets by model"},
-		{Name: "model_rpm_limit", Type: Object, Summary: "requests per minute by model", Unserved: modelLimits},
-		{Name: "model_tpm_limit", Type: Object, Summary: "tokens per minute by model", Unserved: modelLimits},
+		{Name: "model_rpm_limit", Type: Object, Summary: "requests per minute by model, of all the user's keys together; the key that is made with a user has them too"},
+		{Name: "model_tpm_limit", Type: Object, Summary: "tokens per minute by model, likewise"},
 		fallbacksField,
 		{Name: "mcp_rpm_limit", Type: Object, Summary: "requests per minute by MCP server"},
 		tagLimitField,
@@ -107,9 +107,6 @@ func userFields() []Field {
 		{Name: "agent_id", Type: String},
 	}
 }
-
-// modelLimits says where limits of models hold.
-const modelLimits = "limits of single models are those of keys, teams, organizations and projects."
 
 // UserUpdateFields are the fields of a change of a user, of one among many too.
 func UserUpdateFields() []Field {

@@ -234,7 +234,7 @@ func newUserCreated(u *identity.User, b Body) userCreated {
 // it; the limits are the key's own too.
 func (a *API) firstKey(c *Call, tx *store.Tx, u *identity.User, answer *userCreated) *llm.Error {
 	body := c.only("key_alias", "duration", "models", "aliases", "config", "permissions", "tpm_limit", "rpm_limit", "max_parallel_requests",
-		"allowed_cache_controls", "agent_id", "team_id", "model_max_budget", "budget_fallbacks").Body
+		"allowed_cache_controls", "agent_id", "team_id", "model_max_budget", "model_rpm_limit", "model_tpm_limit", "budget_fallbacks").Body
 	body["user_id"] = quoted(u.ID)
 	k, plain, e := a.keyFor(c.with(body), tx)
 	if e != nil {

@@ -36,7 +36,6 @@ func TestUserNew(t *testing.T) {
 			"duration": "1d", "teams": []any{M{"team_id": "t", "max_budget_in_team": 1, "user_role": "admin"}}, "organizations": []string{"o"},
 			"password": "correct horse battery",
 		}
-		w.refused(400, "model_rpm_limit", "master", "POST", "/user/new", M{"user_id": "ann", "model_rpm_limit": M{"m": 2}})
 		made := w.ok("master", "POST", "/user/new", body)
 		plain, _ := made["key"].(string)
 		if !strings.HasPrefix(plain, "sk-") || made["key_alias"] != "anns" || made["expires"] == nil {
@@ -100,6 +99,9 @@ func TestUserRefused(t *testing.T) {
 			{400, "max_budget", "/user/new", M{"max_budget": -1}},
 			{400, "rpm_limit", "/user/new", M{"rpm_limit": -1}},
 			{400, "budget_duration", "/user/new", M{"budget_duration": "soon"}},
+			{400, "model_rpm_limit", "/user/new", M{"model_rpm_limit": M{"mock": -1}}},
+			{400, "model_tpm_limit", "/user/update", M{"user_id": "a", "model_tpm_limit": M{"mock": 1.5}}},
+			{400, "model_tpm_limit", "/user/update", M{"user_id": "a", "model_tpm_limit": M{"": 1}}},
 			{400, "soft_budget", "/user/new", M{"max_budget": 1, "soft_budget": 2}},
 			{400, "8 to 128", "/user/new", M{"password": "short"}},
 			{404, "Team=nope", "/user/new", M{"user_id": "b", "teams": []string{"t", "nope"}}},
@@ -161,6 +163,35 @@ func TestUserUpdate(t *testing.T) {
 		w.ok("ann", "POST", "/user/update", M{"user_id": "root", "user_role": "internal_user"})
 		// A demotion acts on the key that was issued before.
 		w.refused(401, "Only proxy admin", "root", "POST", "/user/update", M{"user_id": "ann", "user_role": "internal_user"})
+	})
+}
+
+// TestUserModelLimits: limits of single models are kept in the metadata of the
+// user, and of the key that is made with it.
+func TestUserModelLimits(t *testing.T) {
+	each(t, func(w *world) {
+		made := w.ok("master", "POST", "/user/new", M{
+			"user_id": "ann", "metadata": M{"a": 1}, "model_rpm_limit": M{"mock": 3}, "model_tpm_limit": M{"mock": 4000},
+		})
+		const kept = `{"a":1,"model_rpm_limit":{"mock":3},"model_tpm_limit":{"mock":4000}}`
+		if got := quotedText(made["metadata"]); got != kept || fmt.Sprint(made["model_rpm_limit"], made["model_tpm_limit"]) != "map[mock:3] map[mock:4000]" {
+			w.Errorf("answered %s, %v", got, made)
+		}
+		key := w.ok("master", "GET", "/key/info?key="+made["key"].(string), nil)["info"].(M)
+		if got := quotedText(key["metadata"]); got != `{"model_rpm_limit":{"mock":3},"model_tpm_limit":{"mock":4000}}` {
+			w.Errorf("the key's metadata is %s", got)
+		}
+		user := func() string {
+			return quotedText(w.ok("master", "GET", "/user/info?user_id=ann", nil)["user_info"].(M)["metadata"])
+		}
+		if got := user(); got != kept {
+			w.Errorf("the user's metadata is %s", got)
+		}
+		w.ok("master", "POST", "/user/update", M{"user_id": "ann", "model_tpm_limit": nil, "model_rpm_limit": M{"mock": 9, "two": 0}, "metadata": M{"b": 2}})
+		if got := user(); got != `{"b":2,"model_rpm_limit":{"mock":9,"two":0}}` {
+			w.Errorf("after the change the user's metadata is %s", got)
+		}
+		w.ok("master", "POST", "/user/new", M{"user_id": "bob", "auto_create_key": false, "model_rpm_limit": M{"mock": 3}})
 	})
 }
 

@@ -26,8 +26,10 @@ func keyCaps(k *identity.Key) *capped {
 
 func userCaps(u *identity.User) *capped {
 	return &capped{
-		id: u.ID, alias: u.Alias, spend: u.Spend, kind: bill.KindUser, scope: limit.ScopeUser, caps: u.Caps,
-		more: windows("budget_limits", u.Settings, u.Metadata), raise: raiseOf(u.Settings, u.Metadata),
+		id: u.ID, alias: u.Alias, spend: u.Spend, kind: bill.KindUser, scope: limit.ScopeUser, perModel: limit.ScopeUserModel, caps: u.Caps,
+		more:     windows("budget_limits", u.Settings, u.Metadata),
+		requests: counts("model_rpm_limit", u.Settings, u.Metadata), tokens: counts("model_tpm_limit", u.Settings, u.Metadata),
+		raise: raiseOf(u.Settings, u.Metadata),
 	}
 }
 

@@ -55,7 +55,8 @@ func charged(limits []*budget.Limit) string {
 func everyone() *source {
 	src := newSource()
 	src.change(func(r *identity.Resolved) {
-		r.Users = []*identity.User{{ID: "u", Caps: identity.Caps{RPMLimit: ref(int64(2)), MaxBudget: ref(2 * money.Dollar), BudgetDuration: "7d"}}}
+		r.Users = []*identity.User{{ID: "u", Caps: identity.Caps{RPMLimit: ref(int64(2)), MaxBudget: ref(2 * money.Dollar), BudgetDuration: "7d"},
+			Metadata: identity.Fields{"model_rpm_limit": raw(map[string]int{"gpt": 44})}, Settings: identity.Fields{"model_tpm_limit": raw(map[string]int{"gpt": 55})}}}
 		r.Teams = []*identity.Team{{
 			ID: "t", OrganizationID: "o", BudgetID: "b-team",
 			Metadata: identity.Fields{"team_member_budget_id": raw("b-members"), "model_tpm_limit": raw(map[string]int{"gpt": 33})},
@@ -87,7 +88,7 @@ func TestWhatStandsOverAKey(t *testing.T) {
 	who := r.good("sk-of-everything")
 	m := &Model{Name: "alias", Target: "gpt"}
 	rules := held(r.Limits(&who, m, nil))
-	want := "api_key: 15/1000/4, model_per_key:/gpt 5/-1/-1, user:u 2/-1/-1, team:t 10/-1/-1, model_per_team:t/gpt -1/33/-1, " +
+	want := "api_key: 15/1000/4, model_per_key:/gpt 5/-1/-1, user:u 2/-1/-1, model_per_user:u/gpt 44/55/-1, team:t 10/-1/-1, model_per_team:t/gpt -1/33/-1, " +
 		"team_member:t/u 11/-1/-1, organization:o 12/-1/-1, organization:o/u 13/-1/-1, project:p 14/-1/-1, model_per_project:p/gpt 66/-1/-1"
 	if got := strings.ReplaceAll(rules, digest("sk-of-everything"), ""); got != want {
 		t.Errorf("limits are\n%s\nwant\n%s", got, want)
