@@ -37,6 +37,7 @@ func convertBudget(r *row, b *budgetRow) error {
 		put(&out.Settings, "temp_budget_increase", quoted(b.TempIncrease.value))
 		put(&out.Settings, "temp_budget_expiry", b.TempExpiry.json())
 	}
+	r.effectless(out.Settings, nil)
 	return r.c.Sink.Object(out)
 }
 

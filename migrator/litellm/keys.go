@@ -111,6 +111,7 @@ func convertKey(r *row, k *keyRow) error {
 	}
 	r.keySettings(&out.Settings, k)
 	out.Settings = r.fits(out.Settings)
+	r.effectless(out.Settings, out.Metadata)
 	if err := r.owners(&k.missing, out); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ const fullKey = `{"token":"dd65e03569cfa4fa17f41cc914529f60fa210b46a7ee8647c7c2f
 func TestKey(t *testing.T) {
 	s := convert(t, tableKeys, fullKey)
 	k := only1[*identity.Key](t, s)
-	if len(s.reports) > 0 {
+	if len(s.reports) != 2 || !s.told("tpd_limit is kept without effect") || !s.told("budget_fallbacks is kept without effect") {
 		t.Errorf("reported %q", s.reports)
 	}
 	at := func(text string) time.Time {

@@ -30,6 +30,7 @@ func convertOrganization(r *row, o *organizationRow) error {
 	r.keep(&out.Settings, "model_spend", o.ModelSpend)
 	r.permission(&out.Settings, &o.permission)
 	out.Settings = r.fits(out.Settings)
+	r.effectless(out.Settings, out.Metadata)
 	return r.c.Sink.Object(out)
 }
 
@@ -96,6 +97,7 @@ func convertProject(r *row, p *projectRow) error {
 	}
 	r.permission(&out.Settings, &p.permission)
 	out.Settings = r.fits(out.Settings)
+	r.effectless(out.Settings, out.Metadata)
 	return r.c.Sink.Object(out)
 }
 

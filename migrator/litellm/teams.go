@@ -71,6 +71,7 @@ func convertTeam(r *row, t *teamRow) error {
 	out.CreatedBy, out.UpdatedBy = r.name("created_by", t.AliasesBy), r.name("updated_by", t.AliasesBy)
 	r.teamSettings(&out.Settings, t)
 	out.Settings = r.fits(out.Settings)
+	r.effectless(out.Settings, out.Metadata)
 	if err := r.c.Sink.Object(out); err != nil {
 		return err
 	}

@@ -61,6 +61,7 @@ func convertUser(r *row, u *userRow) error {
 	put(s, "last_breach_check_at", u.LastBreachCheckAt.json())
 	r.permission(s, &u.permission)
 	out.Settings = r.fits(out.Settings)
+	r.effectless(out.Settings, out.Metadata)
 	return r.c.Sink.Object(out)
 }
 
