@@ -38,12 +38,12 @@ func (l *Limiter) agree(e *entry, m *meter) *Refusal {
 		return nil
 	}
 	limit := e.rule.Parallel
-	got, reset, ok := l.c.Share.Take(e.rule.Tag, Parallel, limit, 1)
+	g, ok := l.c.Share.Take(e.rule.Tag, Parallel, limit, 1)
 	switch {
-	case ok && got >= 1:
+	case ok && g.N >= 1:
 		e.taken[Parallel], e.since[Parallel] = true, m.now*tick
 	case ok:
-		return &Refusal{Rule: e.rule, Type: Parallel, Limit: limit, Reset: max(reset, parallelAgain)}
+		return &Refusal{Rule: e.rule, Type: Parallel, Limit: limit, Reset: max(g.Reset, parallelAgain)}
 	default:
 		part := max(limit/l.parts(), 1)
 		if have := fleet.ParallelOf(e.record); have > part {
@@ -64,8 +64,8 @@ func (l *Limiter) permits(e *entry, t Type, n int64, m *meter) *Refusal {
 	if !e.shared && l.spend(e, t, n) {
 		return nil
 	}
-	limit, asked := e.rule.limit(t), fleet.Now()
-	got, reset, ok := l.c.Share.Take(e.rule.Tag, t, limit, n)
+	limit := e.rule.limit(t)
+	g, ok := l.c.Share.Take(e.rule.Tag, t, limit, n)
 	if !ok {
 		// Counted once more, in parts; what stood there as a part of the whole
 		// is converted with the rest of the word.
@@ -77,16 +77,16 @@ func (l *Limiter) permits(e *entry, t Type, n int64, m *meter) *Refusal {
 		}
 		return l.count(e, t, n, l.parts(), m)
 	}
-	if got < n {
-		return &Refusal{Rule: e.rule, Type: t, Limit: limit, Reset: reset}
+	if g.N < n {
+		return &Refusal{Rule: e.rule, Type: t, Limit: limit, Reset: g.Reset}
 	}
-	e.taken[t], e.since[t] = true, asked
-	switch over := got - n; {
+	e.taken[t], e.since[t] = true, g.Since
+	switch over := g.N - n; {
 	case over <= 0:
 	case e.shared:
-		l.c.Share.Give(e.rule.Tag, t, limit, over, asked)
+		l.c.Share.Give(e.rule.Tag, t, limit, over, g.Since)
 	default:
-		l.keep(e, &e.record.Words[firstBlock+t], t, over, asked)
+		l.keep(e, &e.record.Words[firstBlock+t], t, over, g.Since)
 	}
 	return nil
 }

@@ -20,23 +20,23 @@ type pool struct {
 	since []int64
 }
 
-func (p *pool) Take(tag uint64, t Type, _, n int64) (int64, time.Duration, bool) {
+func (p *pool) Take(tag uint64, t Type, _, n int64) (Grant, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked++
 	if p.away {
-		return 0, 0, false
+		return Grant{}, false
 	}
 	s := subject{tag, t}
 	if p.left[s] < n {
-		return 0, 3 * time.Second, true
+		return Grant{Reset: 3 * time.Second}, true
 	}
 	got := min(n+p.block, p.left[s])
 	if t == Parallel {
 		got = n
 	}
 	p.left[s] -= got
-	return got, 0, true
+	return Grant{N: got, Since: fleet.Now()}, true
 }
 
 func (p *pool) Give(tag uint64, t Type, _, n, since int64) {

@@ -96,8 +96,9 @@ type permits struct {
 
 	// Of a limit in a window.
 	asking    bool     // somebody asks for a block
+	waiters   []waiter // for a part of it
 	span      int64    // number of the 25 ms that used[0] is of
-	used      [4]int64 // permits of it and of those before
+	used      [8]int64 // permits of it and of those before: of twice BlockLife
 	no, noFor int64    // until when Redis has said no, and to how many
 	room      int64    // what was left when Redis answered last
 	roomAt    int64
@@ -172,30 +173,34 @@ func key(s subject) string {
 	return fmt.Sprintf("sluice:limit:{%016x}:%c", s.tag, "rtp"[s.kind])
 }
 
-// Take asks Redis, unless it has just said no.
-func (r *RedisShare) Take(tag uint64, t Type, limit, n int64) (got int64, reset time.Duration, ok bool) {
+// Take asks Redis, unless it has just said no. Who comes while a block is being
+// asked for gets his part of that.
+func (r *RedisShare) Take(tag uint64, t Type, limit, n int64) (g Grant, ok bool) {
 	switch {
 	case t == Parallel:
 		return r.hold(tag, limit, n)
 	case n <= 0:
-		return n, 0, true
+		return Grant{N: n, Since: fleet.Now()}, true
 	case limit <= 0:
-		return 0, r.window, true
+		return Grant{Reset: r.window}, true
 	}
 	e, _ := r.entry(tag, t)
-	start := fleet.Now()
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.limit != limit {
 		e.limit, e.no = limit, 0
 	}
-	if !r.usable() {
-		defer e.mu.Unlock()
-		return r.without(e, start, n)
+	for tries := 0; e.asking && tries < 3 && r.usable(); tries++ {
+		if g = e.wait(n); g.N == n {
+			return g, true
+		}
 	}
-	if start < e.no && n >= e.noFor {
-		wait := e.no - start
-		e.mu.Unlock()
-		return 0, time.Duration(wait), true
+	start := fleet.Now()
+	switch {
+	case !r.usable():
+		return r.without(e, start, n)
+	case start < e.no && n >= e.noFor:
+		return Grant{Reset: time.Duration(e.no - start)}, true
 	}
 	more := r.block(e, start)
 	owed := int64(math.Ceil(r.owing(e, start)))
@@ -205,45 +210,53 @@ func (r *RedisShare) Take(tag uint64, t Type, limit, n int64) (got int64, reset 
 	answer, err := r.call(e, "ask", limit, n, more, owed)
 	now := fleet.Now()
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if more > 0 {
 		e.asking = false
+		defer e.refuse() // who was not served below
 	}
 	if err != nil {
 		e.owed, e.owedAt = e.owed+float64(owed), now
 		return r.without(e, now, n)
 	}
-	got, wait := answer[0], time.Duration(answer[1])*time.Microsecond
+	g = Grant{N: answer[0], Since: start, Reset: time.Duration(answer[1]) * time.Microsecond}
 	e.room, e.roomAt = answer[2], start
 	switch {
-	case got == 0:
-		e.no, e.noFor = now+int64(min(wait, sureNo)), n
-		return 0, wait, true
-	case now-start > int64(r.client.Wait()), r.fixed && now-start >= int64(wait):
+	case g.N == 0:
+		e.no, e.noFor = now+int64(min(g.Reset, sureNo)), n
+		return g, true
+	case now-start > int64(r.client.Wait()), r.fixed && now-start >= int64(g.Reset):
 		// This process was held up, and what it got may not be spent any more.
-		e.back = append(e.back, returned{got, start})
+		e.back = append(e.back, returned{g.N, start})
 		r.enlist(e)
 		return r.without(e, now, n)
 	}
-	e.use(start, got)
-	return got, wait, true
+	e.use(start, g.N)
+	if more > 0 {
+		g.N = n + e.serve(g.N-n, start)
+	}
+	return g, true
 }
 
 // block is how many permits to take beyond those that are needed now: what
-// this process used in the last 100 ms, and no more than a tenth of its part
-// of the limit. One call at a time takes a block.
+// this process used in 100 ms, as a mean of twice that time, for a block that is
+// spent evenly was taken up to BlockLife ago; and no more than a tenth of its
+// part of the limit. One call at a time takes a block.
 func (r *RedisShare) block(e *permits, now int64) int64 {
 	if e.limit < small || e.asking {
 		return 0
 	}
 	e.use(now, 0)
+	used := int64(0)
+	for _, n := range e.used {
+		used += n
+	}
 	most := e.limit / max(r.processes.Load(), 1) / sharePart
-	more := max(0, min(most, e.used[0]+e.used[1]+e.used[2]+e.used[3]))
+	more := max(0, min(most, (used+1)/2))
 	e.asking = more > 0
 	return more
 }
 
-// use notes n permits as used now; the present and three full spans of 25 ms
+// use notes n permits as used now; the present and seven full spans of 25 ms
 // are kept.
 func (e *permits) use(now, n int64) {
 	span := now / int64(BlockLife/4)
@@ -260,12 +273,47 @@ func (e *permits) use(now, n int64) {
 	e.used[0] = e.used[0] + n
 }
 
+// waiter wants n permits of a block that is being asked for.
+type waiter struct {
+	n    int64
+	gets chan Grant
+}
+
+// wait is called with the lock held, and comes back with it. Nobody waits longer
+// than a call to Redis may take; none are granted where the block was too small,
+// or there was none.
+func (e *permits) wait(n int64) Grant {
+	w := waiter{n, make(chan Grant, 1)}
+	e.waiters = append(e.waiters, w)
+	e.mu.Unlock()
+	g := <-w.gets
+	e.mu.Lock()
+	return g
+}
+
+// serve gives of a block to those who wait for it, and returns what is left.
+func (e *permits) serve(over, since int64) int64 {
+	for _, w := range e.waiters {
+		g := Grant{}
+		if w.n <= over {
+			over -= w.n
+			g = Grant{N: w.n, Since: since}
+		}
+		w.gets <- g
+	}
+	e.waiters = e.waiters[:0]
+	return over
+}
+
+// refuse sends those who still wait to ask for themselves.
+func (e *permits) refuse() { e.serve(0, 0) }
+
 // without is the answer while nobody can be asked: the host decides, by its
 // part of the limit and what it has used of it. But where Redis has just said
 // what was left for all, this process begins with its part of that, and gets
 // nothing beyond it in the first second, in which the others may still be
 // asking: what is used up does not begin anew because Redis is away.
-func (r *RedisShare) without(e *permits, now, n int64) (got int64, reset time.Duration, ok bool) {
+func (r *RedisShare) without(e *permits, now, n int64) (g Grant, ok bool) {
 	part := float64(e.limit) / float64(r.Hosts())
 	rate := part / float64(r.window)
 	if e.aloneAt == 0 {
@@ -278,11 +326,11 @@ func (r *RedisShare) without(e *permits, now, n int64) (got int64, reset time.Du
 		e.alone, e.aloneAt = min(part, e.alone+rate*float64(now-e.aloneAt)), now
 	}
 	if need := float64(n); e.alone < need && e.alone < part {
-		return 0, time.Duration(e.aloneAt-now) + time.Duration((min(need, part)-e.alone)/rate), true
+		return Grant{Reset: time.Duration(e.aloneAt-now) + time.Duration((min(need, part)-e.alone)/rate)}, true
 	}
 	e.alone -= float64(n)
 	r.owe(e, now, n)
-	return 0, 0, false
+	return Grant{}, false
 }
 
 // owe notes what was wanted while Redis was away. Some of it the host refused;

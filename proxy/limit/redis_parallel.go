@@ -2,7 +2,6 @@ package limit
 
 import (
 	"sync"
-	"time"
 
 	"sluice/supervisor/fleet"
 )
@@ -36,19 +35,19 @@ func (e *permits) own(now int64) int64 {
 
 // hold takes parallel places. What this process has and does not use goes
 // first; those who wait while somebody calls are asked for along with the next.
-func (r *RedisShare) hold(tag uint64, limit, n int64) (got int64, reset time.Duration, ok bool) {
+func (r *RedisShare) hold(tag uint64, limit, n int64) (g Grant, ok bool) {
 	if n <= 0 {
-		return n, 0, true
+		return Grant{N: n}, true
 	}
 	e, kept := r.entry(tag, Parallel)
 	if !kept {
-		return 0, 0, false
+		return Grant{}, false
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.limit = limit
 	if e.takes(n, fleet.Now()) {
-		return n, 0, true
+		return Grant{N: n}, true
 	}
 	e.waiting += n
 	e.mu.Unlock()
@@ -59,11 +58,11 @@ func (r *RedisShare) hold(tag uint64, limit, n int64) (got int64, reset time.Dur
 	start := fleet.Now()
 	switch {
 	case !r.usable():
-		return 0, 0, false
+		return Grant{}, false
 	case e.takes(n, start):
-		return n, 0, true
+		return Grant{N: n}, true
 	case start < e.no && n >= e.noFor:
-		return 0, 0, true
+		return Grant{}, true
 	}
 	own, more := e.own(start), e.waiting
 	if limit >= small {
@@ -74,15 +73,15 @@ func (r *RedisShare) hold(tag uint64, limit, n int64) (got int64, reset time.Dur
 	got, err := r.claim(e, limit, own, need, more)
 	e.mu.Lock()
 	if err != nil {
-		return 0, 0, false
+		return Grant{}, false
 	}
 	e.quota, e.till = own+got, start+int64(holdLife)
 	r.enlist(e)
 	if !e.takes(n, fleet.Now()) {
 		e.no, e.noFor = fleet.Now()+int64(briefly), n
-		return 0, 0, true
+		return Grant{}, true
 	}
-	return n, 0, true
+	return Grant{N: n}, true
 }
 
 // claim states what this process has and asks for n more places, or for more

@@ -14,11 +14,11 @@ import "time"
 type Share interface {
 	// Take asks for n permits of a limit (a number in a window, or of requests
 	// at once for Parallel). ok is false when nobody could be asked, or for a
-	// type that is not shared. Otherwise got < n is a refusal of the whole, of
-	// which nothing is kept, and reset says when to try again. More than n is a
+	// type that is not shared. Otherwise fewer than n are a refusal of the whole,
+	// of which nothing is kept, and Reset says when to try again. More than n are a
 	// block: the limiter spends what is over within BlockLife, by any process
 	// of this host, or gives it back; a block that nobody comes back to is lost.
-	Take(tag uint64, t Type, limit, n int64) (got int64, reset time.Duration, ok bool)
+	Take(tag uint64, t Type, limit, n int64) (g Grant, ok bool)
 
 	// Give returns permits that were taken and not used: of a block, of a
 	// reservation that was undone, of tokens that were estimated and not used,
@@ -30,6 +30,13 @@ type Share interface {
 
 	// Hosts is how many hosts share the limits, as last known; at least 1.
 	Hosts() int64
+}
+
+// Grant is what a Share answers.
+type Grant struct {
+	N     int64         // permits
+	Since int64         // fleet.Now when they were asked for; of windows only
+	Reset time.Duration // until there may be more
 }
 
 // BlockLife is how long permits that were taken in a block may be spent.
