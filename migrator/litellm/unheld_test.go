@@ -21,11 +21,15 @@ func TestUnheld(t *testing.T) {
 		name, table, doc string
 		want             []string
 	}{
-		{"a key", tableKeys, `{"token":"` + digest + `","models":[],"spend":0,"tpd_limit":0,"budget_fallbacks":{"a":["b"]},"metadata":` + everything + `}`,
-			append([]string{"tpd_limit", "budget_fallbacks"}, inMetadata...)},
+		{
+			"a key", tableKeys, `{"token":"` + digest + `","models":[],"spend":0,"tpd_limit":0,"budget_fallbacks":{"a":["b"]},"metadata":` + everything + `}`,
+			append([]string{"tpd_limit", "budget_fallbacks"}, inMetadata...),
+		},
 		{"a key's budgets of models", tableKeys, `{"token":"` + digest + `","models":[],"spend":0,"model_max_budget":{"m":1},"budget_fallbacks":{},"tpd_limit":null,"metadata":` + nothing + `}`, nil},
-		{"a team", tableTeams, `{"team_id":"t","tpd_limit":7,"model_max_budget":{"m":{"budget_limit":1}},"metadata":` + everything + `}`,
-			append([]string{"tpd_limit", "model_max_budget"}, inMetadata...)},
+		{
+			"a team", tableTeams, `{"team_id":"t","tpd_limit":7,"model_max_budget":{"m":{"budget_limit":1}},"metadata":` + everything + `}`,
+			append([]string{"tpd_limit", "model_max_budget"}, inMetadata...),
+		},
 		{"a team of none", tableTeams, `{"team_id":"t","model_max_budget":{},"metadata":` + nothing + `}`, nil},
 		{"a user", tableUsers, `{"user_id":"u","model_max_budget":{"m":1},"metadata":{"tag_rpm_limit":{"red":1}}}`, []string{"model_max_budget", "tag_rpm_limit"}},
 		{"a user of none", tableUsers, `{"user_id":"u","metadata":` + nothing + `}`, nil},

@@ -55,8 +55,10 @@ func charged(limits []*budget.Limit) string {
 func everyone() *source {
 	src := newSource()
 	src.change(func(r *identity.Resolved) {
-		r.Users = []*identity.User{{ID: "u", Caps: identity.Caps{RPMLimit: ref(int64(2)), MaxBudget: ref(2 * money.Dollar), BudgetDuration: "7d"},
-			Metadata: identity.Fields{"model_rpm_limit": raw(map[string]int{"gpt": 44})}, Settings: identity.Fields{"model_tpm_limit": raw(map[string]int{"gpt": 55})}}}
+		r.Users = []*identity.User{{
+			ID: "u", Caps: identity.Caps{RPMLimit: ref(int64(2)), MaxBudget: ref(2 * money.Dollar), BudgetDuration: "7d"},
+			Metadata: identity.Fields{"model_rpm_limit": raw(map[string]int{"gpt": 44})}, Settings: identity.Fields{"model_tpm_limit": raw(map[string]int{"gpt": 55})},
+		}}
 		r.Teams = []*identity.Team{{
 			ID: "t", OrganizationID: "o", BudgetID: "b-team",
 			Metadata: identity.Fields{"team_member_budget_id": raw("b-members"), "model_tpm_limit": raw(map[string]int{"gpt": 33})},
