@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -132,6 +133,16 @@ func TestHelmRefuses(t *testing.T) {
 		"a size that is none":           {"persistence.size=many", "/persistence/size"},
 		"a volume for several pods":     {"persistence.accessModes[0]=ReadWriteMany", "/persistence/accessModes"},
 		"a duration without a unit":     {"prestopDelay=15", "/prestopDelay"},
+		"no time for the journals":      {"prestopDelay=1m", "prestopDelay is 1m: more than 45s"},
+		"nor for them in seconds":       {"prestopDelay=46s", "prestopDelay is 46s: more than 45s"},
+		"no pod that may go":            {existing + ",pdb.maxUnavailable=null,pdb.minAvailable=2", "pdb.minAvailable is 2 and there may be no more than 2 pod(s)"},
+		"fewer at most than at least":   {existing + ",autoscaling.enabled=true,autoscaling.minReplicas=11", "autoscaling.minReplicas is 11, more than"},
+		"LiteLLM's image":               {"image.repository=ghcr.io/berriai/litellm-database", "an image of LiteLLM"},
+		"LiteLLM's command":             {"command[0]=litellm", "Set args"},
+		"Bitnami's image":               {"db.deployStandalone=true,postgresql.image.tag=17", "postgresql.image is not a text"},
+		"a level that is none":          {"logLevel=loud", "/logLevel"},
+		"a name that is none":           {"fullnameOverride=A_b", "/fullnameOverride"},
+		"a selector that is a list":     {"nodeSelector[0]=x", "/nodeSelector"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := helm(t, "template", "r", chart(t), "--set", c.values)
@@ -184,6 +195,14 @@ func TestHelmShape(t *testing.T) {
 		"no secret in the pod":               {everything, "StatefulSet", "sluice", "sk-0123", no},
 		"the port of the endpoint":           {existing, "Job", "migration", "name: DATABASE_PORT\n              value: \"5433\"", yes},
 		"LiteLLM's template of a URL":        {`db.useExisting=true,db.endpoint=h,db.secret.name=pg,db.url=postgresql://$(DATABASE_USERNAME):$(DATABASE_PASSWORD)@$(DATABASE_HOST)/$(DATABASE_NAME)`, "Job", "migration", "value: \"postgresql://$(DATABASE_USERNAME)", yes},
+		"an address that has colons":         {"db.useExisting=true,db.endpoint=fd00::1,db.secret.name=pg", "Job", "migration", "value: \"fd00::1\"", yes},
+		"the job's account is not ours":      {existing, "Job", "migration", "serviceAccountName: default", yes},
+		"but one that was there":             {existing + ",serviceAccount.create=false,serviceAccount.name=mine", "Job", "migration", "serviceAccountName: mine", yes},
+		"a mesh leaves the job alone":        {existing + ",migrationJob.annotations.mesh=no", "Job", "migration", "      annotations:\n        mesh: \"no\"", yes},
+		"a drained node was no try":          {existing, "Job", "migration", "type: DisruptionTarget", yes},
+		"a whole number stays one":           {"envVars.N=10000000", "Deployment", "sluice", "value: \"10000000\"", yes},
+		"a level":                            {"logLevel=ERROR", "Deployment", "sluice", "name: LITELLM_LOG\n              value: \"ERROR\"", yes},
+		"and one that wins":                  {"logLevel=ERROR,envVars.LITELLM_LOG=INFO", "Deployment", "sluice", "value: \"ERROR\"", no},
 		"a URL is a file":                    {"db.useExisting=true,db.url=postgresql://a:hush@c/d", "StatefulSet", "sluice", "hush", no},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,6 +211,15 @@ func TestHelmShape(t *testing.T) {
 				t.Errorf("--set %s: %s with %q: %v, want %v\n%s", c.values, c.kind, c.has, got, c.want, tail(text, 3000))
 			}
 		})
+	}
+	many := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(many, []byte("envVars: {N: 10000000}\nproxy_config: {most: 10000000}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for kind, text := range map[string]string{"Deployment": `value: "10000000"`, "ConfigMap": "most: 10000000"} {
+		if !strings.Contains(object(render(t, "a=b", "-f", many), kind, ""), text) {
+			t.Errorf("a file's ten million is not %s in the %s", text, kind)
+		}
 	}
 	if object(render(t, everything, "--api-versions", "monitoring.coreos.com/v1"), "ServiceMonitor", "sluice") == "" {
 		t.Error("no ServiceMonitor where its API is there")
@@ -244,9 +272,47 @@ func TestHelmValuesListed(t *testing.T) {
 			t.Errorf("README.md names the value %s, which values.yaml has not", m[1])
 		}
 	}
+	helpers, err := os.ReadFile(filepath.Join(chart(t), "templates", "_helpers.tpl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(helpers), `{{- define "sluice.values" -}}`)
+	list, _, _ = strings.Cut(list, "{{- end }}")
+	known := strings.Fields(list)
+	for name := range top {
+		if !slices.Contains(known, name) {
+			t.Errorf("_helpers.tpl does not name the value %s: it would be called passed over", name)
+		}
+	}
+	for _, name := range known {
+		if !top[name] && name != "global" {
+			t.Errorf("_helpers.tpl names the value %s, which values.yaml has not", name)
+		}
+	}
 	for _, m := range regexp.MustCompile(`(?m)^    "([A-Za-z_]+)": \{`).FindAllStringSubmatch(string(schema)[strings.Index(string(schema), `"properties": {`+"\n    \"replicaCount"):], -1) {
 		if !top[m[1]] {
 			t.Errorf("the schema has the value %s, which values.yaml has not", m[1])
 		}
+	}
+}
+
+// TestHelmTakesLiteLLM: the values of LiteLLM's chart, every one with its default there,
+// need no more than what docs/deploy-kubernetes.md says of them.
+func TestHelmTakesLiteLLM(t *testing.T) {
+	values := filepath.Join("testdata", "litellm-values.yaml")
+	docs := render(t, "image.repository=sluice,db.useExisting=true,db.deployStandalone=false,db.endpoint=pg,masterkeySecretName=keys", "-f", values)
+	pod := object(docs, "StatefulSet", "litellm")
+	for _, want := range []string{
+		`value: "postgresql://$(DATABASE_USERNAME):$(DATABASE_PASSWORD)@$(DATABASE_HOST)/$(DATABASE_NAME)"`,
+		"terminationGracePeriodSeconds: 90", "readinessProbe:\n            httpGet: {path: /health/readiness, port: health}\n            failureThreshold: 3",
+		"startupProbe:\n            httpGet: {path: /health/liveliness, port: health}\n            failureThreshold: 30", "runAsNonRoot: true", "memory: 8Gi",
+		`items: [{key: "masterkey", path: "litellm_master_key"}]`, "replicas: 1",
+	} {
+		if !strings.Contains(pod, want) {
+			t.Errorf("the pod has no %q:\n%s", want, tail(pod, 6000))
+		}
+	}
+	if job := object(docs, "Job", "migration"); !strings.Contains(job, "argocd.argoproj.io/hook: PreSync") || strings.Contains(job, "helm.sh/hook") {
+		t.Errorf("the job is of another hook: %s", tail(job, 3000))
 	}
 }

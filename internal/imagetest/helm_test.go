@@ -33,13 +33,14 @@ type release struct {
 	key      string
 }
 
-// newRelease makes the namespace; it is deleted, with all that is in it, when
-// the test ends.
+// newRelease makes the namespace, which takes no pod but those of Kubernetes'
+// "restricted" standard; it is deleted, with all that is in it, when the test ends.
 func newRelease(t testing.TB, name string, values ...string) *release {
 	t.Helper()
 	c := Kubernetes(t)
 	loadImages(t, c)
 	c.Kubectl(t, "create", "namespace", name)
+	c.Kubectl(t, "label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted", "pod-security.kubernetes.io/enforce-version=latest")
 	r := &release{t: t, c: c, name: name, values: values, provider: Provider(t)}
 	t.Cleanup(func() {
 		if t.Failed() {

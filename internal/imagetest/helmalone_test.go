@@ -86,7 +86,8 @@ func main() {
 		must(err)
 		must(f.Close())
 	}
-	must(syscall.Exec(bin+"postgres", []string{"postgres", "-D", data, "-c", "listen_addresses=*"}, os.Environ()))
+	// It looks for its other programs beside the path that it was called by.
+	must(syscall.Exec(bin+"postgres", []string{bin + "postgres", "-D", data, "-c", "listen_addresses=*"}, os.Environ()))
 }
 `
 

@@ -49,11 +49,33 @@
 {{- if and $v.redis.enabled (not $v.redis.host) }}
 {{- fail "redis.enabled is true and redis.host is empty: this chart brings no Redis, so name one, or leave redis.enabled false (limits are then counted by each pod)." }}
 {{- end }}
+{{- if contains "berriai/litellm" $v.image.repository }}
+{{- fail (printf "image.repository is %s, an image of LiteLLM: this chart runs the image of Sluice. Set image.repository to where you have pushed that, and image.tag to its release or to nothing." $v.image.repository) }}
+{{- end }}
+{{- with $v.command }}
+{{- fail "command is set: the image has one program to start. Set args to flags of the supervisor." }}
+{{- end }}
+{{- if and $v.db.deployStandalone (not (kindIs "string" $v.postgresql.image)) }}
+{{- fail "postgresql.image is not a text: write it in one piece, as postgres:17." }}
+{{- end }}
+{{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}
+{{- fail (printf "autoscaling.minReplicas is %d, more than autoscaling.maxReplicas, %d." (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}
+{{- end }}
 {{- if and (hasKey $v "keda") ($v.keda).enabled }}
 {{- fail "keda.enabled: this chart has no ScaledObject. Use autoscaling, or write one into extraObjects." }}
 {{- end }}
 {{- if and $v.pdb.enabled (not (kindIs "invalid" $v.pdb.minAvailable)) (not (kindIs "invalid" $v.pdb.maxUnavailable)) }}
 {{- fail "pdb.minAvailable and pdb.maxUnavailable are both set: Kubernetes takes one. Set pdb.maxUnavailable=null." }}
+{{- end }}
+{{- $fewest := ternary $v.autoscaling.minReplicas (include "sluice.replicas" .) $v.autoscaling.enabled | int }}
+{{- if and $v.pdb.enabled (regexMatch "^[0-9]+$" (toString $v.pdb.minAvailable)) (ge (int $v.pdb.minAvailable) $fewest) }}
+{{- fail (printf "pdb.minAvailable is %d and there may be no more than %d pod(s): no node that has one could ever be drained. Set pdb.maxUnavailable instead, or less." (int $v.pdb.minAvailable) $fewest) }}
+{{- end }}
+{{- if and $v.networkPolicy.enabled (kindIs "slice" $v.networkPolicy.egress) (not $v.networkPolicy.egress) }}
+{{- fail "networkPolicy.egress is an empty list: pods could reach no name server, database or provider. Write rules, or leave it out, and everything is allowed." }}
+{{- end }}
+{{- if or (regexMatch "[0-9][mh]([0-9]|$)" $v.prestopDelay) (gt (regexFind "[0-9]+(\\.[0-9]+)?s" $v.prestopDelay | regexFind "^[0-9]+" | int) 45) }}
+{{- fail (printf "prestopDelay is %s: more than 45s leaves no time, of the 60 s that a stop has besides the running requests, for the last journals." $v.prestopDelay) }}
 {{- end }}
 {{- if le (int $v.terminationGracePeriodSeconds) 60 }}
 {{- fail "terminationGracePeriodSeconds must be more than 60: that is what the end of a stop takes besides the running requests." }}

@@ -47,6 +47,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* The job's: where Helm runs it before the release's objects are there, the chart's own account is not either. */}}
+{{- define "sluice.jobAccount" -}}
+{{- $named := "" }}
+{{- if not .Values.serviceAccount.create }}{{ $named = .Values.serviceAccount.name }}{{ end }}
+{{- .Values.migrationJob.serviceAccountName | default $named | default "default" }}
+{{- end }}
+
 {{/* Decisions. Each is "true" or empty. */}}
 {{- define "sluice.database" -}}
 {{- if or .Values.db.useExisting .Values.db.deployStandalone }}true{{ end }}
@@ -77,4 +84,27 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- else if .Values.proxy_config }}
 {{- .Values.proxyConfigMap.name | default (printf "%s-config" (include "sluice.fullname" .)) }}
 {{- end }}
+{{- end }}
+
+{{/* Values that nothing here reads: a misspelt one, or one that only LiteLLM's chart has. NOTES.txt names them. */}}
+{{- define "sluice.values" -}}
+replicaCount image imagePullSecrets nameOverride fullnameOverride serviceAccount masterkey masterkeySecretName
+masterkeySecretKey saltkey saltkeySecretName saltkeySecretKey keyring proxy_config proxyConfigMap
+environmentSecrets environmentConfigMaps envVars logLevel extraEnvVars secretFiles numWorkers args db
+postgresql redis persistence migrationJob service separateHealthPort ingress startupProbe livenessProbe
+readinessProbe terminationGracePeriodSeconds prestopDelay lifecycle minReadySeconds strategy updateStrategy
+resources autoscaling pdb networkPolicy serviceMonitor topologySpread topologySpreadConstraints nodeSelector
+tolerations affinity priorityClassName runtimeClassName podAnnotations podLabels podSecurityContext
+securityContext sysctls extraContainers extraInitContainers volumes volumeMounts extraObjects
+extraResources global
+{{- end }}
+
+{{- define "sluice.passedOver" -}}
+{{- $known := include "sluice.values" . | replace "\n" " " | splitList " " }}
+{{- $over := list }}
+{{- $values := .Values }}
+{{- range keys $values | sortAlpha }}
+{{- if and (not (has . $known)) (get $values .) }}{{ $over = append $over . }}{{ end }}
+{{- end }}
+{{- $over | join ", " }}
 {{- end }}

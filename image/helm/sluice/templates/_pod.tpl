@@ -16,7 +16,7 @@ spec:
   serviceAccountName: {{ include "sluice.serviceAccount" . }}
   automountServiceAccountToken: {{ .Values.serviceAccount.automount }}
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets: {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -68,13 +68,13 @@ spec:
         - {name: health, containerPort: {{ .Values.separateHealthPort }}, protocol: TCP}
       startupProbe:
         httpGet: {path: /health/liveliness, port: health}
-        {{- toYaml .Values.startupProbe | nindent 8 }}
+        {{- toYaml (omit .Values.startupProbe "path") | nindent 8 }}
       livenessProbe:
         httpGet: {path: /health/liveliness, port: health}
-        {{- toYaml .Values.livenessProbe | nindent 8 }}
+        {{- toYaml (omit .Values.livenessProbe "path") | nindent 8 }}
       readinessProbe:
         httpGet: {path: /health/readiness, port: health}
-        {{- toYaml .Values.readinessProbe | nindent 8 }}
+        {{- toYaml (omit .Values.readinessProbe "path") | nindent 8 }}
       {{- with .Values.lifecycle }}
       lifecycle: {{- toYaml . | nindent 8 }}
       {{- end }}

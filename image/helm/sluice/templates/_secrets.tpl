@@ -35,7 +35,7 @@ FULLNAME-migration, for the job, which runs before anything of the release exist
 {{- $own := printf "%s-%s" (include "sluice.fullname" $root) (ternary "migration" "values" .job) }}
 {{- $list := list }}
 {{- $master := dict "secret" (include "sluice.generated" $root) "key" "masterkey" }}
-{{- if $v.masterkeySecretName }}{{ $master = dict "secret" $v.masterkeySecretName "key" $v.masterkeySecretKey }}
+{{- if $v.masterkeySecretName }}{{ $master = dict "secret" $v.masterkeySecretName "key" ($v.masterkeySecretKey | default "masterkey") }}
 {{- else if $v.masterkey }}{{ $master = dict "secret" $own "key" "masterkey" }}{{ end }}
 {{- $list = append $list (dict "name" "LITELLM_MASTER_KEY" "secret" $master.secret "key" $master.key) }}
 {{- /* LiteLLM's chart calls it so, and configurations refer to it. */}}
@@ -109,7 +109,7 @@ FULLNAME-migration, for the job, which runs before anything of the release exist
 {{- end }}
 {{- end }}
 {{- if and $v.db.endpoint (not $s.endpointKey) }}
-{{- if and (contains ":" $v.db.endpoint) (not (include "sluice.urlTemplate" .root)) }}
+{{- if and (regexMatch "^([^:]+|\\[.+\\]):[0-9]+$" $v.db.endpoint) (not (include "sluice.urlTemplate" .root)) }}
 - name: DATABASE_HOST
   value: {{ regexReplaceAll ":[0-9]+$" $v.db.endpoint "" | quote }}
 - name: DATABASE_PORT
@@ -136,7 +136,11 @@ FULLNAME-migration, for the job, which runs before anything of the release exist
 {{- end }}
 {{- range $name, $value := $v.envVars }}
 - name: {{ $name }}
-  value: {{ $value | toString | quote }}
+  value: {{ if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ $value | toJson | quote }}{{/* not 1e+07 */}}{{ end }}
+{{- end }}
+{{- if and $v.logLevel (not (hasKey $v.envVars "LITELLM_LOG")) }}
+- name: LITELLM_LOG
+  value: {{ $v.logLevel | quote }}
 {{- end }}
 {{- with $v.extraEnvVars }}
 {{ toYaml . }}
