@@ -67,22 +67,50 @@ func TestPackageBadInput(t *testing.T) {
 			g.awaitVersion("1.0.0")
 		})
 	}
-	t.Run("a start that fails at once", func(t *testing.T) {
-		g.sh("systemctl stop sluice && chmod 0 /usr/lib/sluice/current/proxy && systemctl start --no-block sluice")
-		began := time.Now()
-		Wait(t, "a pause that is told", 20*time.Second, func() error {
-			if got := g.sh("systemctl show sluice -P StatusText"); !strings.Contains(got, "waiting 3.2s: the last 6 starts failed") {
-				return fmt.Errorf("status %q", got)
-			}
-			return nil
-		})
-		restarts, err := strconv.Atoi(g.sh("systemctl show sluice -P NRestarts"))
-		if took := time.Since(began); err != nil || restarts != 6 || took < 3*time.Second {
-			t.Errorf("%d restarts in %v, %v; want 6 in more than 3 s", restarts, took, err)
+	t.Run("a start that fails at once", func(t *testing.T) { startFails(t, g) })
+	t.Run("a program that cannot be executed", func(t *testing.T) { notExecuted(t, g) })
+}
+
+// startFails: the supervisor waits before a start that follows failed ones,
+// longer each time, and says so.
+func startFails(t *testing.T, g *gateway) {
+	g.sh("systemctl stop sluice && chmod 0 /usr/lib/sluice/current/proxy && systemctl start --no-block sluice")
+	began := time.Now()
+	Wait(t, "a pause that is told", 20*time.Second, func() error {
+		if got := g.sh("systemctl show sluice -P StatusText"); !strings.Contains(got, "waiting 3.2s: the last 6 starts failed") {
+			return fmt.Errorf("status %q", got)
 		}
-		g.sh("chmod 755 /usr/lib/sluice/current/proxy")
-		g.awaitVersion("1.0.0") // by itself
+		return nil
 	})
+	restarts, err := strconv.Atoi(g.sh("systemctl show sluice -P NRestarts"))
+	if took := time.Since(began); err != nil || restarts != 6 || took < 3*time.Second {
+		t.Errorf("%d restarts in %v, %v; want 6 in more than 3 s", restarts, took, err)
+	}
+	g.sh("chmod 755 /usr/lib/sluice/current/proxy")
+	g.awaitVersion("1.0.0") // by itself
+}
+
+// notExecuted: what systemd cannot even execute is tried again every five
+// seconds, and a stop does not wait for long.
+func notExecuted(t *testing.T, g *gateway) {
+	g.sh("systemctl stop sluice && chmod 644 /usr/lib/sluice/current/supervisor")
+	g.try("systemctl start sluice")
+	time.Sleep(7 * time.Second)
+	status, restarts := g.sh("systemctl show sluice -P ExecMainStatus"), g.sh("systemctl show sluice -P NRestarts")
+	if n, err := strconv.Atoi(restarts); err != nil || status != "203" || n < 1 || n > 2 {
+		t.Errorf("exit %s, %s restarts in 7 s; want 203, and one or two", status, restarts)
+	}
+	began := time.Now()
+	g.sh("systemctl stop sluice")
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+	if got := g.sh("systemctl show sluice -P ActiveState"); got != "failed" && got != "inactive" {
+		t.Errorf("after the stop it is %s", got)
+	}
+	g.try("systemctl start sluice")
+	g.sh("chmod 755 /usr/lib/sluice/current/supervisor")
+	g.awaitVersion("1.0.0") // by itself
 }
 
 // sameWords tells whether two texts have the same words, in any order: systemctl
