@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -34,6 +35,7 @@ type guestOptions struct {
 	Environ map[string]string // of the gateway
 	DropIn  string            // of sluice.service
 	UEFI    bool
+	Cloud   bool   // cloud-init reads the seed
 	CPUs    int    // 0 is 3: more than the limits of the tests, so that a limit shows
 	Disk    string // "" is one that is thrown away
 	Image   string // "" is dist/sluice.qcow2
@@ -141,14 +143,30 @@ func (m *guest) writeSeed(dir string, o guestOptions) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "#cloud-config\nssh_authorized_keys:\n  - %s\n", strings.TrimSpace(string(public)))
+	environ := map[string]string{"SLUICE_PRESTOP_DELAY": "0"}
+	maps.Copy(environ, o.Environ)
 	files := [][2]string{{"/etc/sluice/config.yaml", o.Config}, {"/etc/systemd/system/sluice.service.d/90-test.conf", o.DropIn}}
+	if o.Cloud {
+		text := ""
+		for name, value := range environ {
+			text += fmt.Sprintf("%s=%q\n", name, value)
+		}
+		files = append(files, [2]string{"/etc/sluice/environment", text}, [2]string{"/etc/sluice/credentials/litellm_master_key", vmKey})
+	}
 	b.WriteString("write_files:\n")
 	for _, f := range files {
 		fmt.Fprintf(&b, "  - path: %s\n    content: |\n      %s\n", f[0], strings.ReplaceAll(f[1], "\n", "\n      "))
+		if o.Cloud && strings.Contains(f[0], "/credentials/") {
+			b.WriteString("    permissions: '0600'\n")
+		}
 	}
-	fmt.Fprintf(&b, "sluice:\n  credentials:\n    litellm_master_key: %s\n  environment:\n    SLUICE_PRESTOP_DELAY: \"0\"\n", vmKey)
-	for name, value := range o.Environ {
-		fmt.Fprintf(&b, "    %s: %q\n", name, value)
+	if o.Cloud {
+		b.WriteString("runcmd:\n  - [touch, /run/commanded]\n")
+	} else {
+		fmt.Fprintf(&b, "sluice:\n  credentials:\n    litellm_master_key: %s\n  environment:\n", vmKey)
+		for name, value := range environ {
+			fmt.Fprintf(&b, "    %s: %q\n", name, value)
+		}
 	}
 	for name, text := range map[string]string{"user-data": b.String(), "meta-data": "instance-id: test-1\nlocal-hostname: vm-under-test\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

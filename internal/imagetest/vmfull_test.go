@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -90,6 +91,55 @@ echo "listening=$(ss -Hltn | awk '{print $4}' | grep -v -e '^127\.' -e '^\[::1\]
 	}
 	if strings.Contains(facts["health"], "degraded") || facts["rows"] == "0" || facts["rows"] == "" {
 		t.Errorf("readiness %s, %q rows of spend", facts["health"], facts["rows"])
+	}
+	m.press()
+	m.off(10 * time.Minute)
+}
+
+// TestVMCloudInit builds an image on which cloud-init reads the seed, and boots
+// that: files, keys, name and commands of the seed count, and what it does not
+// give is made.
+func TestVMCloudInit(t *testing.T) {
+	if !onlyFull(t) {
+		return
+	}
+	image := filepath.Join(RunDir(), "cloud", "sluice.qcow2")
+	Command{
+		Args: []string{filepath.Join(Root(t), "image/vm/build")}, Dir: Root(t), Within: 20 * time.Minute, Outside: true,
+		Env: []string{"VM_OUT=" + image, "VM_CLOUD_INIT=1"},
+	}.Run(t)
+	m := bootGuest(t, guestOptions{
+		CPUs: 2, Image: image, Cloud: true, Config: vmConfig(Provider(t), ""), DropIn: "[Service]\nMemoryMax=1G\n",
+	})
+	m.answered()
+	facts := m.facts(`
+echo "cloud=$(cloud-init status --wait --long | tr '\n' ' ')"
+echo "hostname=$(hostname)"
+echo "secrets=$(stat -c %n:%a:%U /etc/sluice/credentials/* | xargs -n1 basename | xargs)"
+echo "memory_max=$(cat /sys/fs/cgroup/system.slice/sluice.service/memory.max)"
+echo "commanded=$(test -e /run/commanded && echo yes)"
+echo "users=$(awk -F: '$3 >= 1000 && $3 < 60000 {print $1}' /etc/passwd | xargs)"
+echo "passwords=$(awk -F: '$2 !~ /^[*!]/ {print $1}' /etc/shadow | xargs)"
+echo "sshd=$(sshd -T | grep -E '^(authenticationmethods|permitrootlogin) ' | sort | xargs)"
+echo "listening=$(ss -Hltn | awk '{print $4}' | grep -v -e '^127\.' -e '^\[::1\]' | sed 's/.*://' | sort -nu | xargs)"
+echo "failed=$(systemctl --failed --no-legend --plain | awk '{print $1}' | xargs)"
+echo "root_mb=$(df -BM --output=size / | tail -n1 | tr -dc 0-9)"
+`)
+	for name, value := range map[string]string{
+		"hostname": "vm-under-test", "secrets": "litellm_master_key:600:root litellm_salt_key:600:root", "memory_max": strconv.Itoa(1 << 30),
+		"commanded": "yes", "users": "", "passwords": "", "listening": "22 4000 4001", "failed": "",
+		"sshd": "authenticationmethods publickey permitrootlogin without-password",
+	} {
+		if facts[name] != value {
+			t.Errorf("%s is %q, not %q", name, facts[name], value)
+		}
+	}
+	if !strings.Contains(facts["cloud"], "status: done") || !strings.Contains(facts["cloud"], "DataSourceNoCloud") {
+		t.Errorf("cloud-init says %s", facts["cloud"])
+	}
+	t.Logf("power-on to readiness %v; cloud-init says %s", m.ready.Round(time.Second), facts["cloud"])
+	if mb, _ := strconv.Atoi(facts["root_mb"]); mb < 7000 {
+		t.Errorf("the root file system has %d MB: it did not grow to the disk of 8 GB", mb)
 	}
 	m.press()
 	m.off(10 * time.Minute)
