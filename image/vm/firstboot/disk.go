@@ -29,12 +29,12 @@ func readDisk(device string) (seed *rawSeed, err error) {
 	const flags = unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
 	var tries []error
 	for _, fs := range []string{"vfat", "iso9660"} {
-		err := unix.Mount(device, mountpoint, fs, flags, "")
-		if err == nil {
-			defer func() { err = errors.Join(err, unix.Unmount(mountpoint, unix.MNT_DETACH)) }()
-			return readSeed(mountpoint)
+		if failed := unix.Mount(device, mountpoint, fs, flags, ""); failed != nil {
+			tries = append(tries, fmt.Errorf("as %s: %w", fs, failed))
+			continue
 		}
-		tries = append(tries, fmt.Errorf("as %s: %w", fs, err))
+		defer func() { err = errors.Join(err, unix.Unmount(mountpoint, unix.MNT_DETACH)) }()
+		return readSeed(mountpoint)
 	}
 	return nil, fmt.Errorf("%s cannot be mounted: %w", device, errors.Join(tries...))
 }

@@ -79,6 +79,11 @@ func (m *machine) apply(raw *rawSeed) ([]string, error) {
 			return nil, err
 		}
 	}
+	// Last: what failed above is done again at the next boot.
+	record := file{path: instance, content: []byte(s.instance + "\n"), mode: 0o644, user: "root", group: "root"}
+	if err := m.write(record); err != nil {
+		return nil, fmt.Errorf("write %s: %w", instance, err)
+	}
 	lines := []string{fmt.Sprintf("Sluice: the seed of instance %q was applied: %d files, %d ssh keys, %d credentials",
 		s.instance, len(s.files), len(s.keys), len(s.credentials))}
 	if s.passedOver != nil {
@@ -113,7 +118,7 @@ func (s *seed) announce() error {
 	return nil
 }
 
-// files are those that a seed leads to, the record of its instance last.
+// files are those that a seed leads to.
 func (m *machine) files(s *seed) ([]file, error) {
 	files := slices.Clone(s.files)
 	add := func(name, content string, mode uint32) {
@@ -135,7 +140,6 @@ func (m *machine) files(s *seed) ([]file, error) {
 	for _, name := range slices.Sorted(maps.Keys(s.credentials)) {
 		add(credentials+"/"+name, s.credentials[name], 0o600)
 	}
-	add(instance, s.instance+"\n", 0o644)
 	for _, f := range files {
 		if _, _, err := m.owner(f); err != nil {
 			return nil, err
@@ -171,7 +175,9 @@ func (m *machine) number(list, name string) (int, error) {
 	return 0, fmt.Errorf("no %q in /%s", name, list)
 }
 
-// write replaces a file by rename: a power cut leaves the old one or the new one.
+// write replaces a file by rename: a power cut leaves the old one or the new one,
+// and when it returns the new one. A key that secrets are sealed with must not
+// be another one after it.
 func (m *machine) write(f file) error {
 	uid, gid, err := m.owner(f)
 	if err != nil {
@@ -198,7 +204,14 @@ func (m *machine) write(f file) error {
 	if err != nil {
 		return err
 	}
-	return m.root.Rename(next, name)
+	if err := m.root.Rename(next, name); err != nil {
+		return err
+	}
+	folder, err := m.root.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // secrets generates what the gateway has no business to start without, and
