@@ -298,7 +298,7 @@ func vmUpgrade(t *testing.T, m *guest) {
 	for _, deb := range []string{one, two, bad} {
 		m.copyIn(filepath.Join(packagesDir(), deb), "/var/tmp/"+deb)
 	}
-	m.ssh("mkdir -p /etc/systemd/system/sluice-upgrade.service.d; printf '[Service]\nExecStart=\nExecStart=/usr/lib/sluice/proven/supervisor upgrade --watch 120s --ready 240s\n' " +
+	m.ssh("mkdir -p /etc/systemd/system/sluice-upgrade.service.d; printf '[Service]\nExecStart=\nExecStart=/usr/lib/sluice/proven/supervisor upgrade --watch 60s --ready 120s\n' " +
 		">/etc/systemd/system/sluice-upgrade.service.d/test.conf; systemctl daemon-reload")
 	pid := m.ssh("systemctl show sluice -P MainPID")
 	steps := []struct{ name, deb, bad, state, runs string }{
