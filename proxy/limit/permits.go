@@ -84,7 +84,7 @@ func (l *Limiter) permits(e *entry, t Type, n int64, m *meter) *Refusal {
 	switch over := g.N - n; {
 	case over <= 0:
 	case e.shared:
-		l.c.Share.Give(e.rule.Tag, t, limit, over, g.Since)
+		l.c.Share.Unspent(e.rule.Tag, t, limit, over, g.Since)
 	default:
 		l.keep(e, &e.record.Words[firstBlock+t], t, over, g.Since)
 	}
@@ -107,7 +107,7 @@ func (l *Limiter) spend(e *entry, t Type, n int64) bool {
 			return false
 		case int64(old>>blockAt) <= now:
 			if w.CompareAndSwap(old, 0) {
-				l.c.Share.Give(e.rule.Tag, t, e.rule.limit(t), have, blockSince(old))
+				l.c.Share.Unspent(e.rule.Tag, t, e.rule.limit(t), have, blockSince(old))
 				return false
 			}
 		case have < n:
@@ -140,10 +140,10 @@ func (l *Limiter) keep(e *entry, w *atomic.Uint64, t Type, n, asked int64) {
 			continue
 		}
 		if stale > 0 {
-			l.c.Share.Give(e.rule.Tag, t, limit, stale, blockSince(old))
+			l.c.Share.Unspent(e.rule.Tag, t, limit, stale, blockSince(old))
 		}
 		if n > put {
-			l.c.Share.Give(e.rule.Tag, t, limit, n-put, asked)
+			l.c.Share.Unspent(e.rule.Tag, t, limit, n-put, asked)
 		}
 		return
 	}

@@ -46,6 +46,8 @@ func (p *pool) Give(tag uint64, t Type, _, n, since int64) {
 	p.mu.Unlock()
 }
 
+func (p *pool) Unspent(tag uint64, t Type, limit, n, since int64) { p.Give(tag, t, limit, n, since) }
+
 func (p *pool) Hosts() int64 { return max(p.hosts, 1) }
 
 func (p *pool) of(r *Rule, t Type) int64 {

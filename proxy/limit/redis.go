@@ -98,7 +98,7 @@ type permits struct {
 	asking    bool     // somebody asks for a block
 	waiters   []waiter // for a part of it
 	span      int64    // number of the 25 ms that used[0] is of
-	used      [8]int64 // permits of it and of those before: of twice BlockLife
+	used      [8]int64 // permits wanted in it and in those before: of twice BlockLife
 	no, noFor int64    // until when Redis has said no, and to how many
 	room      int64    // what was left when Redis answered last
 	roomAt    int64
@@ -238,7 +238,7 @@ func (r *RedisShare) Take(tag uint64, t Type, limit, n int64) (g Grant, ok bool)
 }
 
 // block is how many permits to take beyond those that are needed now: what
-// this process used in 100 ms, as a mean of twice that time, for a block that is
+// this process took and wanted in 100 ms, as a mean of twice that time, for a block that is
 // spent evenly was taken up to BlockLife ago; and no more than a tenth of its
 // part of the limit. One call at a time takes a block.
 func (r *RedisShare) block(e *permits, now int64) int64 {
@@ -246,12 +246,8 @@ func (r *RedisShare) block(e *permits, now int64) int64 {
 		return 0
 	}
 	e.use(now, 0)
-	used := int64(0)
-	for _, n := range e.used {
-		used += n
-	}
 	most := e.limit / max(r.processes.Load(), 1) / sharePart
-	more := max(0, min(most, (used+1)/2))
+	more := max(0, min(most, (e.wanted()+1)/2))
 	e.asking = more > 0
 	return more
 }
@@ -308,6 +304,14 @@ func (e *permits) serve(over, since int64) int64 {
 // refuse sends those who still wait to ask for themselves.
 func (e *permits) refuse() { e.serve(0, 0) }
 
+// wanted is the sum of what use has noted.
+func (e *permits) wanted() (sum int64) {
+	for _, n := range e.used {
+		sum += n
+	}
+	return sum
+}
+
 // without is the answer while nobody can be asked: the host decides, by its
 // part of the limit and what it has used of it. But where Redis has just said
 // what was left for all, this process begins with its part of that, and gets
@@ -357,14 +361,28 @@ func (r *RedisShare) Give(tag uint64, t Type, limit, n, taken int64) {
 	e, _ := r.entry(tag, t)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	r.give(e, limit, n, taken)
+}
+
+// Unspent returns what nobody wanted of a block. It may be one that another
+// process of this host has taken, so it takes half of this one's next at most.
+func (r *RedisShare) Unspent(tag uint64, t Type, limit, n, taken int64) {
+	e, _ := r.entry(tag, t)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.use(fleet.Now(), 0)
+	e.used[0] -= max(0, min(n, e.wanted()/2))
+	r.give(e, limit, n, taken)
+}
+
+func (r *RedisShare) give(e *permits, limit, n, taken int64) {
 	e.limit = limit
 	switch {
-	case t == Parallel:
+	case e.kind == Parallel:
 		e.held = max(0, e.held-n)
 	case n < 0:
 		e.charge -= n
 	case r.ready.Load():
-		e.use(fleet.Now(), -n)
 		if k := len(e.back); k > 0 && e.back[k-1].taken-taken < int64(turn) && taken-e.back[k-1].taken < int64(turn) {
 			e.back[k-1].n += n
 			e.back[k-1].taken = min(e.back[k-1].taken, taken)
@@ -373,7 +391,7 @@ func (r *RedisShare) Give(tag uint64, t Type, limit, n, taken int64) {
 		}
 	}
 	r.enlist(e)
-	if t == Parallel && limit < small {
+	if e.kind == Parallel && limit < small {
 		select {
 		case r.kick <- struct{}{}:
 		default:

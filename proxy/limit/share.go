@@ -20,13 +20,16 @@ type Share interface {
 	// of this host, or gives it back; a block that nobody comes back to is lost.
 	Take(tag uint64, t Type, limit, n int64) (g Grant, ok bool)
 
-	// Give returns permits that were taken and not used: of a block, of a
-	// reservation that was undone, of tokens that were estimated and not used,
-	// of a parallel request that has ended. A negative n are tokens that were
+	// Give returns permits that were taken and not used: of a reservation that was
+	// undone, of tokens that were estimated and not used, of a parallel request
+	// that has ended. A negative n are tokens that were
 	// used and not taken: they are charged even beyond the limit. taken is
 	// fleet.Now at the Take that they came from, or earlier: what was paid off
 	// since then does not come back. Give does not wait.
 	Give(tag uint64, t Type, limit, n, taken int64)
+
+	// Unspent returns what nobody wanted of a block: the next may be smaller.
+	Unspent(tag uint64, t Type, limit, n, taken int64)
 
 	// Hosts is how many hosts share the limits, as last known; at least 1.
 	Hosts() int64
