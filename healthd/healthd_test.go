@@ -31,6 +31,7 @@ type stage struct {
 	tableFD int
 	table   *fleet.Table
 	base    string // URL of healthd
+	environ map[string]string
 
 	control  *net.UnixListener
 	listener *os.File
@@ -89,7 +90,7 @@ func (s *stage) run() *fleet.Conn {
 	s.t.Helper()
 	p := &boot.Process{
 		Program: "healthd", Stdout: io.Discard, Stderr: io.Discard,
-		Environ: (&env.Environ{}).With(map[string]string{fleet.EnvControl: s.dir.Control(), fleet.EnvStateDir: string(s.dir)}),
+		Environ: (&env.Environ{}).With(s.environ).With(map[string]string{fleet.EnvControl: s.dir.Control(), fleet.EnvStateDir: string(s.dir)}),
 	}
 	go func() { s.done <- run(p) }()
 	conn := s.accept()
@@ -262,10 +263,10 @@ func TestRoutes(t *testing.T) {
 		t.Errorf("liveness with a hung supervisor: %d", code)
 	}
 	var out bytes.Buffer
-	if err := probe(&boot.Process{Stdout: &out}, s.base+"/status", time.Second); err != nil || out.Len() == 0 {
+	if err := probe(&boot.Process{Stdout: &out}, s.base+"/status", false, time.Second); err != nil || out.Len() == 0 {
 		t.Errorf("probe: %v", err)
 	}
-	if err := probe(&boot.Process{Stdout: &out}, s.base+"/health", time.Second); err == nil {
+	if err := probe(&boot.Process{Stdout: &out}, s.base+"/health", false, time.Second); err == nil {
 		t.Error("probe of a draining appliance: no error")
 	}
 	s.stop()

@@ -47,10 +47,13 @@ func run(p *boot.Process) error {
 		return boot.Exit(fleet.ExitConfig, err)
 	}
 	if command.Command() == "probe" {
-		if args.Probe.URL == "" {
-			args.Probe.URL = "http://127.0.0.1:" + strconv.Itoa(port) + "/health/liveliness"
+		ours := args.Probe.URL == ""
+		if ours {
+			if args.Probe.URL, err = ownURL(p.Environ, port); err != nil {
+				return boot.Exit(fleet.ExitConfig, err)
+			}
 		}
-		return probe(p, args.Probe.URL, args.Probe.Timeout)
+		return probe(p, args.Probe.URL, ours, args.Probe.Timeout)
 	}
 	if args.Serve.Port == "" {
 		args.Serve.Port = strconv.Itoa(port)
@@ -87,7 +90,11 @@ func serve(p *boot.Process, args serveCmd) error {
 	if err := os.MkdirAll(dir.Run(), 0o700); err != nil {
 		return boot.Exit(fleet.ExitConfig, fmt.Errorf("make the state directory: %w", err))
 	}
-	srv := newServer(seen, log.Logger)
+	certs, err := newShown(p.Environ, log.Logger)
+	if err != nil {
+		return err
+	}
+	srv := newServer(seen, certs, log.Logger)
 	var waiting []net.Listener // until the scraper is there
 	l := &link{path: control, log: log.Logger, seen: seen, serve: func(ln net.Listener) { waiting = append(waiting, ln) }}
 	if control != "" {
@@ -102,9 +109,10 @@ func serve(p *boot.Process, args serveCmd) error {
 	if err := srv.serveUnix(dir.Health()); err != nil {
 		return boot.Exit(fleet.ExitConfig, err)
 	}
-	l.serve = srv.serve
+	certs.follow(seen.table.Load().Header().ConfigApplied.Load())
+	l.serve = func(ln net.Listener) { srv.serve(certs.over(ln)) }
 	for _, ln := range waiting {
-		srv.serve(ln)
+		l.serve(ln)
 	}
 	defer srv.stop()
 	return live(ctx, l, srv, log.Logger)
@@ -136,6 +144,7 @@ func live(ctx context.Context, l *link, srv *server, log *slog.Logger) error {
 			return nil
 		case <-tick.C:
 		}
+		srv.shown.follow(l.seen.table.Load().Header().ConfigApplied.Load())
 		if abandoned(l.seen) {
 			log.Warn("no supervisor and no worker is left, ending")
 			return nil

@@ -20,14 +20,15 @@ type server struct {
 	seen    *observer
 	scraper *scraper
 	log     *slog.Logger
+	shown   *shown
 	http    *http.Server
 	wg      sync.WaitGroup
 }
 
 var alive200 = []byte(`"I'm alive!"`)
 
-func newServer(seen *observer, log *slog.Logger) *server {
-	s := &server{seen: seen, log: log}
+func newServer(seen *observer, certs *shown, log *slog.Logger) *server {
+	s := &server{seen: seen, shown: certs, log: log}
 	s.http = &http.Server{
 		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: 120 * time.Second, MaxHeaderBytes: 16 << 10,
@@ -145,7 +146,7 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_, _ = w.Write(body)
-	_, _ = w.Write(own(nil, s.seen.table.Load(), s.seen.look(), s.scraper))
+	_, _ = w.Write(s.shown.metrics(own(nil, s.seen.table.Load(), s.seen.look(), s.scraper)))
 }
 
 // answer writes a JSON body.

@@ -196,6 +196,8 @@ func (a *appliance) ownEnvironment(e *env.Environ, inherited int) (int, error) {
 	for name, value := range map[string]string{
 		fleet.EnvControl: a.plan.stateDir.Control(), fleet.EnvStateDir: string(a.plan.stateDir),
 		fleet.EnvLogFD: strconv.Itoa(fd),
+		// healthd reads no configuration: this is what it must know of it.
+		envHealthTLS: strconv.FormatBool(a.plan.health.tls), envCertFile: a.full.Get(envCertFile), envKeyFile: a.full.Get(envKeyFile),
 	} {
 		if err := os.Setenv(name, value); err != nil {
 			return -1, fmt.Errorf("set environment: %w", err)

@@ -46,6 +46,7 @@ type flags struct {
 	KeepAlive   string `name:"keepalive_timeout" var:"KEEPALIVE_TIMEOUT" placeholder:"SECONDS" help:"Idle time of client connections."`
 	KeyFile     string `name:"ssl_keyfile_path" var:"SSL_KEYFILE_PATH" placeholder:"FILE" help:"TLS key."`
 	CertFile    string `name:"ssl_certfile_path" var:"SSL_CERTFILE_PATH" placeholder:"FILE" help:"TLS certificate."`
+	ClientCA    string `name:"ssl_client_ca_path" var:"SSL_CLIENT_CA_PATH" placeholder:"FILE" help:"Authorities; every TLS client needs a certificate of one."`
 	Concurrency string `name:"limit_concurrency" var:"LIMIT_CONCURRENCY" placeholder:"N" help:"Requests in flight, beyond them 503."`
 	Timeout     string `name:"request_timeout" var:"REQUEST_TIMEOUT" placeholder:"SECONDS" help:"Time for one request."`
 

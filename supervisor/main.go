@@ -73,6 +73,9 @@ func start(p *boot.Process, c *cli, environ *env.Environ, st *starts, log *slog.
 	if err != nil {
 		return &boot.ExitError{Code: fleet.ExitUsage, Err: err}
 	}
+	if err := plan.certified(full); err != nil && environ.Get(envInherited) == "" {
+		return &boot.ExitError{Code: fleet.ExitConfig, Err: err}
+	}
 	if err := plan.room(); err != nil && environ.Get(envInherited) == "" { // a running appliance goes on
 		return &boot.ExitError{Code: fleet.ExitConfig, Err: err}
 	}

@@ -234,7 +234,7 @@ func (p *plan) listeners(e *env.Environ) error {
 	}
 	first := endpoint{
 		name: mainName, network: "tcp", address: net.JoinHostPort(strings.Trim(host, "[]"), port),
-		tls:   e.Get("SSL_KEYFILE_PATH") != "" && e.Get("SSL_CERTFILE_PATH") != "",
+		tls:   e.Get(envKeyFile) != "" && e.Get(envCertFile) != "",
 		proxy: proxied, trusted: trusted,
 	}
 	if _, _, err := splitAddress(first.address); err != nil {
@@ -250,8 +250,35 @@ func (p *plan) listeners(e *env.Environ) error {
 		healthPort = "4001"
 	}
 	p.health = endpoint{name: healthName, network: "tcp", address: net.JoinHostPort(strings.Trim(host, "[]"), healthPort)}
+	if p.health.tls, err = e.Bool(envHealthTLS, false); err != nil {
+		return err
+	}
 	if _, _, err := splitAddress(p.health.address); err != nil {
 		return fmt.Errorf("SEPARATE_HEALTH_PORT: %w", err)
+	}
+	return nil
+}
+
+// Variables of TLS that healthd is told too.
+const (
+	envCertFile  = "SSL_CERTFILE_PATH"
+	envKeyFile   = "SSL_KEYFILE_PATH"
+	envHealthTLS = "SLUICE_HEALTH_TLS"
+)
+
+// certified refuses a listener that is to speak TLS and has no certificate to
+// show: it must not be found out by those who connect to it.
+func (p *plan) certified(full *env.Environ) error {
+	if full.Get(envCertFile) != "" && full.Get(envKeyFile) != "" {
+		return nil
+	}
+	if p.health.tls {
+		return fmt.Errorf("%s is set, and no certificate is: name its files in --ssl_certfile_path and --ssl_keyfile_path", envHealthTLS)
+	}
+	for _, e := range p.endpoints {
+		if e.tls {
+			return fmt.Errorf("listener %s has tls=1, and no certificate is configured: name its files in --ssl_certfile_path and --ssl_keyfile_path", e.name)
+		}
 	}
 	return nil
 }

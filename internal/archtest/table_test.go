@@ -8,7 +8,7 @@ var mayImport = map[string]string{
 	// Programs.
 	"supervisor": "supervisor/fleet internal/boot internal/env",
 	"proxy":      "proxy/app internal/boot",
-	"healthd":    "supervisor/fleet internal/boot internal/env",
+	"healthd":    "supervisor/fleet internal/boot internal/certificate internal/env",
 	"migrator": "migrator/migrate migrator/schema migrator/importer migrator/litellm migrator/audit proxy/store proxy/seal proxy/identity " +
 		"proxy/chain proxy/money proxy/bill proxy/journal proxy/price internal/boot internal/env internal/postgres supervisor/fleet",
 
@@ -55,23 +55,25 @@ var mayImport = map[string]string{
 	"proxy/gateway": "proxy/llm proxy/auth proxy/identity proxy/access proxy/route proxy/provider proxy/upstream proxy/sse proxy/jsonscan " +
 		"proxy/limit proxy/budget proxy/price proxy/bill proxy/journal proxy/tokens proxy/usage proxy/money supervisor/fleet",
 	"proxy/server": "proxy/gateway proxy/admin proxy/dialect proxy/llm proxy/auth proxy/access proxy/route proxy/sock " +
-		"supervisor/fleet",
+		"internal/certificate supervisor/fleet",
 	"proxy/config":  "internal/env proxy/llm proxy/seal proxy/money proxy/window",
 	"proxy/feed":    "proxy/store proxy/identity supervisor/fleet",
 	"proxy/observe": "proxy/redis supervisor/fleet migrator/schema internal/postgres",
 	"proxy/app":     "*",
 
 	// Plumbing: no word of LLMs in it.
-	"internal/boot":     "internal/env",
-	"internal/env":      "",
-	"internal/postgres": "",
+	"internal/certificate": "",
+	"internal/boot":        "internal/env",
+	"internal/env":         "",
+	"internal/postgres":    "",
 
 	// Test support.
-	"internal/archtest":        "",
-	"internal/fakeprovider":    "",
-	"internal/redistest":       "internal/env",
-	"internal/postgres/pgtest": "internal/env",
-	"internal/dbtest":          "migrator/migrate migrator/schema internal/postgres internal/postgres/pgtest",
+	"internal/archtest":             "",
+	"internal/fakeprovider":         "",
+	"internal/redistest":            "internal/env",
+	"internal/postgres/pgtest":      "internal/env",
+	"internal/certificate/certtest": "",
+	"internal/dbtest":               "migrator/migrate migrator/schema internal/postgres internal/postgres/pgtest",
 	"internal/e2e": "supervisor/fleet internal/fakeprovider internal/postgres/pgtest internal/redistest " +
 		"benchmarks/loadgen",
 	"internal/imagetest": "supervisor/fleet internal/e2e internal/fakeprovider internal/postgres/pgtest internal/redistest benchmarks/loadgen",
@@ -91,6 +93,6 @@ var (
 
 	testSupport = []string{
 		"internal/archtest", "internal/e2e", "internal/imagetest", "internal/fakeprovider",
-		"internal/postgres/pgtest", "internal/redistest", "internal/dbtest",
+		"internal/postgres/pgtest", "internal/redistest", "internal/dbtest", "internal/certificate/certtest",
 	}
 )

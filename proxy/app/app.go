@@ -60,6 +60,9 @@ func check(p *boot.Process, flags config.Flags) error {
 	if err := checkKeyring(file, src.Flags.Strict); err != nil {
 		return err
 	}
+	if err := checkTLS(p.Stdout, file); err != nil {
+		return err
+	}
 	if err := checkRedis(p.Stdout, file, src.Flags.Strict); err != nil {
 		return err
 	}
@@ -104,6 +107,9 @@ func preflight(p *boot.Process) error {
 	if err := checkKeyring(file, src.Flags.Strict); err != nil {
 		return err
 	}
+	if err := checkTLS(p.Stderr, file); err != nil {
+		return err
+	}
 	if err := startRedis(file, src.Flags.Strict); err != nil {
 		return err
 	}
@@ -115,7 +121,9 @@ func preflight(p *boot.Process) error {
 			return err
 		}
 	}
-	vars := map[string]string{}
+	vars := map[string]string{ // GUNICORN_CMD_ARGS may have named them
+		"SSL_CERTFILE_PATH": file.Server.TLSCert, "SSL_KEYFILE_PATH": file.Server.TLSKey,
+	}
 	for name, secret := range map[string]env.Secret{ // what the migrator needs and the file may have
 		"DATABASE_URL": file.General.DatabaseURL, "LITELLM_MASTER_KEY": file.General.MasterKey,
 		"LITELLM_SALT_KEY": file.General.SaltKey, "SLUICE_OLD_MASTER_KEY": file.General.OldMasterKey,

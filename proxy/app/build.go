@@ -403,7 +403,7 @@ func (w *worker) serverConfig(file *config.File, api *admin.API) server.Config {
 		BodyAllowance: bodyAllowance(file),
 		KeepAlive:     file.Server.KeepAlive,
 		CORSOrigins:   file.Server.CORSOrigins, CORSCredentials: file.Server.CORSCredentials,
-		CertFile: file.Server.TLSCert, KeyFile: file.Server.TLSKey,
+		CertFile: file.Server.TLSCert, KeyFile: file.Server.TLSKey, ClientCAFile: file.Server.TLSClientCA,
 		Metrics: w.writeMetrics, Counted: w.counted, Panicked: w.panicked,
 		Log: w.log.Logger, Table: w.table, Area: w.area, Slot: w.slot,
 		Concurrency: int64(file.Server.LimitConcurrency),

@@ -15,6 +15,7 @@ type Flags struct {
 	LimitConcurrency         *string  `name:"limit_concurrency" help:"Requests served at once; more get 503 (LIMIT_CONCURRENCY)."`
 	SSLKeyfilePath           *string  `name:"ssl_keyfile_path" help:"TLS key (SSL_KEYFILE_PATH)."`
 	SSLCertfilePath          *string  `name:"ssl_certfile_path" help:"TLS certificate (SSL_CERTFILE_PATH)."`
+	SSLClientCAPath          *string  `name:"ssl_client_ca_path" help:"Authorities; every TLS client needs a certificate of one (SSL_CLIENT_CA_PATH)."`
 	Debug                    bool     `name:"debug" help:"Log at level info (DEBUG)."`
 	DetailedDebug            bool     `name:"detailed_debug" help:"Log at level debug (DETAILED_DEBUG)."`
 	Model                    string   `short:"m" name:"model" help:"Serve this model without a configuration file."`

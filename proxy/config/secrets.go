@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
@@ -52,11 +53,30 @@ func (f *File) Open() []string {
 		if path == "" || f.process.Get(name) != "" {
 			continue
 		}
-		const others = 0o006
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&others != 0 {
-			out = append(out, fmt.Sprintf("%s: its file %s has mode %04o, so that every user of this machine can read or change it: chmod o= %[2]s",
-				name, path, info.Mode().Perm()))
+		out = appendOpen(out, name, path)
+	}
+	out = appendOpen(out, "--ssl_keyfile_path", f.Server.TLSKey)
+	if f.Router.RedisTLS {
+		out = appendOpen(out, "ssl_keyfile of Redis", cmp.Or(f.Router.RedisKey, f.Router.RedisCert))
+	}
+	seen := map[string]bool{"": true}
+	for _, d := range f.Models {
+		path := cmp.Or(d.Params.SSLKey, d.Params.SSLCertificate, f.LiteLLM.SSLCertificate)
+		if !seen[path] {
+			seen[path] = true
+			out = appendOpen(out, "ssl_certificate_key of "+d.Name, path)
 		}
+	}
+	return out
+}
+
+// appendOpen appends what there is to say of one file. What cannot be looked at
+// is said by whoever reads it.
+func appendOpen(out []string, name, path string) []string {
+	const others = 0o006
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&others != 0 {
+		out = append(out, fmt.Sprintf("%s: its file %s has mode %04o, so that every user of this machine can read or change it: chmod o= %[2]s",
+			name, path, info.Mode().Perm()))
 	}
 	return out
 }

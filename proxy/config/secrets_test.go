@@ -108,3 +108,35 @@ func TestOwnFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenKeys: keys of TLS are secrets too.
+func TestOpenKeys(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	closed, open := write("closed", 0o640), write("open", 0o644)
+	deployment := func(p Params) *Deployment { return &Deployment{Name: "m", Params: p} }
+	for want, f := range map[string]*File{
+		"--ssl_keyfile_path: its file":               {Server: Server{TLSCert: open, TLSKey: open}},
+		"ssl_keyfile of Redis: its file":             {Router: Router{Redis: Redis{RedisTLS: true, RedisCert: open}}},
+		"ssl_certificate_key of m: its file":         {Models: []*Deployment{deployment(Params{SSLCertificate: open, SSLKey: open}), deployment(Params{SSLKey: open})}},
+		"ssl_certificate_key of m: its file " + open: {LiteLLM: LiteLLM{SSLCertificate: open}, Models: []*Deployment{deployment(Params{})}},
+		"": {
+			Server: Server{TLSCert: open, TLSKey: closed}, Router: Router{Redis: Redis{RedisTLS: true, RedisCert: open, RedisKey: closed}},
+			Models: []*Deployment{deployment(Params{SSLCertificate: open, SSLKey: closed}), deployment(Params{})},
+		},
+	} {
+		got := f.Open()
+		if want == "" && len(got) > 0 || want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], want)) {
+			t.Errorf("%q, want one that begins with %q", got, want)
+		}
+	}
+}

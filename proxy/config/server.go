@@ -24,6 +24,7 @@ type Server struct {
 	LimitConcurrency int           // requests at once; 0 is no bound
 	TLSKey           string        // path; "" is plain HTTP
 	TLSCert          string        // path
+	TLSClientCA      string        // path; "": clients need no certificate
 	RootPath         string        // prefix of every route: "" or "/prefix"
 	CORSOrigins      []string      // "*" is every origin
 	CORSCredentials  bool
@@ -119,6 +120,10 @@ func (f *File) server(r *report, flags *Flags) {
 	v.TLSCert, _ = s.text(flags.SSLCertfilePath, "ssl_certfile_path", "SSL_CERTFILE_PATH", "certfile")
 	if (v.TLSKey == "") != (v.TLSCert == "") {
 		r.errorf(Pos{File: "--ssl_keyfile_path"}, "", "both --ssl_keyfile_path and --ssl_certfile_path, or neither", "one of the two is missing")
+	}
+	v.TLSClientCA, _ = s.text(flags.SSLClientCAPath, "ssl_client_ca_path", "SSL_CLIENT_CA_PATH", "")
+	if v.TLSClientCA != "" && v.TLSCert == "" {
+		r.errorf(Pos{File: "--ssl_client_ca_path"}, "", "it beside --ssl_certfile_path and --ssl_keyfile_path", "clients cannot show certificates without TLS")
 	}
 	v.RootPath = rootPath(f.Environ.Get("SERVER_ROOT_PATH"))
 	v.CORSOrigins = origins(f.Environ.Get("LITELLM_CORS_ORIGINS"))

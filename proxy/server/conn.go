@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -414,12 +413,8 @@ func (c *conn) begin() bool {
 	if c.listener != nil && c.listener.about.ProxyProtocol && !c.introduced() {
 		return false
 	}
-	if c.listener != nil && c.listener.about.TLS && c.s.tls != nil {
-		t := tls.Server(rawConn{c}, c.s.tls)
-		if err := t.HandshakeContext(context.Background()); err != nil {
-			return false
-		}
-		c.tls = t
+	if c.listener != nil && c.listener.about.TLS && !c.shakeHands() {
+		return false
 	}
 	c.become(phaseIdle, c.s.clock.now(), c.s.c.KeepAlive)
 	if len(c.ahead) > 0 && c.tls == nil {

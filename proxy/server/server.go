@@ -17,6 +17,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"sluice/internal/certificate"
 	"sluice/proxy/access"
 	"sluice/proxy/gateway"
 	"sluice/proxy/llm"
@@ -91,6 +92,7 @@ type Config struct {
 	HealthSocket    string // healthd's unix socket; "" serves this worker's own metrics
 	CertFile        string // of TLS listeners
 	KeyFile         string
+	ClientCAFile    string // authorities of clients' certificates; "": clients need none
 
 	Metrics  func(io.Writer)    // writes this worker's own metrics; nil for none
 	Counted  func(total uint64) // after each counted request, on the request path: must not block
@@ -114,7 +116,7 @@ type Server struct {
 	http    *fasthttp.Server
 	routes  *router
 	gateway atomic.Pointer[held]
-	certs   *certificates
+	certs   *certificate.Kept // nil: no TLS
 	tls     *tls.Config
 	own     *fleet.Generation
 	clock   clock
@@ -125,11 +127,12 @@ type Server struct {
 	quiet     atomic.Int64 // how long an idle connection lives; 0: Config.KeepAlive
 	quietFrom atomic.Int64 // when quiet was set
 
-	conns  registry
-	accept acceptors
-	bad    badness
-	holds  *fleet.Holders // nil without a bound on concurrency
-	stall  time.Duration  // readerStall
+	conns    registry
+	accept   acceptors
+	bad      badness
+	refusals refusals
+	holds    *fleet.Holders // nil without a bound on concurrency
+	stall    time.Duration  // readerStall
 
 	stop     chan struct{} // closed by Close: ends the sweeper
 	sweeping sync.WaitGroup
@@ -161,14 +164,8 @@ func New(c Config, g Gateway) (*Server, error) {
 		s.holds = fleet.NewHolders(c.Table, c.Area)
 	}
 	s.Swap(g, c.Rules)
-	if c.CertFile != "" {
-		s.certs = &certificates{certFile: c.CertFile, keyFile: c.KeyFile}
-		use, err := s.certs.read()
-		if err != nil {
-			return nil, err
-		}
-		use()
-		s.tls = s.certs.config()
+	if err := s.readCertificate(); err != nil {
+		return nil, err
 	}
 	s.bad = readBadness()
 	s.http = &fasthttp.Server{

@@ -2,45 +2,28 @@ package server
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"bytes"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"io"
-	"math/big"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"sluice/internal/certificate/certtest"
 	"sluice/proxy/gateway"
 	"sluice/supervisor/fleet"
 )
 
-// writePair makes a self-signed certificate with a serial number.
+// writePair makes a certificate with a serial number.
 func writePair(t *testing.T, dir string, serial int64) (cert, key string) {
 	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kb, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: kb}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	certtest.New(t).Issue(t, serial, -time.Hour, time.Hour, cert, key)
 	return cert, key
 }
 
@@ -98,4 +81,101 @@ func TestTLS(t *testing.T) {
 		t.Error(resp.Status, body)
 	}
 	_ = nc.Close()
+}
+
+// TestTLSClients: who shows no certificate of the named authorities is not let
+// in, and the log says so, once a second at most.
+func TestTLSClients(t *testing.T) {
+	dir := t.TempDir()
+	ours, others := certtest.New(t), certtest.New(t)
+	cert, key := writePair(t, dir, 1)
+	ca := filepath.Join(dir, "ca.pem")
+	ours.Write(t, ca)
+	var log lockedBuffer
+	b := start(t, func(c *Config, l *fleet.Listener) {
+		c.CertFile, c.KeyFile, c.ClientCAFile, l.TLS = cert, key, ca, true
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	ask := func(pairs []tls.Certificate, version uint16) (int, error) {
+		nc, err := tls.Dial("tcp", b.addr, &tls.Config{InsecureSkipVerify: true, Certificates: pairs, MinVersion: version, MaxVersion: version}) //nolint:gosec // clients are what is tried here
+		if err != nil {
+			return 0, err
+		}
+		defer func() { _ = nc.Close() }()
+		_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(nc, chat("mock", "")); err != nil {
+			return 0, err
+		}
+		var one [1]byte
+		if _, err := io.ReadFull(nc, one[:]); err != nil {
+			return 0, err
+		}
+		return 200, nil
+	}
+	pairOf := func(a *certtest.Authority) []tls.Certificate {
+		c, k := filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
+		a.Issue(t, 2, -time.Hour, time.Hour, c, k)
+		pair, err := tls.LoadX509KeyPair(c, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []tls.Certificate{pair}
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		if code, err := ask(pairOf(ours), version); code != 200 {
+			t.Errorf("%x: a good client gets %d, %v", version, code, err)
+		}
+		for name, pairs := range map[string][]tls.Certificate{"no certificate": nil, "one of another authority": pairOf(others)} {
+			// The alert arrives, and no reset in its place.
+			if code, err := ask(pairs, version); code != 0 || err == nil || !strings.Contains(err.Error(), "remote error: tls: ") {
+				t.Errorf("%x: a client with %s gets %d, %v", version, name, code, err)
+			}
+		}
+	}
+	if said := log.String(); strings.Count(said, "TLS client refused") != 1 || !strings.Contains(said, "client=127.0.0.1") {
+		t.Errorf("log: %s", said)
+	}
+	if n := b.g.calls.Load(); n != 2 {
+		t.Errorf("%d requests were let in, want 2", n)
+	}
+}
+
+// TestPlainToTLS: who speaks plain HTTP to a TLS listener is told so, and never
+// served.
+func TestPlainToTLS(t *testing.T) {
+	cert, key := writePair(t, t.TempDir(), 1)
+	b := start(t, func(c *Config, l *fleet.Listener) { c.CertFile, c.KeyFile, l.TLS = cert, key, true })
+	for _, send := range []string{chat("mock", ""), "GET /health/liveliness HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		nc, err := net.Dial("tcp", b.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(nc, send)
+		if resp, body := read(t, bufio.NewReader(nc)); resp.StatusCode != 400 || !strings.Contains(body, "https://") {
+			t.Errorf("%.10q: %s %q", send, resp.Status, body)
+		}
+		_ = nc.Close()
+	}
+	if n := b.g.calls.Load(); n != 0 {
+		t.Errorf("%d requests were served", n)
+	}
+}
+
+// lockedBuffer is a log that may be read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
