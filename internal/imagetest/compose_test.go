@@ -103,7 +103,8 @@ func startStack(t testing.TB, p *fakeprovider.Provider) *stack {
 	Run(t, "cp", "-r", filepath.Join(Root(t), "image", "compose"), dir)
 	Run(t, "rm", "-rf", filepath.Join(dir, ".env"), filepath.Join(dir, "secrets"))
 	Run(t, filepath.Join(dir, "setup"))
-	configuration := boxConfig(t, withModels(t, filepath.Join(dir, "config.yaml"), p))
+	configuration := filepath.Join(dir, "config", "config.yaml")
+	replace(t, configuration, withModels(t, configuration, p))
 	key := filepath.Join(dir, "secrets", "openai_api_key")
 	if err := os.WriteFile(key, []byte("sk-of-the-provider\n"), 0o400); err != nil {
 		t.Fatal(err)
@@ -117,7 +118,7 @@ func startStack(t testing.TB, p *fakeprovider.Provider) *stack {
 	}
 	s := &stack{dir: dir, file: configuration, env: []string{
 		"DOCKER_HOST=" + Engine(t), "GATEWAY_IMAGE=" + boxImage(t), "POSTGRES_IMAGE=" + image, "REDIS_IMAGE=" + image,
-		"GATEWAY_CPUS=2", "GATEWAY_MEMORY=2g", "GATEWAY_OPEN_FILES=4096", "GATEWAY_CONFIG=" + configuration, "GATEWAY_PRESTOP_DELAY=1s",
+		"GATEWAY_CPUS=2", "GATEWAY_MEMORY=2g", "GATEWAY_OPEN_FILES=4096", "GATEWAY_PRESTOP_DELAY=1s",
 	}}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -133,6 +134,17 @@ func startStack(t testing.TB, p *fakeprovider.Provider) *stack {
 	s.waitReady()
 	t.Logf("show 5: the stack is ready %v after docker-compose up", time.Since(began).Round(100*time.Millisecond))
 	return s
+}
+
+// replace puts a new file in the place of one, as editors do.
+func replace(t testing.TB, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file+".new", []byte(text), 0o644); err != nil { //nolint:gosec // the container's user reads it
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // compose is a call of docker-compose in the stack's folder.
@@ -214,6 +226,8 @@ func TestComposeChecklist(t *testing.T) {
 			t.Errorf("no row is seen by %q", name)
 		}
 	}
+	t.Run("limits", s.checkLimits)
+	t.Run("reload", s.checkReload)
 	t.Run("stop", s.checkStop)
 }
 
@@ -354,6 +368,52 @@ func (s *stack) checkModels(t *testing.T, _ string) {
 	if status, _, err := boxAsk(http.MethodGet, "http://"+s.addr+"/v1/models", "sk-wrong", ""); err != nil || status != http.StatusUnauthorized {
 		t.Errorf("with a wrong key: %d %v", status, err)
 	}
+}
+
+// checkLimits: what .env and the file say of CPUs, memory and rights is what the
+// engine holds the gateway to.
+func (s *stack) checkLimits(t *testing.T) {
+	const format = "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.Config.User}}"
+	const want = "2000000000 2147483648 2048 true [ALL] [no-new-privileges:true] 65532:65532"
+	if got := Docker(t, "inspect", "-f", format, s.ID); got != want {
+		t.Errorf("the gateway's limits are\n%s, want\n%s", got, want)
+	}
+}
+
+// checkReload: a configuration that an editor has put in the place of the old one
+// is in force after HUP, and one that is wrong changes nothing.
+func (s *stack) checkReload(t *testing.T) {
+	text, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace(t, s.file, strings.Replace(string(text), "model_name: whole\n", "model_name: added\n", 1)+"# new\n")
+	s.compose(t, "kill", "-s", "HUP", "gateway").Run(t)
+	Wait(t, "the new model", 20*time.Second, func() error {
+		if answer := s.must(http.MethodGet, "/v1/models", s.key, "", nil); !strings.Contains(answer, `"added"`) || strings.Contains(answer, `"whole"`) {
+			return fmt.Errorf("models: %s", answer)
+		}
+		return nil
+	})
+	replace(t, s.file, "model_list: 7\n")
+	s.compose(t, "kill", "-s", "HUP", "gateway").Run(t)
+	Wait(t, "a line of the log that refuses it", 20*time.Second, func() error {
+		if !strings.Contains(s.Logs(), "model_list") {
+			return errNotYet
+		}
+		return nil
+	})
+	if answer := s.must(http.MethodGet, "/v1/models", s.key, "", nil); !strings.Contains(answer, `"added"`) {
+		t.Errorf("after a bad file: %s", answer)
+	}
+	replace(t, s.file, string(text))
+	s.compose(t, "kill", "-s", "HUP", "gateway").Run(t)
+	Wait(t, "the first models", 20*time.Second, func() error {
+		if answer := s.must(http.MethodGet, "/v1/models", s.key, "", nil); !strings.Contains(answer, `"whole"`) {
+			return fmt.Errorf("models: %s", answer)
+		}
+		return nil
+	})
 }
 
 // checkStop: streams end whole under docker-compose stop, whose grace is the

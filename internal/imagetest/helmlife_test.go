@@ -41,10 +41,16 @@ func TestHelmObjects(t *testing.T) {
 	}
 }
 
-// TestHelmWithoutDatabase: no values at all are an appliance that answers.
+// TestHelmWithoutDatabase: no values at all are an appliance that answers, which
+// `helm test` sees, and a misspelt one is named.
 func TestHelmWithoutDatabase(t *testing.T) {
 	r := newRelease(t, "small", "image.tag="+imageOld)
-	r.c.Helm(t, "install", "small", chart(t), "-n", "small", "--set", "image.tag="+imageOld+",resources.requests.cpu=50m,resources.requests.memory=64Mi", "--wait", "--timeout", "3m").Run(t)
+	values := "image.tag=" + imageOld + ",replicas=3,resources.requests.cpu=50m,resources.requests.memory=64Mi"
+	notes := r.c.Helm(t, "install", "small", chart(t), "-n", "small", "--set", values, "--wait", "--timeout", "3m").Run(t)
+	if !strings.Contains(notes, "has passed them over: replicas.") {
+		t.Errorf("nothing says that there is no value replicas:\n%s", notes)
+	}
+	r.c.Helm(t, "test", "small", "-n", "small", "--timeout", "1m").Run(t)
 	key := r.secret("small-sluice-generated", "masterkey")
 	if code, text := r.call("/v1/chat/completions", key, `{"model":"demo","messages":[{"role":"user","content":"hello"}]}`); code != http.StatusOK {
 		t.Errorf("a chat completion: %d %s", code, text)
