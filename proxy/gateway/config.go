@@ -242,6 +242,7 @@ type binding struct {
 	prices      *priceList      // of models that a '*' stands for; nil: price is that of all
 	rule        *limit.Rule     // of the deployment; nil: none
 	budgets     []*budget.Limit // of the deployment, its provider, everything
+	maxInput    int64           // tokens that a prompt may have; 0: not known
 	maxOutput   int64           // tokens that the model gives at most; 0: not known
 	keyRequests int64           // default limits of keys; limit.None: none
 	keyTokens   int64
@@ -294,7 +295,8 @@ func (b *binding) terms(m *Model, d *route.Deployment, all *Terms) {
 	if m.PriceOf != nil {
 		b.prices = &priceList{of: m.PriceOf}
 	}
-	b.price, b.maxOutput, b.average = m.Price, m.Info.MaxOutput, &expectation{}
+	b.price, b.average = m.Price, &expectation{}
+	b.maxInput, b.maxOutput = m.Info.MaxInput, m.Info.MaxOutput
 	b.keyRequests, b.keyTokens = or(m.Terms.KeyRequests), or(m.Terms.KeyTokens)
 	requests, tokens := int64(limit.None), int64(limit.None)
 	if m.Terms.Enforced && m.RPM > 0 {

@@ -47,6 +47,7 @@ type spending struct {
 
 	prompt  int64    // tokens of the prompt, estimated
 	average int64    // tokens of the answer, guessed
+	media   media    // of the prompt, once somebody has asked
 	ofModel counters // what is left of the key's limits for the model
 	capped  int64    // tokens that the answer is capped at by us; 0: it is not
 
@@ -72,7 +73,7 @@ func (s *spending) reset() {
 	if s.paper != nil && s.paper.used {
 		s.paper.wipe()
 	}
-	s.prompt, s.average, s.capped, s.ofModel = 0, 0, 0, counters{}
+	s.prompt, s.average, s.capped, s.media, s.ofModel = 0, 0, 0, media{}, counters{}
 	s.at, s.price, s.open, s.mark, s.attempt, s.redialed = nil, nil, false, 0, 0, 0
 	s.costs, s.cost, s.progress.at, s.progress.tokens, s.named = price.Costs{}, 0, 0, 0, 0
 }
@@ -180,9 +181,9 @@ func (g *Gateway) reserve(x *Exchange, b *binding, model []byte, now time.Time) 
 	if r == nil {
 		return nil
 	}
-	if most := x.affordable(r); most > 0 {
+	if most := x.affordable(b, r); most > 0 {
 		s.capped = most
-		amount = s.price.MostIn(x.tier(), s.prompt, most*x.answers())
+		amount = s.price.Most(x.ask(b, most))
 		if r = g.budgets.Reserve(&s.hold, s.limits, amount, s.id, int64(x.Attempts), at, at+int64(left)); r == nil {
 			return nil
 		}
@@ -197,15 +198,14 @@ const leastCap = 256
 // affordable is the longest answer that there is room for in a budget that has
 // refused the longest one that the model gives; 0 where the client has said how
 // long it may be, or what would fit is shorter than answers usually are.
-func (x *Exchange) affordable(r *budget.Refusal) int64 {
+func (x *Exchange) affordable(b *binding, r *budget.Refusal) int64 {
 	s := &x.spending
 	room := r.Max - r.Spent
 	if s.capped == 0 || r.Away || room <= 0 {
 		return 0
 	}
-	tier, n := x.tier(), x.answers()
-	least := max(s.average/n, leastCap)
-	fits := func(most int64) bool { return s.price.MostIn(tier, s.prompt, most*n) <= room }
+	least := max(s.average/x.answers(), leastCap)
+	fits := func(most int64) bool { return s.price.Most(x.ask(b, most)) <= room }
 	if least >= s.capped || !fits(least) {
 		return 0
 	}
@@ -227,7 +227,7 @@ func (g *Gateway) worst(x *Exchange, b *binding, model []byte) money.Nano {
 	most := b.target.Most(&x.Request, model)
 	switch {
 	case g.terms.Optimistic:
-		return s.price.MostIn(x.tier(), s.prompt, s.average)
+		return s.price.Most(price.Ask{Tier: x.tier(), Prompt: s.prompt, Output: s.average})
 	case most <= 0:
 		if most = b.maxOutput; most <= 0 {
 			most = defaultOutput
@@ -238,7 +238,7 @@ func (g *Gateway) worst(x *Exchange, b *binding, model []byte) money.Nano {
 	case b.maxOutput > 0:
 		most = min(most, b.maxOutput) // the model gives no more, whatever is asked
 	}
-	return s.price.MostIn(x.tier(), s.prompt, most*x.answers())
+	return s.price.Most(x.ask(b, most))
 }
 
 // defaultOutput is what an answer may have where neither client nor model says,

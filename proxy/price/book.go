@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -193,13 +194,15 @@ func (b *Book) Price(model, provider string, a Adjustment, own ...map[string]jso
 	if err != nil {
 		return nil, err
 	}
-	if same, ok := b.prices[string(p.document)]; ok {
+	p.takes(e.Name + " " + model)
+	key := strconv.FormatInt(p.perPicture, 10) + " " + strconv.FormatInt(p.perSecond, 10) + " " + string(p.document)
+	if same, ok := b.prices[key]; ok {
 		return same, nil
 	}
 	if len(b.prices) >= remembered {
 		clear(b.prices)
 	}
-	b.prices[string(p.document)] = p
+	b.prices[key] = p
 	return p, nil
 }
 

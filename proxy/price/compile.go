@@ -28,6 +28,8 @@ type Price struct {
 
 	peak *offPeak // nil: one price all day
 
+	perPicture, perSecond int64 // tokens that a picture, a second of sound may be taken for; no part of the document
+
 	own      bool
 	free     bool
 	uplift   uint64 // factors, in 10⁻⁹
@@ -68,6 +70,7 @@ const longestSource = 200
 // says where the fields come from. The error names the field.
 func Compile(fields map[string]json.RawMessage, source string) (*Price, error) {
 	p := &Price{source: source[:min(len(source), longestSource)], uplift: one, discount: one, margin: one}
+	p.takes("")
 	f := form{Source: p.source, Fields: map[string]json.RawMessage{}}
 	c := compiler{price: p, rates: map[place]rate{}, kept: f.Fields}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {

@@ -1,8 +1,6 @@
 package price
 
 import (
-	"math"
-
 	"sluice/proxy/llm"
 	"sluice/proxy/money"
 )
@@ -226,54 +224,6 @@ func (t *tally) pictures(s *sheet, u *llm.Usage) bool {
 		return true
 	}
 	return t.piece(s, cPicture, u.Images)
-}
-
-// Most is what a call may come to at most, for a reservation: a prompt that was
-// estimated at so many tokens, which is taken 10 % higher here, and at most so
-// many tokens of output. It is rounded up, and an upper bound where the prompt is
-// no longer than that: of the prompt's prices the dearest of plain and cached
-// tokens counts, of the answer's the dearest of all. What models do beside, like
-// searches, is not in it.
-func (p *Price) Most(prompt, output int64) money.Nano {
-	return p.MostIn(llm.TierStandard, prompt, output)
-}
-
-// MostIn is Most for a request that asks for a tier.
-func (p *Price) MostIn(tier llm.Tier, prompt, output int64) money.Nano {
-	if p == nil || p.free {
-		return 0
-	}
-	prompt, output = clamp(prompt, math.MaxInt32<<8), clamp(output, math.MaxInt32<<8)
-	prompt += (prompt + 9) / 10
-	var t tally
-	s := p.sheet(&llm.Usage{Input: prompt, Tier: tier})
-	t.add(s.dearest(cInput, cCacheRead, cCacheWrite, cCacheWriteHour), prompt)
-	t.add(s.dearest(cOutput, cReasoning, cAudioOut, cImageOut, cVideoOut), output)
-	t.add(s.rates[cRequest], 1)
-	decimals := fine
-	for _, factor := range [...]uint64{p.uplift, p.discount, p.margin} {
-		if factor != one {
-			t.sum.mul(factor)
-			decimals += 9
-		}
-	}
-	flat := wide{p.flat.lo, p.flat.hi}
-	for d := fine; d < decimals; d += 9 {
-		flat.mul(one)
-	}
-	t.sum.plus(&flat)
-	n, _ := t.sum.nano(decimals, upwards)
-	return n
-}
-
-func (s *sheet) dearest(of ...component) rate {
-	var most rate
-	for _, c := range of {
-		if most.less(s.rates[c]) {
-			most = s.rates[c]
-		}
-	}
-	return most
 }
 
 // Free says that calls cost nothing, whatever they use, unless their provider

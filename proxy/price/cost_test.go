@@ -194,7 +194,7 @@ func TestNil(t *testing.T) {
 	if n, exact := p.Cost(&llm.Usage{Input: 5, Priced: true, Charged: 9}); n != 9 || !exact {
 		t.Error(n, exact)
 	}
-	if p.Version() != 0 || p.Document() != nil || p.Most(1, 1) != 0 || !p.Free() || p.Timed() || p.OffPeak(time.Unix(0, 0)) || p.Source() != "" {
+	if p.Version() != 0 || p.Document() != nil || p.Most(Ask{Prompt: 1, Output: 1}) != 0 || !p.Free() || p.Timed() || p.OffPeak(time.Unix(0, 0)) || p.Source() != "" {
 		t.Error("of nothing something is known")
 	}
 	if s := p.Split(&llm.Usage{Input: 5}); s.Input != 0 || s.InputRate != nil {
@@ -206,30 +206,30 @@ func TestNil(t *testing.T) {
 func TestMost(t *testing.T) {
 	p := compiled(t, `{"input_cost_per_token":3e-06,"cache_creation_input_token_cost":3.75e-06,"output_cost_per_token":1.5e-05,"output_cost_per_reasoning_token":2e-05,
 		"input_cost_per_token_above_200k_tokens":6e-06,"output_cost_per_token_above_200k_tokens":3e-05,"input_cost_per_token_priority":9e-06,"cost_margin_fixed_amount":1e-09}`)
-	if got, want := p.Most(100, 10), money.Nano(110*3750+10*20_000+1); got != want {
+	if got, want := p.Most(Ask{Prompt: 100, Output: 10}), money.Nano(110*3750+10*20_000+1); got != want {
 		t.Errorf("%d, want %d", got, want)
 	}
-	if got, want := p.MostIn(llm.TierPriority, 100, 10), money.Nano(110*9000+10*20_000+1); got != want {
+	if got, want := p.Most(Ask{Tier: llm.TierPriority, Prompt: 100, Output: 10}), money.Nano(110*9000+10*20_000+1); got != want {
 		t.Errorf("%d, want %d", got, want)
 	}
 	for _, u := range []llm.Usage{
 		{Input: 110, Output: 10}, {Input: 110, CacheWrite: 110, Output: 10, Reasoning: 10}, {Input: 1, Output: 1}, {Input: 110, CachedIn: 110},
 	} {
-		if got, _ := p.Cost(&u); got > p.Most(100, 10) {
-			t.Errorf("%+v costs %d, at most %d", u, got, p.Most(100, 10))
+		if got, _ := p.Cost(&u); got > p.Most(Ask{Prompt: 100, Output: 10}) {
+			t.Errorf("%+v costs %d, at most %d", u, got, p.Most(Ask{Prompt: 100, Output: 10}))
 		}
 	}
-	if near, far := p.Most(181_000, 10), p.Most(182_000, 10); far < near*3/2 {
+	if near, far := p.Most(Ask{Prompt: 181_000, Output: 10}), p.Most(Ask{Prompt: 182_000, Output: 10}); far < near*3/2 {
 		t.Errorf("beyond the threshold %d, before it %d", far, near)
 	}
-	if got := p.Most(math.MaxInt64, math.MaxInt64); got <= 0 {
+	if got := p.Most(Ask{Prompt: math.MaxInt64, Output: math.MaxInt64}); got <= 0 {
 		t.Error(got)
 	}
-	if got := p.Most(-5, -5); got != 1 {
+	if got := p.Most(Ask{Prompt: -5, Output: -5}); got != 1 {
 		t.Error(got)
 	}
 	free := compiled(t, `{"input_cost_per_token":0,"output_cost_per_token":0}`)
-	if !free.Free() || free.Most(5, 5) != 0 || p.Free() {
+	if !free.Free() || free.Most(Ask{Prompt: 5, Output: 5}) != 0 || p.Free() {
 		t.Error("what is free is not, or the other way round")
 	}
 }
@@ -403,8 +403,8 @@ func TestBook(t *testing.T) {
 	if same, _ := b.Price("Mine", "openai", Adjustment{}); same != p {
 		t.Error("two prices that are one")
 	}
-	if q, err := b.Price("mine", "openai", Adjustment{Margin: "1"}, fieldsOf(t, `{"input_cost_per_token":"5e-06","max_tokens":3}`)); err != nil || q.Most(10, 0) != 110_000 {
-		t.Error(err, q.Most(10, 0))
+	if q, err := b.Price("mine", "openai", Adjustment{Margin: "1"}, fieldsOf(t, `{"input_cost_per_token":"5e-06","max_tokens":3}`)); err != nil || q.Most(Ask{Prompt: 10, Output: 0}) != 110_000 {
+		t.Error(err, q.Most(Ask{Prompt: 10, Output: 0}))
 	}
 	if q, err := b.Price("nobody", "openai", Adjustment{}); q != nil || err != nil {
 		t.Error(q, err)
