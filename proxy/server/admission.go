@@ -34,6 +34,7 @@ type call struct {
 	param      []byte            // decoded {model}
 	params     map[string]string // decoded, of a management route
 	remote     []byte
+	fields     []byte // of the answer's header, where they are made
 	stream     stream
 }
 

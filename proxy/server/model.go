@@ -67,9 +67,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, k *call, a *gateway.A
 	r.SetStatusCode(a.Status)
 	r.Header.SetContentType(a.ContentType)
 	s.standard(ctx, k)
-	for i := range a.Header {
-		r.Header.SetCanonical(a.Header[i].Name, a.Header[i].Value)
-	}
+	k.fields = setFields(&r.Header, k.fields, a.Header)
 	c.become(phaseWrite, s.clock.coarse.Load(), 0)
 	if a.Stream != nil {
 		s.startStream(ctx, c, k, a.Stream)

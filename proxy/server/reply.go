@@ -38,23 +38,21 @@ func (s *Server) standard(ctx *fasthttp.RequestCtx, k *call) {
 	h := &ctx.Response.Header
 	h.SetCanonical(keyRequestID, k.x.ID[:])
 	h.SetCanonical(keyCallID, k.x.CallID)
-	s.guard(ctx, k.head.origin)
+	k.fields = s.guard(ctx, k.head.origin, k.fields)
 	if s.closing() {
 		ctx.SetConnectionClose()
 	}
 }
 
-// guard sets the headers that do not depend on a call.
-func (s *Server) guard(ctx *fasthttp.RequestCtx, origin []byte) {
+// guard sets the headers that do not depend on a call. scratch is used and
+// returned.
+func (s *Server) guard(ctx *fasthttp.RequestCtx, origin, scratch []byte) []byte {
 	h := &ctx.Response.Header
-	h.SetCanonical(keyVersion, []byte(s.c.Version))
-	h.SetCanonical(keyVary, valueVary)
-	h.SetCanonical(keyFrame, valueFrame)
-	h.SetCanonical(keyPolicy, valuePolicy)
-	h.SetCanonical(keySniff, valueSniff)
+	scratch = setFields(h, scratch, s.same)
 	if len(origin) > 0 {
 		s.cors(h, origin)
 	}
+	return scratch
 }
 
 // reply is the only place that turns an error into an answer. k may be nil
@@ -79,7 +77,7 @@ func (s *Server) reply(ctx *fasthttp.RequestCtx, k *call, e *llm.Error) {
 		var id [36]byte
 		mintID(&id, time.Now())
 		r.Header.SetCanonical(keyRequestID, id[:])
-		s.guard(ctx, nil)
+		s.guard(ctx, nil, nil)
 	}
 	if e.RetryAfter > 0 {
 		secs := int64((e.RetryAfter + time.Second - 1) / time.Second)

@@ -116,6 +116,7 @@ type Server struct {
 	http    *fasthttp.Server
 	routes  *router
 	gateway atomic.Pointer[held]
+	same    []llm.Field       // of every answer
 	certs   *certificate.Kept // nil: no TLS
 	tls     *tls.Config
 	own     *fleet.Generation
@@ -153,6 +154,10 @@ func New(c Config, g Gateway) (*Server, error) {
 		return nil, errors.New("server: no host table")
 	}
 	s := &Server{c: c, log: c.Log, own: c.Table.Generation(c.Area), stop: make(chan struct{}), stall: readerStall}
+	s.same = []llm.Field{
+		{Name: keyVersion, Value: []byte(c.Version)}, {Name: keyVary, Value: valueVary}, {Name: keyFrame, Value: valueFrame},
+		{Name: keyPolicy, Value: valuePolicy}, {Name: keySniff, Value: valueSniff},
+	}
 	s.clock.start()
 	var err error
 	if s.routes, err = newRouter(c.RootPath, access.Routes(), c.at); err != nil {
