@@ -47,7 +47,7 @@ var kinds = [...]struct {
 	Password:   {"login refused", "correct user and password in DATABASE_URL, or the server's pg_hba.conf", false},
 	NoDatabase: {"no such database", "create it (CREATE DATABASE) or correct the name in DATABASE_URL", false},
 	Permission: {"not permitted", "grant the role CREATE on the database, or let its owner migrate (DIRECT_URL)", false},
-	TLS:        {"TLS", "correct sslmode, sslrootcert or the server's certificate", false},
+	TLS:        {"TLS", "correct sslmode, sslrootcert, sslcert and sslkey, or the server's certificate", false},
 	Settings:   {"settings", "correct DATABASE_URL", false},
 	Other:      {"error", "", false},
 }
@@ -95,6 +95,9 @@ func Classify(err error) Kind {
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
+		if pg.Code == "28000" && (strings.Contains(pg.Message, "client certificate") || strings.Contains(pg.Message, "no encryption")) {
+			return TLS // the server asks for it, not for another password
+		}
 		if k, ok := codes[pg.Code]; ok {
 			return k
 		}

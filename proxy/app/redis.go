@@ -95,11 +95,14 @@ func redisTLS(r *config.Router) (*tls.Config, error) {
 // is an error, and so is one that nobody can reach where it is to be strict. A
 // configuration is also checked where its Redis is out of reach.
 func checkRedis(out io.Writer, file *config.File, strict bool) error {
+	if _, err := redisConfig(file); err != nil { // a start refuses it too
+		return boot.Exit(fleet.ExitConfig, err)
+	}
 	err := tryRedis(file)
 	if err == nil {
 		return nil
 	}
-	if strict || redis.Refused(err) || errors.Is(err, redis.ErrUnsupported) {
+	if strict || redis.Mistrusted(err) || redis.Refused(err) || errors.Is(err, redis.ErrUnsupported) {
 		return boot.Exit(fleet.ExitConfig, err)
 	}
 	_, err = fmt.Fprintf(out, "warning: %s; nothing that needs it was checked\n", err)

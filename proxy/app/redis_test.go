@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -44,7 +45,7 @@ func TestCheckRedis(t *testing.T) {
 		"there":               {mine, false, false, false, false},
 		"away":                {away, false, true, false, true},
 		"refuses":             {wrong, true, true, false, true},
-		"files are not there": {files, false, true, true, true},
+		"files are not there": {files, true, true, true, true},
 	} {
 		for strict, fails := range map[bool]bool{false: c.check, true: c.strictCheck} {
 			var out bytes.Buffer
@@ -86,7 +87,8 @@ func TestRedisTLS(t *testing.T) {
 		"nothing is verified":         {func(r *config.Redis) { r.RedisCA, r.RedisReqs = "", "none" }, ""},
 		"any name":                    {func(r *config.Redis) { r.RedisHostname = &no }, ""},
 		"any name, unknown authority": {func(r *config.Redis) { r.RedisHostname, r.RedisCA = &no, "" }, "certificate"},
-		"no certificate":              {func(r *config.Redis) { r.RedisCert, r.RedisKey = "", "" }, "Redis"},
+		"no certificate":              {func(r *config.Redis) { r.RedisCert, r.RedisKey = "", "" }, "ssl_certfile"},
+		"nothing but TLS there":       {func(r *config.Redis) { r.RedisTLS = false }, "redis_ssl is off"},
 		"a key of another":            {func(r *config.Redis) { r.RedisKey = filepath.Join(dir, "server.key") }, "certificate for Redis"},
 	} {
 		f := routed(s.Addr)
@@ -98,6 +100,15 @@ func TestRedisTLS(t *testing.T) {
 		if c.fails == "" && err != nil || c.fails != "" && (err == nil || !strings.Contains(err.Error(), c.fails)) {
 			t.Errorf("%s: %v", name, err)
 		}
+		// A certificate that does not hold fails a check: trying again does not help.
+		if c.fails == "certificate" && (!redis.Mistrusted(err) || checkRedis(io.Discard, f, false) == nil) {
+			t.Errorf("%s: no matter of trust: %v", name, err)
+		}
+	}
+	f := routed(redistest.New(t).Addr)
+	f.Router.RedisTLS = true
+	if err := tryRedis(f); err == nil || !strings.Contains(err.Error(), "does Redis speak TLS on this port") || redis.Mistrusted(err) {
+		t.Errorf("no TLS there: %v", err)
 	}
 }
 

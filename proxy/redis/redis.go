@@ -10,14 +10,17 @@ package redis
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -97,9 +100,34 @@ func (c *Config) Dial(wait time.Duration) (rueidis.Client, error) {
 	}
 	client, err := rueidis.NewClient(option)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Redis at %s: %w", c.Where(), err)
+		return nil, fmt.Errorf("connect to Redis at %s: %w%s", c.Where(), err, c.advice(err))
 	}
 	return client, nil
+}
+
+// Mistrusted reports whether an error is that of a certificate, of the server's
+// or of ours: somebody is there, and trying again does not help.
+func Mistrusted(err error) bool {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
+		err != nil && strings.Contains(err.Error(), "remote error: tls: ")
+}
+
+// advice is what may help where no connection came to be, as the end of a sentence.
+func (c *Config) advice(err error) string {
+	var alien tls.RecordHeaderError
+	ended := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+	switch {
+	case Mistrusted(err):
+		return ": correct ssl_ca_certs, ssl_certfile and ssl_keyfile, or the certificate of Redis"
+	case c.TLS != nil && (ended || errors.As(err, &alien) || errors.Is(err, context.DeadlineExceeded)):
+		return ": redis_ssl is on: does Redis speak TLS on this port, and is it content with ssl_certfile?"
+	case c.TLS == nil && ended:
+		return ": redis_ssl is off: does Redis speak nothing but TLS on this port?"
+	}
+	return ""
 }
 
 func dialUnix(ctx context.Context, path string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
