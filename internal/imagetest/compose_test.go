@@ -398,7 +398,7 @@ func (s *stack) checkReload(t *testing.T) {
 	replace(t, s.file, "model_list: 7\n")
 	s.compose(t, "kill", "-s", "HUP", "gateway").Run(t)
 	Wait(t, "a line of the log that refuses it", 20*time.Second, func() error {
-		if !strings.Contains(s.Logs(), "model_list") {
+		if !strings.Contains(s.Logs(), "configuration refused") {
 			return errNotYet
 		}
 		return nil
