@@ -3,7 +3,6 @@ package ledger
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -114,6 +113,7 @@ func (s *session) pickBodies(b *sending) {
 // sent notes that a batch is in the database.
 func (s *session) sent(b *sending) {
 	s.sending = nil
+	clear(b.attempts) // s.ready goes on in the same memory
 	for i, seg := range b.segments {
 		seg.was = b.batch.Cursors[i].To
 		s.mark(seg.Segment, seg.was)
@@ -172,26 +172,16 @@ func (s *session) halves(ctx context.Context, of *store.Batch, rows []*bill.Atte
 	return s.halves(ctx, of, rows[half:])
 }
 
-// refused puts a row that the database does not take aside.
+// refused puts a row that the database does not take aside, once.
 func (s *session) refused(r *bill.Attempt, cause error) error {
-	s.l.c.Metrics.refused.Inc()
-	path := filepath.Join(s.l.c.Dirs[0], "refused.jsonl")
-	s.l.c.Log.Error("the database does not take a row of spend: it was put aside", slog.String("file", path),
-		slog.String("request_id", fmt.Sprintf("%x", r.RequestID)), slog.Int64("attempt", r.Attempt), slog.Any("error", cause))
-	line, err := json.Marshal(r)
+	fresh, err := s.aside.put(s.l.c.Dirs[0], r)
 	if err != nil {
 		return fmt.Errorf("write a refused row down: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("write a refused row down: %w", err)
-	}
-	_, err = f.Write(append(line, '\n'))
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return fmt.Errorf("write a refused row down: %w", err)
+	if fresh {
+		s.l.c.Metrics.refused.Inc()
+		s.l.c.Log.Error("the database does not take a row of spend: it was put aside", slog.String("file", filepath.Join(s.l.c.Dirs[0], asideName)),
+			slog.String("request_id", fmt.Sprintf("%x", r.RequestID)), slog.Int64("attempt", r.Attempt), slog.Any("error", cause))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,6 +58,56 @@ func TestRefusedRow(t *testing.T) {
 	aside, err := os.ReadFile(filepath.Join(dir, "refused.jsonl"))
 	if err != nil || !strings.Contains(string(aside), `"RequestID"`) {
 		t.Errorf("put aside: %q, %v", aside, err)
+	}
+}
+
+// stuck is picky, and cursors do not come through until it is told.
+type stuck struct {
+	*picky
+	tried, free atomic.Int64
+}
+
+func (d *stuck) Ship(ctx context.Context, b *store.Batch) (store.Shipped, error) {
+	if len(b.Rows) == 0 && len(b.Cursors) > 0 && d.free.Load() == 0 {
+		d.tried.Add(1)
+		return store.Shipped{}, fmt.Errorf("the cursors: %w", store.ErrAway)
+	}
+	return d.picky.Ship(ctx, b)
+}
+
+// TestRefusedRowOnce: a row is put aside once, however often its batch is sent,
+// by this process and by the one after it, and with the times at which it began
+// and ended. What a process that died has left of a line stays a line of its own.
+func TestRefusedRowOnce(t *testing.T) {
+	t.Parallel()
+	d, dir, tr := &stuck{picky: &picky{data: open(t, &data{file: dbtest.SQLite(t)})}}, dirOf(t), newTruth()
+	file := filepath.Join(dir, "refused.jsonl")
+	w := newLoad(t, dir, 1, tr)
+	if err := os.WriteFile(file, []byte(`{"RequestID":[1,2`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.attempts(3)
+	bad := w.intent()
+	d.bad = bad.request
+	w.settle(bad)
+	w.close()
+	for range 2 { // processes
+		before := d.tried.Load()
+		stop := running(t, ledger.New(config(d, dir)))
+		await(t, func() bool { return d.tried.Load() >= before+3 })
+		stop()
+	}
+	d.free.Store(1)
+	running(t, ledger.New(config(d, dir)))
+	await(t, func() bool { return d.lost.Load() && d.count(t) == strconv.Itoa(len(tr.cost)-1) })
+	text, err := os.ReadFile(file)
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	if err != nil || len(lines) != 2 || lines[0] != `{"RequestID":[1,2` {
+		t.Fatalf("put aside: %q, %v", lines, err)
+	}
+	var row struct{ BeganAt, EndedAt int64 }
+	if err := json.Unmarshal([]byte(lines[1]), &row); err != nil || row.BeganAt == 0 || row.EndedAt == 0 {
+		t.Errorf("%s: %v", lines[1], err)
 	}
 }
 
