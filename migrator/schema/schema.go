@@ -4,7 +4,10 @@
 //
 // Files are named NNNNN_name.sql, are append-only, and every one suits the
 // previous release too: add first, remove one release later. Both dialects
-// have the same numbers, tables and columns. What differs is the type:
+// have the same numbers, tables and columns, but for spend, which is a view on
+// SQLite (ADR 14): what ships there and is older than schema 5 is refused, and
+// its rows wait in the journals for a program of this release. What differs
+// else is the type:
 //
 //	meaning            PostgreSQL     SQLite
 //	money              BIGINT         INTEGER   nano-dollars
@@ -24,10 +27,10 @@ import "embed"
 
 const (
 	// Version is the number of the newest migration of this release.
-	Version = 4
+	Version = 5
 	// Minimum is the oldest schema that this release's programs can work with.
 	// Newer ones are always accepted.
-	Minimum = 4
+	Minimum = 5
 	// Name is the PostgreSQL schema that holds everything of ours.
 	Name = "sluice"
 	// VersionTable holds the applied numbers; in PostgreSQL it is in the

@@ -54,7 +54,10 @@ func TestFiles(t *testing.T) {
 
 var column = regexp.MustCompile(`(?m)^    ([a-z_]+) [A-Z]+`)
 
-// TestColumns holds both dialects to the same tables and columns.
+// onSQLite are the tables behind the view spend (ADR 14).
+var onSQLite = []string{"spend_contexts", "spend_calls"}
+
+// TestColumns holds both dialects to the same tables and columns, but onSQLite.
 func TestColumns(t *testing.T) {
 	columns := func(text string) map[string]string {
 		got := map[string]string{}
@@ -80,6 +83,9 @@ func TestColumns(t *testing.T) {
 			t.Fatal(err)
 		}
 		a, b := columns(string(pg)), columns(string(lite))
+		for _, table := range onSQLite {
+			delete(b, table)
+		}
 		if len(a) != len(b) {
 			t.Errorf("%s: %d tables and %d", f, len(a), len(b))
 		}

@@ -135,10 +135,7 @@ func (j *jobs) deleteOld(ctx context.Context, now time.Time) error {
 	if total > 0 {
 		j.c.Log.Info("old rows of spend were deleted", slog.Int("rows", total), slog.Time("before", before))
 	}
-	if before.IsZero() {
-		return nil
-	}
-	return j.c.Database.DeleteUnused(ctx, before)
+	return j.c.Database.DeleteUnused(ctx, before, deleteRows)
 }
 
 // compare compares yesterday and today.

@@ -39,7 +39,7 @@ type Database interface {
 	Meta(ctx context.Context, name string) (string, error)
 	SwapMeta(ctx context.Context, name, old, value string) (bool, error)
 	DeleteSpend(ctx context.Context, before, slimBefore time.Time, most int) (int, error)
-	DeleteUnused(ctx context.Context, before time.Time) error
+	DeleteUnused(ctx context.Context, before time.Time, most int) error
 	Reconcile(ctx context.Context, what store.Reconciling) (store.Reconciled, error)
 }
 

@@ -149,3 +149,9 @@ func Moment(s *Store, at time.Time) string {
 	}
 	return "'" + at.UTC().Format(time.RFC3339Nano) + "'"
 }
+
+// LimitContexts sets how many contexts there may be in a SQLite database.
+func LimitContexts(s *Store, most int64) { s.db.(*file).mostContexts = most }
+
+// ContextAhead is how far contexts are promised ahead.
+const ContextAhead = contextAhead

@@ -21,6 +21,7 @@ type fileConn struct {
 	statements map[string]*fileStmt
 	arena      arena
 	large      bool // it has the cache of a large batch
+	contexts   contexts
 }
 
 // fileStmt is a prepared statement.
@@ -98,6 +99,7 @@ func (c *fileConn) size(rows int) error {
 	}
 	c.forget()
 	c.arena.release()
+	c.contexts.numbers = nil
 	if err := c.once(smallCache); err != nil {
 		return err
 	}

@@ -37,9 +37,10 @@ func (d dialect) id(id []byte) any {
 func (s *Store) DeleteSpend(ctx context.Context, before, slimBefore time.Time, most int) (int, error) {
 	d := s.db.dialect()
 	for _, cut := range []struct {
-		meta, where string
-		before      time.Time
-	}{{metaRowsFrom, "", before}, {metaSlimFrom, " AND call_type = ''", slimBefore}} {
+		meta   string
+		slim   bool
+		before time.Time
+	}{{metaRowsFrom, false, before}, {metaSlimFrom, true, slimBefore}} {
 		if cut.before.IsZero() {
 			continue
 		}
@@ -49,14 +50,13 @@ func (s *Store) DeleteSpend(ctx context.Context, before, slimBefore time.Time, m
 		}
 		// Slim rows stand among others: what was looked through is not again.
 		low := idAt(time.Time{})
-		if cut.where != "" {
+		if cut.slim {
 			low = idAt(from.Add(-24 * time.Hour))
 		}
 		args := []any{d.id(idAt(cut.before)), d.time(cut.before), int64(most), d.id(low)}
-		rows, err := s.db.exec(ctx, `DELETE FROM sluice.spend WHERE (request_id, attempt) IN (SELECT request_id, attempt FROM sluice.spend
-			WHERE request_id < $1 AND request_id >= $4 AND started_at < $2`+cut.where+` ORDER BY request_id, attempt LIMIT $3)`, args)
+		rows, err := s.deleteRows(ctx, cut.slim, args)
 		if err != nil {
-			return 0, fmt.Errorf("delete rows of spend: %w", err)
+			return 0, err
 		}
 		bodies, err := s.db.exec(ctx, `DELETE FROM sluice.spend_bodies WHERE (request_id, attempt) IN (SELECT request_id, attempt
 			FROM sluice.spend_bodies WHERE request_id < $1 ORDER BY request_id, attempt LIMIT $2)`, []any{args[0], args[2]})
@@ -70,9 +70,51 @@ func (s *Store) DeleteSpend(ctx context.Context, before, slimBefore time.Time, m
 	return 0, nil
 }
 
-// DeleteUnused deletes prices that no row names any more: those that were not
-// used since the time before which all rows are deleted.
-func (s *Store) DeleteUnused(ctx context.Context, before time.Time) error {
+// deleteRows deletes rows by the arguments of DeleteSpend: the id and the time
+// before which they began, how many, and the first id.
+func (s *Store) deleteRows(ctx context.Context, slim bool, args []any) (int64, error) {
+	type rows struct{ table, slim string }
+	tables := []rows{{"sluice.spend", " AND call_type = ''"}}
+	if s.db.dialect().sqlite { // where spend is a view
+		tables = []rows{
+			{"spend_calls", " AND context_id IN (SELECT context_id FROM spend_contexts WHERE call_type = '')"},
+			{"spend_whole", " AND call_type = ''"},
+		}
+	}
+	total := int64(0)
+	for _, of := range tables {
+		where := ""
+		if slim {
+			where = of.slim
+		}
+		n, err := s.db.exec(ctx, "DELETE FROM "+of.table+" WHERE (request_id, attempt) IN (SELECT request_id, attempt FROM "+of.table+
+			" WHERE request_id < $1 AND request_id >= $4 AND started_at < $2"+where+" ORDER BY request_id, attempt LIMIT $3)", args)
+		if total += n; err != nil {
+			return total, fmt.Errorf("delete rows of spend: %w", err)
+		}
+	}
+	return total, nil
+}
+
+// DeleteUnused deletes what no row names any more: prices that were not used
+// since the time before which all rows are deleted, none for a zero time; and on
+// SQLite contexts of which every row is gone, at most so many at once.
+func (s *Store) DeleteUnused(ctx context.Context, before time.Time, most int) error {
+	if s.db.dialect().sqlite {
+		for {
+			n, err := s.db.exec(ctx, `DELETE FROM spend_contexts WHERE context_id IN (SELECT context_id FROM spend_contexts
+				WHERE last_request_id < (SELECT coalesce(min(request_id), x'ffffffffffffffffffffffffffffffffff') FROM spend_calls) ORDER BY last_request_id LIMIT $1)`, []any{int64(most)})
+			if err != nil {
+				return fmt.Errorf("delete what no row of spend names: %w", err)
+			}
+			if n == 0 {
+				break
+			}
+		}
+	}
+	if before.IsZero() {
+		return nil
+	}
 	_, err := s.db.exec(ctx, "DELETE FROM sluice.price_versions WHERE last_used_at < $1", []any{s.db.dialect().time(before.Add(-24 * time.Hour))})
 	if err != nil {
 		return fmt.Errorf("delete prices that are not in use: %w", err)

@@ -20,11 +20,12 @@ import (
 // fileShip ships into a SQLite file, by a connection of its own.
 type fileShip struct {
 	*file
-	turn   *sql.Conn // the connection that writes: others of this process wait for it
-	conn   *fileConn
-	values []cell // scratch
-	open   bool   // the transaction
-	bad    bool   // the connection may be: it is opened anew
+	turn    *sql.Conn // the connection that writes: others of this process wait for it
+	conn    *fileConn
+	values  []cell // scratch
+	scratch []byte
+	open    bool // the transaction
+	bad     bool // the connection may be: it is opened anew
 }
 
 func (f *file) ship(ctx context.Context) (shipping, error) {
@@ -135,45 +136,36 @@ func (t *fileShip) rows(ctx context.Context, b *Batch) ([]bool, error) {
 	if err := t.conn.size(len(b.Rows)); err != nil {
 		return nil, shipError(err)
 	}
-	inserted := make([]bool, len(b.Rows))
-	rows, atOnce := newBlock(true, spendFields()...), rowsAtOnce
-	if b.apart {
-		atOnce = 1
+	if err := t.remember(); err != nil {
+		return nil, err
 	}
-	var scratch []byte
-	for from := 0; from < len(b.Rows); from += atOnce {
-		if from%chunk == 0 {
-			if err := ctx.Err(); err != nil {
-				return nil, shipError(err)
-			}
-			runtime.Gosched()
+	inserted, there := make([]bool, len(b.Rows)), make([]bool, len(b.Rows))
+	if err := t.there(b, there); err != nil {
+		return nil, err
+	}
+	calls := &writing{table: "spend_calls", rows: newBlock(true, callFields()...), of: make([]int, 0, rowsAtOnce)}
+	whole := &writing{table: "spend_whole", rows: newBlock(true, spendFields()...)}
+	for from := 0; from < len(b.Rows); from += chunk {
+		if err := ctx.Err(); err != nil {
+			return nil, shipError(err)
 		}
-		to := min(from+atOnce, len(b.Rows))
-		rows.reset()
-		for i := from; i < to; i++ {
-			scratch = fillRow(rows, b.Rows[i], b.Slim, scratch)
-		}
-		n, err := t.insert(rows)
-		switch {
-		case err != nil:
+		runtime.Gosched()
+		if err := t.put(b, from, min(from+chunk, len(b.Rows)), there, inserted, calls, whole); err != nil {
 			return nil, err
-		case n == int64(to-from):
-			for i := from; i < to; i++ {
-				inserted[i] = true
-			}
-		case !b.apart: // some were there: which ones shows one by one
-			return nil, errApart
 		}
 	}
-	return inserted, nil
+	if err := t.write(calls, inserted); err != nil {
+		return nil, err
+	}
+	return inserted, t.write(whole, inserted)
 }
 
 // errApart: rows were there already.
 var errApart = errors.New("rows of the batch are there already")
 
-// insert inserts the rows of a block. What is the same in all of them is one
-// parameter.
-func (t *fileShip) insert(b *block) (int64, error) {
+// insert inserts the rows of a block into a table. What is the same in all of
+// them is one parameter.
+func (t *fileShip) insert(table string, b *block) (int64, error) {
 	width := len(b.names)
 	var same uint64
 	for c := 2; c < width && b.rows > 1; c++ { // not the key
@@ -185,7 +177,7 @@ func (t *fileShip) insert(b *block) (int64, error) {
 			same |= 1 << c
 		}
 	}
-	st, err := t.conn.prepare(strconv.FormatUint(same, 16)+"/"+strconv.Itoa(b.rows), func() string { return insertText(b, same) })
+	st, err := t.conn.prepare(table+strconv.FormatUint(same, 16)+"/"+strconv.Itoa(b.rows), func() string { return insertText(table, b, same) })
 	if err != nil {
 		return 0, shipError(err)
 	}
@@ -210,11 +202,11 @@ func (t *fileShip) insert(b *block) (int64, error) {
 // insertText is the statement: the columns that are the same in all rows are the
 // first parameters. Columns stand in the order of the table, so that SQLite moves
 // none of them.
-func insertText(b *block, same uint64) string {
+func insertText(table string, b *block, same uint64) string {
 	var t strings.Builder
 	// OR FAIL: what goes wrong ends the transaction, so that SQLite need not be
 	// able to undo the statement alone.
-	t.WriteString("INSERT OR FAIL INTO spend (" + strings.Join(b.names, ", ") + ") VALUES ")
+	t.WriteString("INSERT OR FAIL INTO " + table + " (" + strings.Join(b.names, ", ") + ") VALUES ")
 	next := bits.OnesCount64(same)
 	for row := range b.rows {
 		shared := 0

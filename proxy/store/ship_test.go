@@ -387,7 +387,7 @@ func TestReconcile(t *testing.T) {
 		if out := mustBalance(t, s); out.Rows != 0 || len(out.Skipped) != 21 {
 			t.Errorf("%+v", out)
 		}
-		if err := s.DeleteUnused(t.Context(), time.Now()); err != nil {
+		if err := s.DeleteUnused(t.Context(), time.Now(), 7); err != nil {
 			t.Error(err)
 		}
 	})

@@ -62,6 +62,15 @@ var spendSorts = []sort{
 	asText, asJSON, asJSON,
 }
 
+// wholeRows is the table that has all columns of spend: on SQLite spend itself is
+// a view.
+func (d dialect) wholeRows() string {
+	if d.sqlite {
+		return "spend_whole"
+	}
+	return "sluice.spend"
+}
+
 // TakeSpendLogs writes rows of the spend table that are not there yet, and
 // returns how many it wrote.
 func (t *Tx) TakeSpendLogs(rows []SpendLog) (written int, err error) {
@@ -85,7 +94,7 @@ func (t *Tx) TakeSpendLogs(rows []SpendLog) (written int, err error) {
 				r.CacheWriteTokens, r.ReasoningTokens, jsonArgument(r.UsageDetail), d.bool(r.Estimated), int64(r.Cost), r.PriceVersion,
 				d.bool(r.CacheHit), r.ClientAddress, r.Host, jsonArgument(r.Tags), jsonArgument(r.Metadata))
 		}
-		n, err := b.put(t, "sluice.spend", true, "request_id", "attempt")
+		n, err := b.put(t, d.wholeRows(), true, "request_id", "attempt")
 		if err != nil {
 			return written, err
 		}

@@ -9,7 +9,7 @@ func SpendPlan(ctx context.Context, s *Store, f SpendFilter) (string, error) {
 	if b.d.sqlite {
 		explain = "EXPLAIN QUERY PLAN "
 	}
-	b.add(explain, "SELECT request_id, cost FROM sluice.spend WHERE ")
+	b.add(explain, "SELECT request_id, attempt, cost FROM sluice.spend WHERE ")
 	if err := f.write(b); err != nil {
 		return "", err
 	}

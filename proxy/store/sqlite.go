@@ -24,8 +24,9 @@ type file struct {
 	still            stillness
 	path             string
 
-	shipMu  sync.Mutex // held by who ships
-	shipper *fileConn  // nil: nothing has been shipped
+	shipMu       sync.Mutex // held by who ships
+	shipper      *fileConn  // nil: nothing has been shipped
+	mostContexts int64
 }
 
 // openSQLite opens nothing yet. Every transaction is immediate: two deferred ones
@@ -58,7 +59,10 @@ func openSQLite(c Config) (*file, error) {
 	reading.SetMaxIdleConns(1)
 	writing.SetMaxOpenConns(1)
 	writing.SetConnMaxIdleTime(time.Minute) // the one that reads keeps the log from being removed
-	return &file{sqliteQuerier: sqliteQuerier{on: reading}, reading: reading, writing: writing, still: stillness{path: c.SQLite}, path: c.SQLite}, nil
+	return &file{
+		sqliteQuerier: sqliteQuerier{on: reading}, reading: reading, writing: writing, still: stillness{path: c.SQLite}, path: c.SQLite,
+		mostContexts: mostContexts,
+	}, nil
 }
 
 func (*file) reached() {}
