@@ -361,13 +361,16 @@ func (seg *segment) cursor() int64 {
 		}
 		n++
 	}
-	seg.pins = seg.pins[n:]
+	seg.pins = slices.Delete(seg.pins, 0, n) // which clears what is behind: a segment is kept long after its attempts
 	if len(seg.pins) > max(seg.compact, 256) { // one long stream must not keep all that came after it in memory
 		seg.pins = slices.DeleteFunc(seg.pins, func(p pin) bool { return !p.holds(seg) })
 		seg.compact = 2 * len(seg.pins)
 	}
 	if len(seg.pins) > 0 {
 		return seg.pins[0].off
+	}
+	if seg.ended {
+		seg.pins = nil
 	}
 	return max(seg.read, seg.floor)
 }
