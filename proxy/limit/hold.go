@@ -18,12 +18,14 @@ type entry struct {
 	rule   *Rule
 	record *fleet.Record
 	bank   *fleet.Bank
-	tokens int64 // reserved of the rule's tokens
+	tokens int64  // reserved of the rule's tokens
+	given  uint64 // what had come back of the record's tokens before, see given.go
+	word   uint64 // of the tokens, as it was before the clock was read to settle
 
 	older  bool     // in the bank of another layout, beside the one in the newest
+	shared bool     // record is that of all subjects without one
 	taken  [3]bool  // by type: permits of the share
 	since  [3]int64 // of those: Now when they were asked for
-	shared bool     // record is that of all subjects without one
 	place  fleet.Hold
 	parts  [2]part // by type: Requests, Tokens
 	places int64   // parallel ones that were left

@@ -79,7 +79,7 @@ func New(c Config) *Limiter {
 	if c.Window <= 0 {
 		c.Window = time.Minute
 	}
-	l := &Limiter{c: c, window: int64(c.Window / tick), offset: c.Table.Header().WallOffset.Load()}
+	l := &Limiter{c: c, window: int64(c.Window/tick) &^ 1, offset: c.Table.Header().WallOffset.Load()}
 	l.banks = [maxBanks]*fleet.Bank{c.Table.Limits(), c.Table.OlderLimits()}
 	for _, b := range l.banks {
 		if b != nil {
@@ -116,7 +116,7 @@ type Refusal struct {
 func (l *Limiter) meter(now int64) meter {
 	wall := (now + l.offset) / tick
 	return meter{
-		now: now / tick, window: l.window, fixed: l.c.Fixed,
+		now: now / tick &^ 1, window: l.window, fixed: l.c.Fixed,
 		number: wall / l.window, rest: l.window - wall%l.window,
 	}
 }
@@ -245,13 +245,16 @@ func (l *Limiter) count(e *entry, t Type, n, parts int64, m *meter) *Refusal {
 		return &Refusal{Rule: e.rule, Type: t, Reset: m.again(0, n, 0, 1)}
 	}
 	for {
+		if t == Tokens {
+			e.given = e.record.Words[wordGiven].Load() // before the word itself
+		}
 		old := w.Load()
 		next, p, passes := m.add(old, n, limit, parts, false)
 		if !passes {
 			left := m.left(m.level(old, limit, parts), limit, parts)
 			return &Refusal{Rule: e.rule, Type: t, Limit: limit, Left: left, Reset: m.again(old, n, limit, parts)}
 		}
-		if n == 0 || w.CompareAndSwap(old, next) { // of nothing the headers say how things stand
+		if n == 0 || replace(e.record, t, old, next) { // of nothing the headers say how things stand
 			e.parts[t] = p
 			return nil
 		}

@@ -37,8 +37,17 @@ func TestMain(m *testing.M) {
 }
 
 // passage is what a child says about one request that passed: a moment before
-// and one after, and the tokens that it used in the end.
-type passage struct{ from, to, tokens int64 }
+// and one after, the tokens that it used in the end, and whether it was counted as
+// a request.
+type passage struct{ from, to, tokens, requests int64 }
+
+// told appends it as hammers.start reads it.
+func (p passage) told(to []byte) []byte {
+	for _, n := range []int64{p.from, p.to, p.tokens, p.requests} {
+		to = binary.LittleEndian.AppendUint64(to, uint64(n))
+	}
+	return to
+}
 
 // hammer reserves as fast as it can, until it is killed, and tells what passed. The limit of requests
 // changes all the time, below the one that is judged by.
@@ -63,8 +72,19 @@ func hammer() {
 	for worker := range 4 {
 		go func() {
 			dice := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(worker)))
-			var h Hold
 			var told []byte
+			tell := func(p passage) {
+				if told = p.told(told); len(told) >= 2400 {
+					out.Lock()
+					_, _ = os.Stdout.Write(told)
+					out.Unlock()
+					told = told[:0]
+				}
+			}
+			if worker == 0 {
+				hold(l, NewRule(ScopeTeam, "held", None, testTokens, None), dice, tell)
+			}
+			var h Hold
 			for {
 				estimate := 1 + dice.Int64N(20)
 				from := fleet.Now()
@@ -73,20 +93,36 @@ func hammer() {
 					continue
 				}
 				used := dice.Int64N(estimate + 1)
-				for _, n := range []int64{from, fleet.Now(), used} {
-					told = binary.LittleEndian.AppendUint64(told, uint64(n))
-				}
-				if len(told) >= 2400 {
-					out.Lock()
-					_, _ = os.Stdout.Write(told)
-					out.Unlock()
-					told = told[:0]
-				}
+				tell(passage{from, fleet.Now(), used, 1})
 				l.Settle(&h, used)
 			}
 		}()
 	}
 	select {}
+}
+
+// hold reserves tokens, ten times what is used in the end, and settles them long
+// after, in any order.
+func hold(l *Limiter, tokens *Rule, dice *rand.Rand, tell func(passage)) {
+	type open struct {
+		h    Hold
+		used int64
+	}
+	var all [48]open
+	for {
+		i := dice.IntN(len(all))
+		if o := &all[i]; o.h.Mark() > 0 {
+			l.Settle(&o.h, o.used)
+		}
+		estimate := 1 + dice.Int64N(testTokens/100)
+		from := fleet.Now()
+		if r := l.Reserve(&all[i].h, []*Rule{tokens}, estimate); r != nil {
+			runtime.Gosched()
+			continue
+		}
+		all[i].used = dice.Int64N(estimate/5 + 1)
+		tell(passage{from, fleet.Now(), all[i].used, 0})
+	}
 }
 
 // hammers are the children that hammer one table.
@@ -136,14 +172,14 @@ func (p *hammers) start() hammering {
 	p.reads.Add(1)
 	go func() {
 		defer p.reads.Done()
-		r, b := bufio.NewReader(out), make([]byte, 24)
+		r, b := bufio.NewReader(out), make([]byte, 32)
 		for {
 			if _, err := io.ReadFull(r, b); err != nil {
 				return
 			}
 			n := func(at int) int64 { return int64(binary.LittleEndian.Uint64(b[at:])) }
 			p.mu.Lock()
-			p.passed = append(p.passed, passage{n(0), n(8), n(16)})
+			p.passed = append(p.passed, passage{n(0), n(8), n(16), n(24)})
 			p.mu.Unlock()
 		}
 	}()
@@ -199,8 +235,9 @@ func TestProcessesKeepToTheLimits(t *testing.T) {
 			if fixed {
 				judgeFixed(t, p.passed, table.Header().WallOffset.Load())
 			} else {
-				judgeGCRA(t, "requests", p.passed, testRequests, func(passage) int64 { return 1 })
-				judgeGCRA(t, "tokens", p.passed, testTokens, func(a passage) int64 { return a.tokens })
+				judgeGCRA(t, "requests", p.passed, testRequests, func(a passage) int64 { return a.requests })
+				judgeGCRA(t, "tokens", p.passed, testTokens, func(a passage) int64 { return a.tokens * a.requests })
+				judgeGCRA(t, "tokens that were held", p.passed, testTokens, func(a passage) int64 { return a.tokens * (1 - a.requests) })
 			}
 			t.Logf("show: %d admissions in %v with %d processes killed, at most %d places of %d", len(p.passed), time.Duration(span), kills, most, testParallel)
 			if len(p.passed) < testRequests {
@@ -238,18 +275,19 @@ func judgeGCRA(t *testing.T, what string, passed []passage, limit int64, weigh f
 
 func judgeFixed(t *testing.T, passed []passage, offset int64) {
 	t.Helper()
-	requests, tokens := map[int64]int64{}, map[int64]int64{}
+	requests, tokens, held := map[int64]int64{}, map[int64]int64{}, map[int64]int64{}
 	for _, a := range passed {
 		n := (a.from + offset) / int64(testWindow)
 		if (a.to+offset)/int64(testWindow) != n {
 			continue // passed in one or the other
 		}
-		requests[n]++
-		tokens[n] += a.tokens
+		requests[n] += a.requests
+		tokens[n] += a.tokens * a.requests
+		held[n] += a.tokens * (1 - a.requests)
 	}
 	for n := range requests {
-		if requests[n] > testRequests || tokens[n] > testTokens {
-			t.Errorf("window %d: %d requests of %d, %d tokens of %d", n, requests[n], testRequests, tokens[n], testTokens)
+		if requests[n] > testRequests || max(tokens[n], held[n]) > testTokens {
+			t.Errorf("window %d: %d requests of %d, %d and %d tokens of %d", n, requests[n], testRequests, tokens[n], held[n], testTokens)
 		}
 	}
 	t.Logf("show: requests by window %v", requests)

@@ -9,7 +9,8 @@ import (
 // limit, so a limit may change at any time:
 //
 //	GCRA   bits 56..63  parts that the limit was divided into, less one: 0 to 253
-//	       bits  0..55  the theoretical arrival time, Now in ticks of 8 ns (18 years)
+//	       bits  1..55  the theoretical arrival time, Now in pairs of ticks of 8 ns (18 years)
+//	       bit   0      of tokens: turned over whenever some are given back, see given.go
 //	fixed  bits 56..63  255
 //	       bits 36..55  number of the window, its low bits
 //	       bits  0..35  what was counted in it
@@ -28,7 +29,7 @@ import (
 const (
 	tick      = 8 // nanoseconds
 	partsAt   = 56
-	timeMask  = 1<<partsAt - 1
+	timeMask  = 1<<partsAt - 2
 	mostParts = 254
 	fixedMark = 255
 
@@ -80,12 +81,16 @@ func (m *meter) room(limit, parts int64) int64 {
 	if parts <= limit {
 		return m.window
 	}
-	return mulDiv(m.window, parts, limit, true)
+	return mulDiv(m.window, parts, limit, true) &^ 1
 }
 
-// cost is what n of a part of a limit fill, in ticks.
+// cost is what n of a part of a limit fill, in ticks, an even number.
 func (m *meter) cost(n, limit, parts int64, up bool) int64 {
-	return mulDiv(m.window, n*parts, limit, up)
+	c := mulDiv(m.window, n*parts, limit, up)
+	if up {
+		c++
+	}
+	return c &^ 1
 }
 
 // filled is how full the bucket is that a word describes, in ticks of a limit
@@ -135,8 +140,13 @@ func fixedWord(number, count int64) uint64 {
 	return fixedMark<<partsAt | uint64(number&numberMask)<<numberAt | uint64(min(max(count, 0), countMask))
 }
 
-func arrivalWord(parts, at int64) uint64 {
-	return uint64(parts-1)<<partsAt | uint64(at)&timeMask
+// arrivalWord is a word in the place of another, no earlier than that one.
+func arrivalWord(was uint64, parts, at int64) uint64 {
+	next := uint64(parts-1)<<partsAt | uint64(at+1)&timeMask | was&1
+	if next < was && next>>partsAt == was>>partsAt {
+		return was
+	}
+	return next
 }
 
 // add is a word with n more of a limit's part in it, n at most that part. It
@@ -153,14 +163,13 @@ func (m *meter) add(word uint64, n, limit, parts int64, force bool) (next uint64
 	passes = force || p.level <= room
 	p.level = min(p.level, room)
 	p.after = m.now + p.level
-	return arrivalWord(parts, p.after), p, passes
+	return arrivalWord(word, parts, p.after), p, passes
 }
 
-// take is a word with n fewer of what p has added, as far as it has not passed
-// with time: what was added first is what has passed first. If that was given
-// back before it had passed, p's own passed earlier than its arrival time says;
-// of what it gives back then, as much as was given back before it may be another's.
-func (m *meter) take(word uint64, p part, n, limit int64) uint64 {
+// take is a word with n fewer of what p has added, as far as that lets nothing
+// pass that would not have passed had they never been added: (1) of given.go, with
+// what others gave back since, in ticks.
+func (m *meter) take(word uint64, p part, n, limit int64, since uint64) uint64 {
 	was := int64(word >> partsAt)
 	if was == fixedMark {
 		if p.cost == 0 && p.after&numberMask == int64(word>>numberAt&numberMask) {
@@ -171,12 +180,18 @@ func (m *meter) take(word uint64, p part, n, limit int64) uint64 {
 	if p.cost == 0 { // added to a fixed window
 		return word
 	}
-	back := min(m.cost(n, limit, int64(p.parts), false), p.cost, p.after-m.now)
+	floor := max(p.after-int64(min(since, forgotten)), p.after-p.level+p.cost)
+	back := min(m.cost(n, limit, int64(p.parts), false), p.cost)
+	if since != 0 || word&timeMask != uint64(p.after) { // else nobody came since
+		back = min(back, floor-m.now)
+	}
+	if was+1 != int64(p.parts) {
+		back = mulDiv(back, was+1, int64(p.parts), false)
+	}
 	if back <= 0 {
 		return word
 	}
-	back = mulDiv(back, was+1, int64(p.parts), false)
-	return arrivalWord(was+1, max(int64(word&timeMask)-back, 0))
+	return word - min(uint64(back)&^1, word&timeMask)
 }
 
 // level is what a word says now, as part.level has it.

@@ -31,11 +31,11 @@ func TestGCRAAgainstFractions(t *testing.T) {
 	for seed := range uint64(300) {
 		dice := rand.New(rand.NewPCG(seed, 7))
 		limit := 1 + dice.Int64N([]int64{3, 100, 1e5, Most - 1}[dice.IntN(4)])
-		m := meter{window: 1 + dice.Int64N(8_000_000_000), now: dice.Int64N(1 << 50)}
+		m := meter{window: 2 * (1 + dice.Int64N(4_000_000_000)), now: 2 * dice.Int64N(1<<49)}
 		want := &bucket{limit: limit, window: m.window}
 		word, admitted := uint64(0), int64(0)
 		for range 400 {
-			m.now += dice.Int64N(1 + m.window/[]int64{1, 10, 1000}[dice.IntN(3)])
+			m.now += 2 * dice.Int64N(1+m.window/[]int64{2, 20, 2000}[dice.IntN(3)])
 			n := 1 + dice.Int64N(1+limit/[]int64{1, 10, 50}[dice.IntN(3)])
 			n = min(n, limit)
 			next, _, passes := m.add(word, n, limit, 1, false)
@@ -44,7 +44,7 @@ func TestGCRAAgainstFractions(t *testing.T) {
 				loose := &bucket{limit: limit, window: m.window, empty: want.empty}
 				if loose.passes(m.now, n) {
 					over := new(big.Rat).Sub(loose.empty, new(big.Rat).SetInt64(m.now+m.window))
-					if over.Neg(over).Cmp(new(big.Rat).SetInt64(admitted+1)) > 0 {
+					if over.Neg(over).Cmp(new(big.Rat).SetInt64(2*(admitted+1))) > 0 {
 						t.Fatalf("seed %d: %d of %d refused, %s ticks too early after %d admissions", seed, n, limit, over.FloatString(2), admitted)
 					}
 				}
@@ -56,7 +56,7 @@ func TestGCRAAgainstFractions(t *testing.T) {
 					if _, _, ok := later.add(word, n, limit, 1, false); !ok {
 						t.Fatalf("seed %d: does not pass when the refusal said", seed)
 					}
-					later.now -= 2
+					later.now -= 4
 					if _, _, ok := later.add(word, n, limit, 1, false); ok {
 						t.Fatalf("seed %d: passes before the refusal said", seed)
 					}
@@ -92,7 +92,7 @@ func TestGivingBackIsNeverTooMuch(t *testing.T) {
 			}
 		}
 		m.now += dice.Int64N(m.window)
-		back := m.take(with, p, p.n, limit)
+		back := m.take(with, p, p.n, limit, 0)
 		if a, b := m.filled(back, limit, 1), m.filled(without, limit, 1); a < b-30 {
 			t.Fatalf("seed %d: %d ticks full after giving back, %d had it never been taken", seed, a, b)
 		}
@@ -117,7 +117,7 @@ func TestFixedWindows(t *testing.T) {
 			if p.after == m.number {
 				passed[m.number] -= p.n
 			}
-			word = m.take(word, p, p.n, limit)
+			word = m.take(word, p, p.n, limit, 0)
 			continue
 		}
 		n := 1 + dice.Int64N(3)
@@ -144,7 +144,7 @@ func TestLateCountersDoNotReopenAWindow(t *testing.T) {
 	if _, _, ok := late.add(next, 1, 10, 1, false); ok {
 		t.Error("one that is late passes beyond the limit")
 	}
-	if word = m.take(next, p, 1, 10); m.counted(word) != 9 {
+	if word = m.take(next, p, 1, 10, 0); m.counted(word) != 9 {
 		t.Errorf("after giving back %d", m.counted(word))
 	}
 	long := meter{window: 1000, fixed: true, number: 8 + numberMask - mostAhead}
@@ -170,7 +170,7 @@ func TestWordsAreConverted(t *testing.T) {
 	if left := g.left(g.level(word, limit, 1), limit, 1); left != 40 {
 		t.Errorf("after 60 in a fixed window %d are left by GCRA", left)
 	}
-	if next := g.take(0, p, 60, limit); next != 0 {
+	if next := g.take(0, p, 60, limit, 0); next != 0 {
 		t.Error("what a fixed window counted is given back to GCRA")
 	}
 	// A third of the limit, of which this host has used 20 of 33.
@@ -238,7 +238,7 @@ func FuzzWord(f *testing.F) {
 			if after := m.level(next, limit, of); after < level {
 				t.Errorf("%d before, %d after an admission", level, after)
 			}
-			if before := m.level(m.take(next, p, n, limit), limit, of); before > m.level(next, limit, of) {
+			if before := m.level(m.take(next, p, n, limit, 0), limit, of); before > m.level(next, limit, of) {
 				t.Error("giving back has filled it")
 			}
 		}
