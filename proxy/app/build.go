@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"sluice/internal/boot"
 	"sluice/proxy/admin"
@@ -301,8 +302,16 @@ func servable(p provider.Params, file *config.File) error {
 func deploymentProblems(file *config.File) config.Problems {
 	var out config.Problems
 	for i, d := range file.Models {
-		err := servable(model(file, d).Params, file)
+		m := model(file, d)
+		err := servable(m.Params, file)
 		if err == nil {
+			plain := strings.HasPrefix(m.Params.APIBase, "http://") || m.Params.Mock != nil
+			if err := upstream.CheckFiles(m.Upstream); err != nil && !plain && !d.Stored && !d.Info.Blocked {
+				out = append(out, config.Problem{
+					At: d.At, Severity: config.Error, Text: err.Error() + ": correct the path, or the file",
+					Key: fmt.Sprintf("model_list[%d].litellm_params", i),
+				})
+			}
 			continue
 		}
 		p := config.Problem{

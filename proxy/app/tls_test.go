@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,6 +57,33 @@ func TestPreflightTLS(t *testing.T) {
 		full := env.Parse(out.Bytes())
 		if full.Get("SSL_CERTFILE_PATH") != at("cert") || full.Get("SSL_KEYFILE_PATH") != at("key") {
 			t.Errorf("%s: the supervisor is told %q and %q", c.name, full.Get("SSL_CERTFILE_PATH"), full.Get("SSL_KEYFILE_PATH"))
+		}
+	}
+}
+
+// TestPreflightProviderFiles: files of a deployment that a worker could not
+// start with are said before anything starts.
+func TestPreflightProviderFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.yaml")
+	for line, want := range map[string]string{
+		"ssl_verify: " + filepath.Join(dir, "none"):      "model_list[0].litellm_params: read the CA bundle",
+		"ssl_verify: " + path:                            "holds no certificate: correct the path, or the file",
+		"ssl_certificate: " + filepath.Join(dir, "none"): "read the client certificate",
+		"ssl_verify: true":                               "",
+	} {
+		text := "model_list:\n  - model_name: m\n    litellm_params: {model: openai/m, api_key: sk-x, api_base: 'https://localhost/v1', '" +
+			strings.Replace(line, ": ", "': '", 1) + "'}\n"
+		if line == "ssl_verify: true" {
+			text = strings.Replace(text, "'true'", "true", 1)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		err := preflight(&boot.Process{Program: "proxy", Stdin: new(io.LimitedReader), Stdout: io.Discard, Stderr: &said, Environ: env.Parse([]byte("CONFIG_FILE_PATH=" + path))})
+		if (err != nil) != (want != "") || !strings.Contains(said.String(), want) {
+			t.Errorf("%s: %v, says %q", line, err, said.String())
 		}
 	}
 }

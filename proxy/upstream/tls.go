@@ -13,6 +13,12 @@ import (
 // sessions is how many TLS sessions an endpoint keeps for resumption.
 const sessions = 64
 
+// CheckFiles says what is wrong with the files that options name.
+func CheckFiles(o Options) error {
+	_, err := clientTLS(&o, "", sha256.New())
+	return err
+}
+
 // clientTLS builds the TLS settings of an endpoint and adds the content of the
 // files to its identity, so that a renewed certificate is another endpoint.
 func clientTLS(o *Options, name string, identity hash.Hash) (*tls.Config, error) {
