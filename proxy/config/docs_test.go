@@ -76,7 +76,7 @@ exits with 0 or 78. Unknown keys are warnings, with the nearest key that is know
 so are a master or salt key that can be guessed.
 
 Values may refer to variables: ` + "`os.environ/NAME`" + ` is the whole value (true and false become truth values; a variable
-that is not set gives null and a warning), ` + "`${NAME}`" + ` and ` + "`${NAME:-default}`" + ` may stand within a text, ` + "`$${`" + ` is a literal
+that is not set gives null and a warning; for the master key it is an error), ` + "`${NAME}`" + ` and ` + "`${NAME:-default}`" + ` may stand within a text, ` + "`$${`" + ` is a literal
 ` + "`${`" + `. A file ` + "`.env`" + ` in the working directory is read under the environment unless ` + "`LITELLM_MODE=PRODUCTION`" + `.
 Variables that are referred to or hold secrets may be given as a file: ` + "`LITELLM_MASTER_KEY_FILE`" + ` names one, and so does
 a systemd credential of the variable's name. See secrets.md.

@@ -140,3 +140,19 @@ func TestOpenKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestMasterKeyReference: a master key that is named and missing is not made up.
+func TestMasterKeyReference(t *testing.T) {
+	for _, text := range []string{"os.environ/THE_KEY", "${THE_KEY}"} {
+		const missing = "general_settings.master_key: the environment variable THE_KEY is not set; allowed: THE_KEY set, or THE_KEY_FILE"
+		text = "general_settings: {master_key: '" + text + "'}"
+		if f, problems := loadText(t, text, environ()); f != nil || !strings.Contains(problems.Err().Error(), missing) {
+			t.Errorf("%s: %v", text, problems)
+		}
+		for _, given := range []string{"THE_KEY", "LITELLM_MASTER_KEY"} {
+			if f, problems := loadText(t, text, environ(given+"=sk-given")); f == nil || f.General.MasterKey != "sk-given" {
+				t.Errorf("%s with %s: %v", text, given, problems)
+			}
+		}
+	}
+}

@@ -106,7 +106,13 @@ func (s *substituter) unset(at Pos, path, name string) {
 	key := at.String() + "\x00" + name
 	if !s.warned[key] {
 		s.warned[key] = true
-		s.report.warnf(at, path, "the environment variable %s is not set", strings.Trim(quote(name), `"`))
+		name = strings.Trim(quote(name), `"`)
+		if given, _, _ := s.environ.Value("LITELLM_MASTER_KEY"); path == "general_settings.master_key" && given == "" {
+			// A new one would be made in its place, that no client has.
+			s.report.errorf(at, path, name+" set, or "+name+"_FILE", "the environment variable %s is not set", name)
+			return
+		}
+		s.report.warnf(at, path, "the environment variable %s is not set", name)
 	}
 }
 
