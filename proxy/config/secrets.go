@@ -56,6 +56,11 @@ func (f *File) Open() []string {
 		out = appendOpen(out, name, path)
 	}
 	out = appendOpen(out, "--ssl_keyfile_path", f.Server.TLSKey)
+	key := f.General.DatabaseParameters["sslkey"]
+	if u, err := url.Parse(f.General.DatabaseURL.Reveal()); err == nil {
+		key = cmp.Or(u.Query().Get("sslkey"), key)
+	}
+	out = appendOpen(out, "sslkey of PostgreSQL", key)
 	if f.Router.RedisTLS {
 		out = appendOpen(out, "ssl_keyfile of Redis", cmp.Or(f.Router.RedisKey, f.Router.RedisCert))
 	}
