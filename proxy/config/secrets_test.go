@@ -126,8 +126,8 @@ func TestOpenKeys(t *testing.T) {
 	deployment := func(p Params) *Deployment { return &Deployment{Name: "m", Params: p} }
 	for want, f := range map[string]*File{
 		"--ssl_keyfile_path: its file":               {Server: Server{TLSCert: open, TLSKey: open}},
-		"sslkey of PostgreSQL: its file":             {General: General{DatabaseURL: env.Secret("postgresql://u@h/d?sslmode=verify-full&sslkey=" + open)}},
-		"sslkey of PostgreSQL: its file " + open:     {General: General{DatabaseParameters: map[string]string{"sslkey": open}}},
+		"sslkey of PostgreSQL: its file":             {General: General{Connection: Connection{DatabaseURL: env.Secret("postgresql://u@h/d?sslmode=verify-full&sslkey=" + open)}}},
+		"sslkey of PostgreSQL: its file " + open:     {General: General{Connection: Connection{DatabaseParameters: map[string]string{"sslkey": open}}}},
 		"ssl_keyfile of Redis: its file":             {Router: Router{Redis: Redis{RedisTLS: true, RedisCert: open}}},
 		"ssl_certificate_key of m: its file":         {Models: []*Deployment{deployment(Params{SSLCertificate: open, SSLKey: open}), deployment(Params{SSLKey: open})}},
 		"ssl_certificate_key of m: its file " + open: {LiteLLM: LiteLLM{SSLCertificate: open}, Models: []*Deployment{deployment(Params{})}},
