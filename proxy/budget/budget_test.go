@@ -381,6 +381,7 @@ func TestMaximumIsChanged(t *testing.T) {
 // Idle leases go back, what a dead process has left of them too, and the record
 // is free for another budget.
 func TestIdleLeases(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, s *store.Store) {
 		h := start(t, s, newTable(t), func(c *Config) { c.Idle = time.Second })
 		l := team("t", 100*cent)
@@ -420,6 +421,7 @@ func TestIdleLeases(t *testing.T) {
 // What an earlier life of the host held is given back when its journals are
 // shipped and it was silent for a while; another host's is not.
 func TestEarlierLives(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, s *store.Store) {
 		first := start(t, s, newTable(t), nil)
 		elsewhere := start(t, s, newTable(t), func(c *Config) { c.HostID = "elsewhere" })
@@ -446,6 +448,7 @@ func TestEarlierLives(t *testing.T) {
 
 // A host that was released while it was out of touch has nothing of what it had.
 func TestReleasedMeanwhile(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, s *store.Store) {
 		h := start(t, s, newTable(t), func(c *Config) { c.Idle = 2 * time.Second })
 		l := team("t", money.Dollar)
@@ -467,6 +470,7 @@ func TestReleasedMeanwhile(t *testing.T) {
 // A database that has lost commits does not know a lease any more: what is left of
 // it is not spent.
 func TestLeaseIsLost(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, s *store.Store) {
 		h := start(t, s, newTable(t), nil)
 		l := team("t", 10*money.Dollar)
@@ -491,6 +495,7 @@ func TestLeaseIsLost(t *testing.T) {
 }
 
 func TestSoftBudget(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, s *store.Store) {
 		var told atomic.Int64
 		var last atomic.Pointer[Exceeded]
@@ -529,6 +534,7 @@ func TestSoftBudget(t *testing.T) {
 
 // In a new window there is room again, and rows of the old one change nothing.
 func TestWindowChanges(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, s *store.Store) {
 		h := start(t, s, newTable(t), nil)
 		l := NewLimit(bill.KindTeam, "t", 10*cent, None, "1h", time.Time{}, nil)
@@ -545,20 +551,16 @@ func TestWindowChanges(t *testing.T) {
 			t.Fatal("12 cents of 10")
 		}
 		next := at + int64(2*time.Second)
-		time.Sleep(time.Second) // a refusal is not repeated longer
-		if r := reserve(&hold, 2*cent, next); r != nil {
-			t.Errorf("the next window, in which 8 cents are still reserved: %+v", r)
-		}
+		eventually(t, "a refusal is not repeated in the next window, in which 8 cents are still reserved", func() bool {
+			return reserve(&hold, 2*cent, next) == nil
+		})
 		if a := hold.Accounts(nil); a[0].Start != late[0].Start+3600 {
 			t.Errorf("%+v after %+v", a, late)
 		}
 		h.Settle(&old, 8*cent)
 		h.ship(t, 8*cent, late)
-		time.Sleep(time.Second)
 		var more Hold
-		if r := reserve(&more, 8*cent, next); r != nil {
-			t.Errorf("the old window's attempt is shipped: %+v", r)
-		}
+		eventually(t, "there is room for what the old window's attempt had", func() bool { return reserve(&more, 8*cent, next) == nil })
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 // journals are in it, and some time has passed. Processes that are born meanwhile
 // hold to it too.
 func TestTakenOver(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, s *store.Store) {
 		var history atomic.Pointer[string]
 		var shipped atomic.Int64

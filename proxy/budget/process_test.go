@@ -42,6 +42,9 @@ type crew struct {
 	Clients, Keys    int
 }
 
+// besides is how many tests run at the same time.
+const besides = 8
+
 const envCrew = "SLUICE_TEST_CREW"
 
 func TestMain(m *testing.M) {
@@ -57,6 +60,12 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	flag.Parse()
+	// Tests that run beside others wait for most of their time.
+	if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < besides {
+		if err := flag.Set("test.parallel", strconv.Itoa(besides)); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
 
