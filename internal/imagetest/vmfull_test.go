@@ -294,20 +294,24 @@ func (m *guest) spendRows(prefix string) map[string]int {
 // an older one: no request fails.
 func vmUpgrade(t *testing.T, m *guest) {
 	one, two := buildPackage(t, packageSpec{version: "1.0.0"}), buildPackage(t, packageSpec{version: "1.1.0"})
-	bad := buildPackage(t, packageSpec{version: "1.2.0", tags: "sluicebad"})
-	for _, deb := range []string{one, two, bad} {
+	// A version each: apt passes over one that it has, and the status of the step before would do.
+	var bad [3]string
+	for i := range bad {
+		bad[i] = buildPackage(t, packageSpec{version: fmt.Sprintf("1.2.%d", i), tags: "sluicebad"})
+	}
+	for _, deb := range append([]string{one, two}, bad[:]...) {
 		m.copyIn(filepath.Join(packagesDir(), deb), "/var/tmp/"+deb)
 	}
-	m.ssh("mkdir -p /etc/systemd/system/sluice-upgrade.service.d; printf '[Service]\nExecStart=\nExecStart=/usr/lib/sluice/proven/supervisor upgrade --watch 60s --ready 120s\n' " +
+	m.ssh("mkdir -p /etc/systemd/system/sluice-upgrade.service.d; printf '[Service]\nExecStart=\nExecStart=/usr/lib/sluice/proven/supervisor upgrade --watch 60s --ready 240s\n' " +
 		">/etc/systemd/system/sluice-upgrade.service.d/test.conf; systemctl daemon-reload")
 	pid := m.ssh("systemctl show sluice -P MainPID")
-	steps := []struct{ name, deb, bad, state, runs string }{
-		{"upgrade", one, "", fleet.UpgradeProven, "1.0.0"},
-		{"upgrade again", two, "", fleet.UpgradeProven, "1.1.0"},
-		{"does not start", bad, "no-start", fleet.UpgradeRolledBack, "1.1.0"},
-		{"never ready", bad, "never-ready", fleet.UpgradeRolledBack, "1.1.0"},
-		{"dies after 30 s", bad, "dies", fleet.UpgradeRolledBack, "1.1.0"},
-		{"downgrade", one, "", fleet.UpgradeProven, "1.0.0"},
+	steps := []struct{ name, deb, bad, state, says, runs string }{
+		{"upgrade", one, "", fleet.UpgradeProven, "", "1.0.0"},
+		{"upgrade again", two, "", fleet.UpgradeProven, "", "1.1.0"},
+		{"does not start", bad[0], "no-start", fleet.UpgradeRolledBack, "died", "1.1.0"},
+		{"never ready", bad[1], "never-ready", fleet.UpgradeRolledBack, "not ready", "1.1.0"},
+		{"dies after 30 s", bad[2], "dies", fleet.UpgradeRolledBack, "died", "1.1.0"},
+		{"downgrade", one, "", fleet.UpgradeProven, "", "1.0.0"},
 	}
 	for _, s := range steps {
 		if s.bad != "" {
@@ -320,7 +324,9 @@ func vmUpgrade(t *testing.T, m *guest) {
 			Classes: []loadgen.Class{{Name: "new", Fresh: true, Rate: 2}, {Name: "kept", Conns: 4, Think: time.Second}, {Name: "stream", Conns: 2, Stream: true, Model: "stream"}},
 		})
 		m.ssh("DEBIAN_FRONTEND=noninteractive apt-get install -y -q --allow-downgrades /var/tmp/" + s.deb)
-		m.awaitUpgrade(t, s.state, versionOf(s.deb))
+		if doc := m.awaitUpgrade(t, s.state, versionOf(s.deb)); !strings.Contains(doc.Reason, s.says) {
+			t.Errorf("%s: the reason is %q, want %q", s.name, doc.Reason, s.says)
+		}
 		r := l.Stop()
 		t.Logf("%s: %d requests", s.name, r.Sent())
 		e2e.NoneFailed(t, r)
@@ -334,18 +340,27 @@ func vmUpgrade(t *testing.T, m *guest) {
 	}
 }
 
-// awaitUpgrade waits until the last upgrade has ended as it should.
-func (m *guest) awaitUpgrade(t *testing.T, state, to string) {
+// awaitUpgrade waits until the last upgrade has ended, which must be as it should.
+// It asks every ten seconds, from inside: a connection of ssh is seconds of an
+// emulated processor, and asking again at once took one of the two from the
+// release on trial.
+func (m *guest) awaitUpgrade(t *testing.T, state, to string) *fleet.UpgradeStatus {
 	t.Helper()
+	var doc *fleet.UpgradeStatus
 	Wait(t, "upgrade to "+to+" "+state, 12*time.Minute, func() error {
-		r := m.trySSH("sluice status --json --state_dir /var/lib/sluice")
+		r := m.trySSH("sleep 10; sluice status --json --state_dir /var/lib/sluice")
 		var s fleet.Status
 		if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil {
 			return fmt.Errorf("status: %w: %s", err, r.Output())
 		}
-		if s.State != "ready" || s.Upgrade == nil || s.Upgrade.State != state || s.Upgrade.To != to {
-			return fmt.Errorf("%s, upgrade is %v", s.State, s.Upgrade)
+		doc = s.Upgrade
+		if doc != nil && doc.To == to && doc.State != state && doc.State != fleet.UpgradeTrial {
+			t.Fatalf("the upgrade to %s is %s, not %s: %s", to, doc.State, state, doc.Reason)
+		}
+		if s.State != "ready" || doc == nil || doc.State != state || doc.To != to {
+			return fmt.Errorf("%s, upgrade is %v", s.State, doc)
 		}
 		return nil
 	})
+	return doc
 }
