@@ -42,6 +42,9 @@ func (s *session) pick(now time.Time, all bool) {
 	c := &s.l.c
 	n := min(len(s.ready), c.Most)
 	due := all || n == c.Most || n > 0 && now.Sub(s.ready[0].since) >= c.Batch
+	if n == 0 && now.Sub(s.shippedAt) >= cursorsEvery {
+		s.free = nil
+	}
 	if !due && (n > 0 || now.Sub(s.cursorsAt) < cursorsEvery) {
 		return
 	}
@@ -113,6 +116,7 @@ func (s *session) pickBodies(b *sending) {
 // sent notes that a batch is in the database.
 func (s *session) sent(b *sending) {
 	s.sending = nil
+	s.reuse(b.attempts)
 	clear(b.attempts) // s.ready goes on in the same memory
 	for i, seg := range b.segments {
 		seg.was = b.batch.Cursors[i].To

@@ -191,7 +191,8 @@ func (s *session) record(seg *segment, off, end int64, r journal.Record, now tim
 		if shipped {
 			return
 		}
-		a := &attempt{intent: place{seg, off}}
+		a := s.fresh()
+		a.intent = place{seg, off}
 		a.Intent, a.Settle, a.Sequence = r.Intent, r.Settle, r.Sequence
 		seg.pin(off, a)
 		s.whole(a, now)
@@ -220,7 +221,8 @@ func (s *session) intent(seg *segment, off int64, r *journal.Intent, now time.Ti
 		}
 		return
 	}
-	a := &attempt{intent: place{seg, off}}
+	a := s.fresh()
+	a.intent = place{seg, off}
 	a.Intent, a.Sequence = r.Intent, r.Sequence
 	seg.pin(off, a)
 	if settled != nil {
@@ -229,6 +231,31 @@ func (s *session) intent(seg *segment, off int64, r *journal.Intent, now time.Ti
 		return
 	}
 	g.open[k] = a
+}
+
+// fresh is memory for an attempt: what the last batch had, if there is some left.
+// Each is a kilobyte full of pointers, which the garbage collector would follow.
+func (s *session) fresh() *attempt {
+	n := len(s.free)
+	if n == 0 {
+		return &attempt{}
+	}
+	a := s.free[n-1]
+	s.free[n-1] = nil
+	s.free = s.free[:n-1]
+	a.shipped = false
+	return a
+}
+
+// reuse takes the attempts of a batch that is in the database. Pins may still name
+// them: a pin holds where a record of its attempt stands there, and no two records
+// stand at one place.
+func (s *session) reuse(attempts []*attempt) {
+	clear(s.free)
+	s.free = append(s.free[:0], attempts...)
+	for _, a := range s.free {
+		*a = attempt{shipped: true}
+	}
 }
 
 // orphan takes a settlement whose intent was not read. Mostly that is in the
@@ -361,7 +388,7 @@ func (seg *segment) cursor() int64 {
 		}
 		n++
 	}
-	seg.pins = slices.Delete(seg.pins, 0, n) // which clears what is behind: a segment is kept long after its attempts
+	seg.pins = slices.Delete(seg.pins, 0, n)   // which clears what is behind: a segment is kept long after its attempts
 	if len(seg.pins) > max(seg.compact, 256) { // one long stream must not keep all that came after it in memory
 		seg.pins = slices.DeleteFunc(seg.pins, func(p pin) bool { return !p.holds(seg) })
 		seg.compact = 2 * len(seg.pins)

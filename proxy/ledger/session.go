@@ -29,6 +29,7 @@ type session struct {
 
 	ready   []*attempt // whole, in the order in which they ended
 	sending *sending   // a batch of which nobody knows what became
+	free    []*attempt // of the last batch, to be used again
 	aside   aside      // rows that the database does not take
 
 	failures  int // in a row
