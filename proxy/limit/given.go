@@ -22,7 +22,8 @@ import "sluice/supervisor/fleet"
 //
 //	b <= max(A(i)-g, x(i)+c) - now                                      (1)
 //
-// and by induction the word is what it would be had everybody asked for what he
+// or all of it where nobody came since, which the word and the sum tell. And
+// by induction the word is what it would be had everybody asked for what he
 // was charged in the end. So in any t seconds what was used, and what is reserved
 // and not settled, is at most limit + limit × t / window. What an answer took
 // beyond its reservation is one more reservation, at its end, as far as there is
