@@ -64,10 +64,8 @@ func (a *appliance) upgradeStep() {
 	if !a.upgrade || a.stop.phase != stopNone {
 		return
 	}
-	for _, g := range a.gens {
-		if g.state == fleet.StateStarting {
-			return
-		}
+	if a.begins() {
+		return
 	}
 	a.upgrade = false
 	a.notify.reloading(a.now())
@@ -75,6 +73,10 @@ func (a *appliance) upgradeStep() {
 	go func() {
 		err := tryBinary(a.self, environ)
 		a.post(func() {
+			if err == nil && a.begins() { // somebody died while the binary was tried
+				a.upgrade = true
+				return
+			}
 			if err == nil && a.stop.phase == stopNone {
 				err = a.become(a.self)
 			}
@@ -84,6 +86,16 @@ func (a *appliance) upgradeStep() {
 			}
 		})
 	}()
+}
+
+// begins reports whether a worker is half started.
+func (a *appliance) begins() bool {
+	for _, g := range a.gens {
+		if g.state == fleet.StateStarting {
+			return true
+		}
+	}
+	return false
 }
 
 // tryBinary has the binary on disk tell its version: one that cannot even do
