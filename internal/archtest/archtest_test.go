@@ -210,6 +210,9 @@ func TestArchitectureNamesEveryPackage(t *testing.T) {
 func TestNoMachinePaths(t *testing.T) {
 	bad := []string{"/wo" + "rk/", "/ho" + "me/", "/ro" + "ot/", ".." + "/shared", "/Us" + "ers/"}
 	for _, f := range tracked(t) {
+		if strings.HasPrefix(f, "image/vm/tree/") {
+			continue // files of the machine that is made, which has paths of its own
+		}
 		b, err := os.ReadFile(filepath.Join(root(t), f))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
