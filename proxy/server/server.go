@@ -155,8 +155,11 @@ func New(c Config, g Gateway) (*Server, error) {
 	}
 	s := &Server{c: c, log: c.Log, own: c.Table.Generation(c.Area), stop: make(chan struct{}), stall: readerStall}
 	s.same = []llm.Field{
-		{Name: keyVersion, Value: []byte(c.Version)}, {Name: keyVary, Value: valueVary}, {Name: keyFrame, Value: valueFrame},
-		{Name: keyPolicy, Value: valuePolicy}, {Name: keySniff, Value: valueSniff},
+		{Name: keyVersion, Value: []byte(c.Version)},
+		{Name: keyVary, Value: valueVary},
+		{Name: keyFrame, Value: valueFrame},
+		{Name: keyPolicy, Value: valuePolicy},
+		{Name: keySniff, Value: valueSniff},
 	}
 	s.clock.start()
 	var err error
