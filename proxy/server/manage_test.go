@@ -42,7 +42,10 @@ func (m *fakeManager) Serve(_ context.Context, r *admin.Request) admin.Reply {
 	case `"refuse"`:
 		return admin.Reply{
 			Status: 418, Body: []byte(`{"detail":"no"}`), Err: &llm.Error{Status: 418, Message: "no"},
-			Headers: []llm.Field{{Name: []byte("x-sluice-ignored-fields"), Value: []byte("a, b")}},
+			Headers: []llm.Field{
+				{Name: []byte("x-sluice-ignored-fields"), Value: []byte("a, b")},
+				{Name: []byte("content-security-policy"), Value: []byte("default-src 'none'")},
+			},
 		}
 	}
 	return admin.Reply{Status: 200, Body: []byte(`{"path":"` + r.Route.Path + `"}`)}
@@ -117,6 +120,9 @@ func TestManagementCall(t *testing.T) {
 	resp, body = b.send(t, "POST", "/key/generate", testKey, "", `"refuse"`)
 	if resp.StatusCode != 418 || body != `{"detail":"no"}` || resp.Header.Get("x-sluice-ignored-fields") != "a, b" {
 		t.Errorf("%s %v %s", resp.Status, resp.Header, body)
+	}
+	if got := resp.Header.Values("content-security-policy"); len(got) != 1 || got[0] != "default-src 'none'" {
+		t.Errorf("a page's own policy: %q", got)
 	}
 	resp, _ = b.send(t, "POST", "/key/generate", testKey, "", `"panic"`)
 	if resp.StatusCode != 500 || b.own.Panics.Load() != 1 {

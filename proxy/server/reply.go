@@ -49,6 +49,7 @@ func (s *Server) standard(ctx *fasthttp.RequestCtx, k *call) {
 func (s *Server) guard(ctx *fasthttp.RequestCtx, origin, scratch []byte) []byte {
 	h := &ctx.Response.Header
 	scratch = setFields(h, scratch, s.same)
+	h.SetCanonical(keyPolicy, valuePolicy) // a page may have one of its own
 	if len(origin) > 0 {
 		s.cors(h, origin)
 	}

@@ -158,7 +158,6 @@ func New(c Config, g Gateway) (*Server, error) {
 		{Name: keyVersion, Value: []byte(c.Version)},
 		{Name: keyVary, Value: valueVary},
 		{Name: keyFrame, Value: valueFrame},
-		{Name: keyPolicy, Value: valuePolicy},
 		{Name: keySniff, Value: valueSniff},
 	}
 	s.clock.start()
