@@ -282,7 +282,7 @@ func TestOutage(t *testing.T) {
 	}
 	defer s.Close()
 	gone := &away{Leaser: s}
-	h = start(t, s, newTable(t), func(c *Config) { c.Leaser, c.Allowance, c.Wait = gone, 3*cent, 2*time.Second })
+	h = start(t, s, newTable(t), func(c *Config) { c.Leaser, c.Allowance, c.Wait = gone, 3*cent, 10*time.Second })
 	l, other := team("t", 100*cent), team("other", money.Dollar)
 	var holds [40]Hold
 	if r := h.try(&holds[0], cent, l); r != nil {
@@ -299,7 +299,7 @@ func TestOutage(t *testing.T) {
 		}
 	}
 	if n != 13 { // a tenth of the budget, and the allowance
-		t.Errorf("%d attempts in an outage", n)
+		t.Fatalf("%d attempts in an outage", n)
 	}
 	if a := holds[12].Accounts(nil); a[0].Leased || holds[12].Claim() == 0 {
 		t.Errorf("reserved from the allowance: %+v", a)
