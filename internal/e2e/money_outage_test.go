@@ -97,7 +97,8 @@ func TestMoneyJournalFull(t *testing.T) {
 	w.plain()
 	a := w.hosts[0]
 	db.Stop(t)
-	l := w.newLoad("full").start(32, 5*time.Millisecond, []moneyKind{{group: "plain", weight: 1}})
+	// Slow enough that what comes between two batches is far below the bound.
+	l := w.newLoad("full").start(32, 20*time.Millisecond, []moneyKind{{group: "plain", weight: 1}})
 	refused := func() (n int, last moneyCall) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
