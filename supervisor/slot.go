@@ -281,14 +281,16 @@ func (a *appliance) isReady(g *generation) {
 // makeLame tells a generation to accept nothing more and finish. window is in
 // nanoseconds, 0 for no end.
 func (a *appliance) makeLame(g *generation, window int64) {
-	if g.state == fleet.StateLame {
-		return
-	}
-	g.state, g.lamed = fleet.StateLame, a.now()
 	quiet := int64(0)
 	if a.stop.phase != stopNone {
 		quiet = fleet.StopQuiet // no successor waits for what idle connections may still ask
 	}
+	switch {
+	case g.state != fleet.StateLame:
+		g.state, g.lamed = fleet.StateLame, a.now()
+	case quiet == 0:
+		return
+	} // one that was recycled before has left its idle connections their time
 	g.send(fleet.Message{Kind: fleet.KindLame, Window: window, Quiet: quiet})
 	a.dirty = true
 }

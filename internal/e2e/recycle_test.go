@@ -163,6 +163,23 @@ func (a *Appliance) lameWorker() {
 	})
 }
 
+// A worker that was recycled before a stop leaves idle connections no more time
+// than the others do.
+func TestStopWithLameWorker(t *testing.T) {
+	t.Parallel()
+	a := boot(t, Options{Workers: 1, Config: MixConfig(Provider(t)), Args: []string{"--keepalive_timeout", "300"}})
+	c := a.dialRaw(t)
+	if r := c.chat(t, "whole", "first"); r.StatusCode != http.StatusOK || r.Close {
+		t.Fatalf("%s, close %v", r.Status, r.Close)
+	}
+	a.lameWorker()
+	began := time.Now()
+	if code := a.Stop(); code != fleet.ExitOK {
+		t.Errorf("stopped with %d", code)
+	}
+	t.Logf("stopped after %v", time.Since(began).Round(100*time.Millisecond))
+}
+
 // An idle connection on a lame worker lives its whole keep-alive time. A request
 // before its end is answered; the end is a FIN, and what is sent into it is read
 // without a reset and without reaching the provider.
