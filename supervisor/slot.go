@@ -285,12 +285,11 @@ func (a *appliance) makeLame(g *generation, window int64) {
 	if a.stop.phase != stopNone {
 		quiet = fleet.StopQuiet // no successor waits for what idle connections may still ask
 	}
-	switch {
-	case g.state != fleet.StateLame:
+	if g.state != fleet.StateLame {
 		g.state, g.lamed = fleet.StateLame, a.now()
-	case quiet == 0:
-		return
-	} // one that was recycled before has left its idle connections their time
+	} else if quiet == 0 {
+		return // it knows; of the quiet one that was recycled before a stop does not
+	}
 	g.send(fleet.Message{Kind: fleet.KindLame, Window: window, Quiet: quiet})
 	a.dirty = true
 }
