@@ -47,9 +47,6 @@ func runAlone(p *boot.Process, flags config.Flags, stateDir string) error {
 	if said := exposed(w.config); said != "" {
 		w.log.Warn("secrets are given by the environment", slog.String("note", said))
 	}
-	if w.madeKey {
-		welcome(p.Stderr, w.masterKey, dir.MasterKey(), w.url(), w.firstModel())
-	}
 	return w.run()
 }
 

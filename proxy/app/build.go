@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"sluice/internal/boot"
@@ -169,7 +167,10 @@ func (w *worker) findMasterKey(file *config.File) error {
 	if err != nil {
 		return err
 	}
-	w.masterKey, w.madeKey = key, made
+	w.masterKey = key
+	if made {
+		w.log.Warn("no master key is configured, so one was made", slog.String("key_file", w.dir.MasterKey()))
+	}
 	return nil
 }
 
@@ -442,26 +443,6 @@ func bodyAllowance(file *config.File) int64 {
 		return 0
 	}
 	return n / 4
-}
-
-// url is where a client on this machine reaches the worker.
-func (w *worker) url() string {
-	scheme, host := "http", w.config.Server.Host
-	if w.config.Server.TLSCert != "" {
-		scheme = "https"
-	}
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(w.config.Server.Port))
-}
-
-// firstModel is a model to try.
-func (w *worker) firstModel() string {
-	if len(w.config.Models) == 0 {
-		return "demo"
-	}
-	return w.config.Models[0].Name
 }
 
 // leaveMetrics writes what the worker counted to where healthd finds it.

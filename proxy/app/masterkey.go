@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -16,7 +15,8 @@ import (
 
 // storedMasterKey is the key of an appliance that was given none: read from
 // the state directory, or made there. made tells the one worker of the host
-// that made it, so that it is shown once.
+// that made it, which says once where it lies. What it is nobody says: a terminal
+// cannot be told from the log of a container that has one.
 func storedMasterKey(dir fleet.Dir) (key env.Secret, made bool, err error) {
 	path := dir.MasterKey()
 	for range 2 {
@@ -52,21 +52,4 @@ func makeMasterKey(path string) (env.Secret, error) {
 	}
 	key := "sk-" + base64.RawURLEncoding.EncodeToString(random[:])
 	return env.Secret(key), createOnce(path, key+"\n")
-}
-
-// welcome shows a master key that was just made, once, with a call to try.
-func welcome(w io.Writer, key env.Secret, path, url, model string) {
-	_, _ = fmt.Fprintf(w, `
-No master key was configured, so one was made. It is stored in %s (mode 0600)
-and shown only this once:
-
-  %s
-
-Try it:
-
-  curl %s/v1/chat/completions -H 'Authorization: Bearer %s' \
-    -H 'Content-Type: application/json' \
-    -d '{"model": "%s", "messages": [{"role": "user", "content": "Hello"}]}'
-
-`, path, key.Reveal(), url, key.Reveal(), model)
 }

@@ -62,9 +62,6 @@ func runSupervised(p *boot.Process, control string) error {
 		return err
 	}
 	w.ready()
-	if w.madeKey {
-		welcome(p.Stderr, w.masterKey, dir.MasterKey(), w.url(), w.firstModel())
-	}
 	if err := l.conn.Send(fleet.Message{Kind: fleet.KindReady, Config: w.applied}, -1); err != nil {
 		w.log.Warn("could not say ready", errAttr(err)) // the loop sees the supervisor's death
 	}

@@ -38,7 +38,6 @@ type worker struct {
 	config     *config.File
 	files      files      // that it was read from
 	masterKey  env.Secret // of the state directory, "" when one is configured
-	madeKey    bool       // this worker made it
 	applied    uint64     // number of the configuration in use
 	logFile    logFile
 	pools      *upstream.Pools
