@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -105,20 +106,47 @@ func setCloexec(fd int, on bool) error {
 	return err
 }
 
-// lower gives a worker a lower claim on the CPU and makes it the first to be
-// killed for memory. The engine puts each child into a group of its own; by
-// group the call reaches every thread of it.
+// lower gives a worker a lower claim on the CPU than we and healthd have, and makes it
+// the first to be killed for memory. One is done where the other cannot be.
 func lower(pid int) error {
-	if err := unix.Setpriority(unix.PRIO_PGRP, pid, workerNice); err != nil {
-		return fmt.Errorf("lower priority of %d: %w", pid, err)
+	return errors.Join(lowerPriority(pid), raiseScore(pid))
+}
+
+// workerNice is how far workers stand behind healthd, which stands where the
+// supervisor was started: probes are answered when every core is busy. Who is started
+// at 19, the last there is, has workers that stand beside healthd.
+const workerNice = 5
+
+// lowerPriority counts from our own priority: a fixed one would be a higher one below a
+// supervisor that was started with `nice`, which the kernel refuses. The engine puts
+// each child into a group of its own; by group the call reaches every thread of it.
+func lowerPriority(pid int) error {
+	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return fmt.Errorf("look up own priority: %w", err)
 	}
-	score := "/proc/" + strconv.Itoa(pid) + "/oom_score_adj"
-	if err := os.WriteFile(score, []byte("500"), 0); err != nil {
-		return fmt.Errorf("raise memory score of %d: %w", pid, err)
+	nice := min(20-own+workerNice, 19) // the system call answers 20 less the nice value
+	if err := unix.Setpriority(unix.PRIO_PGRP, pid, nice); err != nil {
+		return fmt.Errorf("lower priority of %d to nice %d: %w", pid, nice, err)
 	}
 	return nil
 }
 
-// workerNice is where workers stand towards healthd, which has 0: probes are
-// answered when every core is busy.
-const workerNice = 5
+// raiseScore counts from our own score too: kubelet gives pods up to 999, and what whoever
+// may do so has raised nobody else may lower (proc_pid_oom_score_adj(5)).
+func raiseScore(pid int) error {
+	const more, most = 500, 1000
+	own, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return fmt.Errorf("look up own memory score: %w", err)
+	}
+	score, err := strconv.Atoi(string(bytes.TrimSpace(own)))
+	if err != nil {
+		return fmt.Errorf("look up own memory score: %w", err)
+	}
+	score = min(max(score, 0)+more, most)
+	if err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", strconv.AppendInt(nil, int64(score), 10), 0); err != nil {
+		return fmt.Errorf("raise memory score of %d to %d: %w", pid, score, err)
+	}
+	return nil
+}
