@@ -227,6 +227,28 @@ func (s *Server) Kill(tb testing.TB) {
 	_, _ = os.Remove(socket), os.Remove(socket+".lock")
 }
 
+// Crash ends the server by its mode immediate: its processes go without a
+// shutdown, clients are cut off in the middle of what they do, and the next Start
+// recovers from the log of what was committed.
+func (s *Server) Crash(tb testing.TB) {
+	tb.Helper()
+	out, err := s.command("pg_ctl", "-D", s.data(), "-m", "immediate", "-w", "stop").CombinedOutput()
+	if err != nil {
+		tb.Fatalf("crash PostgreSQL: %v: %s", err, out)
+	}
+	s.pid = 0
+}
+
+// Recoveries is how often the server has recovered from a crash at its start.
+func (s *Server) Recoveries(tb testing.TB) int {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Join(s.Dir, "log"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return strings.Count(string(text), "automatic recovery in progress")
+}
+
 // Stall stops all processes of the server (SIGSTOP): connections stay open and
 // nothing answers.
 func (s *Server) Stall(tb testing.TB) { tb.Helper(); s.signalAll(syscall.SIGSTOP) }
