@@ -34,6 +34,8 @@ type serveCmd struct {
 type probeCmd struct {
 	URL     string        `name:"url" placeholder:"URL" help:"Default: liveness on SEPARATE_HEALTH_PORT, or 4001."`
 	Timeout time.Duration `name:"timeout" default:"5s" help:"How long to wait for the answer."`
+
+	Insecure bool `name:"insecure" help:"Take any certificate from --url, as from our own port."`
 }
 
 func run(p *boot.Process) error {
@@ -53,7 +55,7 @@ func run(p *boot.Process) error {
 				return boot.Exit(fleet.ExitConfig, err)
 			}
 		}
-		return probe(p, args.Probe.URL, ours, args.Probe.Timeout)
+		return probe(p, args.Probe.URL, ours || args.Probe.Insecure, args.Probe.Timeout)
 	}
 	if args.Serve.Port == "" {
 		args.Serve.Port = strconv.Itoa(port)

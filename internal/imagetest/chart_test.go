@@ -28,6 +28,9 @@ const everything = existing + ",autoscaling.enabled=true,autoscaling.targetMemor
 	"proxy_config.general_settings.store_model_in_db=true,secretFiles[0].name=OPENAI_API_KEY,secretFiles[0].secretName=providers,secretFiles[0].key=openai," +
 	"environmentSecrets[0]=more,environmentConfigMaps[0]=plain,envVars.JSON_LOGS=true,numWorkers=4,args[0]=--strict"
 
+// secure has both ports speak TLS.
+const secure = "tls.secretName=t,tls.health=true"
+
 // document is one object of what helm renders, as text.
 type document struct{ kind, name, text string }
 
@@ -128,6 +131,11 @@ func TestHelmRefuses(t *testing.T) {
 		"two numbers in the budget":     {"pdb.minAvailable=1", "Kubernetes takes one"},
 		"no time to stop":               {"terminationGracePeriodSeconds=30", "must be more than 60"},
 		"a text for a number":           {"service.port=http", "/service/port"},
+		"TLS that no probe knows of":    {"envVars.SLUICE_HEALTH_TLS=true", "Set tls.health=true"},
+		"nor so":                        {"tls.secretName=t,extraEnvVars[0].name=SLUICE_HEALTH_TLS", "Set tls.health=true"},
+		"TLS without a certificate":     {"tls.health=true", "set tls.secretName"},
+		"two certificates":              {"tls.secretName=t,envVars.SSL_KEYFILE_PATH=/x", "SSL_KEYFILE_PATH is among the variables, and tls.secretName is set"},
+		"a certificate by value":        {"tls.key=secret", "/tls"},
 		"a port twice":                  {"separateHealthPort=4000", "/separateHealthPort"},
 		"an unknown probe field":        {"livenessProbe.path=/x", "/livenessProbe"},
 		"a size that is none":           {"persistence.size=many", "/persistence/size"},
@@ -203,6 +211,17 @@ func TestHelmShape(t *testing.T) {
 		"a whole number stays one":           {"envVars.N=10000000", "Deployment", "sluice", "value: \"10000000\"", yes},
 		"a level":                            {"logLevel=ERROR", "Deployment", "sluice", "name: LITELLM_LOG\n              value: \"ERROR\"", yes},
 		"and one that wins":                  {"logLevel=ERROR,envVars.LITELLM_LOG=INFO", "Deployment", "sluice", "value: \"ERROR\"", no},
+		"probes in plain text":               {"tls.secretName=t", "Deployment", "sluice", "scheme: HTTPS", no},
+		"probes by TLS":                      {secure, "Deployment", "sluice", "livenessProbe:\n            httpGet: {path: /health/liveliness, port: health, scheme: HTTPS}", yes},
+		"readiness by TLS":                   {secure, "Deployment", "sluice", "readinessProbe:\n            httpGet: {path: /health/readiness, port: health, scheme: HTTPS}", yes},
+		"startup by TLS":                     {secure, "Deployment", "sluice", "startupProbe:\n            httpGet: {path: /health/liveliness, port: health, scheme: HTTPS}", yes},
+		"healthd knows":                      {secure, "Deployment", "sluice", "name: SLUICE_HEALTH_TLS\n              value: \"true\"", yes},
+		"the certificate":                    {secure, "Deployment", "sluice", "secret: {secretName: t, defaultMode: 0440}", yes},
+		"where it is":                        {secure, "Deployment", "sluice", "name: SSL_KEYFILE_PATH\n              value: /run/sluice/tls/tls.key", yes},
+		"not in the job":                     {secure + "," + existing, "Job", "migration", "tls", no},
+		"helm test by TLS":                   {"tls.secretName=t", "Pod", "test", `args: [--insecure, --url, "https://r-sluice:4000/health/readiness"]`, yes},
+		"helm test by TLS of one's own":      {"envVars.SSL_CERTFILE_PATH=/x", "Pod", "test", "https://r-sluice:4000", yes},
+		"helm test in plain text":            {"a=b", "Pod", "test", `args: [--url, "http://r-sluice:4000/health/readiness"]`, yes},
 		"a URL is a file":                    {"db.useExisting=true,db.url=postgresql://a:hush@c/d", "StatefulSet", "sluice", "hush", no},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -221,8 +240,12 @@ func TestHelmShape(t *testing.T) {
 			t.Errorf("a file's ten million is not %s in the %s", text, kind)
 		}
 	}
-	if object(render(t, everything, "--api-versions", "monitoring.coreos.com/v1"), "ServiceMonitor", "sluice") == "" {
-		t.Error("no ServiceMonitor where its API is there")
+	const scheme = "scheme: https\n      tlsConfig:\n        insecureSkipVerify: true\n"
+	for values, secured := range map[string]bool{everything: false, everything + "," + secure: true} {
+		monitor := object(render(t, values, "--api-versions", "monitoring.coreos.com/v1"), "ServiceMonitor", "sluice")
+		if monitor == "" || strings.Contains(monitor, scheme) != secured {
+			t.Errorf("no ServiceMonitor where its API is there, or of another scheme (TLS: %v):\n%s", secured, monitor)
+		}
 	}
 }
 

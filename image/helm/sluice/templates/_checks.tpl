@@ -52,6 +52,19 @@
 {{- if contains "berriai/litellm" $v.image.repository }}
 {{- fail (printf "image.repository is %s, an image of LiteLLM: this chart runs the image of Sluice. Set image.repository to where you have pushed that, and image.tag to its release or to nothing." $v.image.repository) }}
 {{- end }}
+{{- range $name := list "SLUICE_HEALTH_TLS" "SSL_CERTFILE_PATH" "SSL_KEYFILE_PATH" }}
+{{- $twice := and $v.tls.secretName (ne $name "SLUICE_HEALTH_TLS") }}
+{{- $given := hasKey $v.envVars $name }}
+{{- range $v.extraEnvVars }}{{ if eq .name $name }}{{ $given = true }}{{ end }}{{ end }}
+{{- if and $given (eq $name "SLUICE_HEALTH_TLS") }}
+{{- fail "SLUICE_HEALTH_TLS is among the variables: the probes would not know. Set tls.health=true instead." }}
+{{- else if and $given $twice }}
+{{- fail (printf "%s is among the variables, and tls.secretName is set: choose one." $name) }}
+{{- end }}
+{{- end }}
+{{- if and $v.tls.health (not (or $v.tls.secretName $v.envVars.SSL_CERTFILE_PATH $v.extraEnvVars $v.environmentConfigMaps $v.environmentSecrets $v.args)) }}
+{{- fail "tls.health is true and there is no certificate: set tls.secretName." }}
+{{- end }}
 {{- with $v.command }}
 {{- fail "command is set: the image has one program to start. Set args to flags of the supervisor." }}
 {{- end }}

@@ -69,6 +69,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.migrationJob.enabled (include "sluice.database" .) }}true{{ end }}
 {{- end }}
 
+{{/* Port 4000 speaks TLS, by the chart's Secret or by variables of the operator's. */}}
+{{- define "sluice.secure" -}}
+{{- if or .Values.tls.secretName .Values.envVars.SSL_CERTFILE_PATH }}true{{ end }}
+{{- end }}
+
+{{/* What a probe of port 4001 asks for besides path and port. */}}
+{{- define "sluice.probed" -}}
+{{- if .Values.tls.health }}, scheme: HTTPS{{ end }}
+{{- end }}
+
 {{- define "sluice.replicas" -}}
 {{- if kindIs "invalid" .Values.replicaCount }}
 {{- if include "sluice.database" . }}2{{ else }}1{{ end }}
@@ -91,7 +101,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 replicaCount image imagePullSecrets nameOverride fullnameOverride serviceAccount masterkey masterkeySecretName
 masterkeySecretKey saltkey saltkeySecretName saltkeySecretKey keyring proxy_config proxyConfigMap
 environmentSecrets environmentConfigMaps envVars logLevel extraEnvVars secretFiles numWorkers args db
-postgresql redis persistence migrationJob service separateHealthPort ingress startupProbe livenessProbe
+postgresql redis persistence migrationJob service separateHealthPort tls ingress startupProbe livenessProbe
 readinessProbe terminationGracePeriodSeconds prestopDelay lifecycle minReadySeconds strategy updateStrategy
 resources autoscaling pdb networkPolicy serviceMonitor topologySpread topologySpreadConstraints nodeSelector
 tolerations affinity priorityClassName runtimeClassName podAnnotations podLabels podSecurityContext

@@ -59,6 +59,16 @@ spec:
         # `helm install --wait` waits for the pods before it runs the job), so that they do.
         - name: DISABLE_SCHEMA_UPDATE
           value: {{ ternary "true" "false" (and (ne (include "sluice.migrates" .) "") (not .Values.db.deployStandalone)) | quote }}
+        {{- if .Values.tls.secretName }}
+        - name: SSL_CERTFILE_PATH
+          value: /run/sluice/tls/tls.crt
+        - name: SSL_KEYFILE_PATH
+          value: /run/sluice/tls/tls.key
+        {{- end }}
+        {{- if .Values.tls.health }}
+        - name: SLUICE_HEALTH_TLS
+          value: "true"
+        {{- end }}
         {{- include "sluice.env" $here | nindent 8 }}
       {{- with include "sluice.envFrom" . }}
       envFrom: {{- . | nindent 8 }}
@@ -67,13 +77,13 @@ spec:
         - {name: http, containerPort: 4000, protocol: TCP}
         - {name: health, containerPort: {{ .Values.separateHealthPort }}, protocol: TCP}
       startupProbe:
-        httpGet: {path: /health/liveliness, port: health}
+        httpGet: {path: /health/liveliness, port: health{{ include "sluice.probed" . }}}
         {{- toYaml (omit .Values.startupProbe "path") | nindent 8 }}
       livenessProbe:
-        httpGet: {path: /health/liveliness, port: health}
+        httpGet: {path: /health/liveliness, port: health{{ include "sluice.probed" . }}}
         {{- toYaml (omit .Values.livenessProbe "path") | nindent 8 }}
       readinessProbe:
-        httpGet: {path: /health/readiness, port: health}
+        httpGet: {path: /health/readiness, port: health{{ include "sluice.probed" . }}}
         {{- toYaml (omit .Values.readinessProbe "path") | nindent 8 }}
       {{- with .Values.lifecycle }}
       lifecycle: {{- toYaml . | nindent 8 }}
@@ -86,6 +96,9 @@ spec:
         - {name: state, mountPath: /var/lib/sluice}
         - {name: tmp, mountPath: /tmp}
         {{- include "sluice.secretMount" $here | nindent 8 }}
+        {{- if .Values.tls.secretName }}
+        - {name: tls, mountPath: /run/sluice/tls, readOnly: true}
+        {{- end }}
         {{- if include "sluice.configMap" . }}
         - {name: config, mountPath: /etc/sluice, readOnly: true}
         {{- end }}
@@ -99,6 +112,10 @@ spec:
       emptyDir: {}
     {{- end }}
     {{- include "sluice.secretVolume" $here | nindent 4 }}
+    {{- with .Values.tls.secretName }}
+    - name: tls
+      secret: {secretName: {{ . }}, defaultMode: 0440}
+    {{- end }}
     {{- with include "sluice.configMap" . }}
     - name: config
       configMap: {name: {{ . }}}
