@@ -46,6 +46,9 @@ func (a *aside) put(dir string, r *bill.Attempt) (bool, error) {
 		if err := a.read(f); err != nil {
 			return false, err
 		}
+		if err := syncDir(dir); err != nil { // it may be new: its name is to survive a power cut too
+			return false, err
+		}
 	}
 	id := attemptID{r.RequestID, r.Attempt}
 	if a.known[id] {
@@ -65,6 +68,15 @@ func (a *aside) put(dir string, r *bill.Attempt) (bool, error) {
 	}
 	a.known[id] = true
 	return true, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // read learns what the file holds. What a process that died has left of a line is

@@ -120,6 +120,7 @@ func (s *session) sent(b *sending) {
 	clear(b.attempts) // s.ready goes on in the same memory
 	for i, seg := range b.segments {
 		seg.was = b.batch.Cursors[i].To
+		seg.floor = seg.was
 		s.mark(seg.Segment, seg.was)
 	}
 	for _, f := range b.bodies {

@@ -43,11 +43,17 @@ func (s *session) recoverClaims(now time.Time) {
 		return
 	}
 	s.claimsAt = now
+	unknown := false
 	dead := func(generation uint32) bool {
 		if t.Find(int(generation)) >= 0 {
 			return false
 		}
-		for _, g := range lives[int64(generation)] {
+		of := lives[int64(generation)]
+		if len(of) == 0 && !s.lookedFor(generation) {
+			unknown = true
+			return false
+		}
+		for _, g := range of {
 			if !g.closed || !g.settled() {
 				return false
 			}
@@ -74,6 +80,22 @@ func (s *session) recoverClaims(now time.Time) {
 		s.l.c.Metrics.recovered.Add(n)
 		s.l.c.Log.Info("what dead processes had reserved of budgets was given back", slog.Int("attempts", n))
 	}
+	if unknown {
+		s.claimsAt = time.Time{} // again after the next scan
+	} else {
+		clear(s.lost)
+	}
+}
+
+// lookedFor says whether journals were listed since a generation of which there is
+// none was seen to be dead. A process that dies soon after it began has written
+// one that the last listing does not have: what its attempts cost stands there.
+func (s *session) lookedFor(generation uint32) bool {
+	at, seen := s.lost[generation]
+	if !seen {
+		s.lost[generation] = s.scans
+	}
+	return seen && s.scans > at
 }
 
 // settled says that every attempt of a journal that was read to its end is in the

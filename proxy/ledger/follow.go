@@ -28,6 +28,7 @@ func (s *session) scan(cursors map[string]int64, now time.Time) error {
 	s.bodies = s.bodies[:0]
 	for _, f := range found {
 		switch {
+		case s.unreadable[f.Name]:
 		case f.Problem != nil || f.Host != s.l.c.HostID:
 			s.stranger(f)
 		case f.Body:
@@ -73,6 +74,9 @@ func (s *session) add(f *journal.Segment, was int64) {
 	if was > f.Committed { // not of this file: it is another one's of the same name, or its end was lost with the power
 		seg.floor = 0
 	}
+	if at, ok := s.confirmed[f.Name]; ok {
+		seg.floor = min(seg.floor, at)
+	}
 	s.segments[f.Name] = seg
 	g.segments = append(g.segments, seg)
 }
@@ -108,19 +112,21 @@ func (s *session) alive(g *generation) bool {
 var errEnough = errors.New("enough has been read")
 
 // follow reads what is new, as far as there is room for it in memory.
-func (s *session) follow(now time.Time) (more bool, err error) {
+func (s *session) follow(now time.Time) (more bool) {
 	for _, g := range s.generations {
 		for i, seg := range g.segments {
 			if seg.ended {
 				continue
 			}
 			if len(s.ready) >= 2*s.l.c.Most {
-				return true, nil
+				return true
 			}
 			from := seg.read
 			if err := s.read(seg, now); err != nil {
-				return false, err
+				s.fails(seg, err, now)
+				break
 			}
+			seg.failing = time.Time{}
 			more = more || seg.read > from
 			if !seg.ended && seg.read >= seg.Committed && (i+1 < len(g.segments) || g.gone) {
 				seg.ended = true
@@ -130,7 +136,28 @@ func (s *session) follow(now time.Time) (more bool, err error) {
 			}
 		}
 	}
-	return more, nil
+	return more
+}
+
+// unreadableFor is how long a segment is waited for that cannot be read, and what
+// follows it in its journal.
+const unreadableFor = time.Minute
+
+// fails waits with a segment that cannot be read. Others go on: a bad sector must
+// not keep the rows of the whole host. Where it lasts the segment is left alone, by
+// this process; the next one tries again.
+func (s *session) fails(seg *segment, err error, now time.Time) {
+	switch {
+	case seg.failing.IsZero():
+		seg.failing = now
+		s.l.c.Log.Warn("a segment of the journal cannot be read now: it is tried again", slog.String("segment", seg.Path), slog.Any("error", err))
+	case now.Sub(seg.failing) >= unreadableFor:
+		s.l.c.Log.Error("a segment of the journal cannot be read and is left alone: what it holds is not in the database",
+			slog.String("segment", seg.Path), slog.Any("error", err))
+		s.l.c.Metrics.strangers.Inc()
+		s.unreadable[seg.Name] = true
+		s.forget(seg.Name)
+	}
 }
 
 func (s *session) read(seg *segment, now time.Time) error {

@@ -24,6 +24,9 @@ type session struct {
 	generations map[life]*generation
 	segments    map[string]*segment // by name
 	strangers   map[string]bool     // segments that are left alone, told once
+	unreadable  map[string]bool     // those of them that could not be read for long
+	confirmed   map[string]int64    // offsets up to which this process has shipped segments, of the session before
+	lost        map[uint32]int      // dead generations without a journal: the scan after which they were seen
 	prices      map[int64]*priced
 	bodies      []*journal.Segment
 
@@ -95,9 +98,11 @@ type segment struct {
 	*journal.Segment
 	of    *generation
 	was   int64 // the cursor in the database
-	floor int64 // what stands before it is in the database
+	floor int64 // what stands before it is in the database, as far as this process can know
 	read  int64 // offset to go on at
 	ended bool  // its last record was read
+
+	failing time.Time // since when it cannot be read
 
 	pins    []pin // records of attempts that are not shipped, in order
 	compact int   // more pins than these are looked through
@@ -118,15 +123,23 @@ type priced struct {
 func newSession(l *Ledger) *session {
 	return &session{
 		l: l, generations: map[life]*generation{}, segments: map[string]*segment{}, strangers: map[string]bool{},
-		prices: map[int64]*priced{},
+		unreadable: map[string]bool{}, prices: map[int64]*priced{}, lost: map[uint32]int{},
 	}
 }
 
-// again begins anew from the cursors in the database.
+// again begins anew from the cursors in the database, where these say less than
+// what this process has shipped itself. Where they say more, somebody else ships a
+// segment of the same name: the same one, or one of a machine that was resumed
+// from the memory of this one, which went on otherwise. What stands before such a
+// cursor here is shipped too; what is there already counts once.
 func (s *session) again() {
-	told, failures, since := s.strangers, s.failures, s.since
+	told, unreadable, failures, since := s.strangers, s.unreadable, s.failures, s.since
+	confirmed := make(map[string]int64, len(s.segments))
+	for name, seg := range s.segments {
+		confirmed[name] = seg.floor
+	}
 	*s = *newSession(s.l)
-	s.strangers, s.failures, s.since = told, failures, since
+	s.strangers, s.unreadable, s.confirmed, s.failures, s.since = told, unreadable, confirmed, failures, since
 }
 
 // turn does what there is to do, and reports whether there is more. With all,
@@ -137,10 +150,7 @@ func (s *session) turn(ctx context.Context, all bool) (more bool, err error) {
 		if err := s.look(ctx, now, all); err != nil {
 			return false, err
 		}
-		more, err = s.follow(now)
-		if err != nil {
-			return false, err
-		}
+		more = s.follow(now)
 		if !s.unread() {
 			s.clear = s.scanned
 		}

@@ -1,0 +1,174 @@
+package ledger_test
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/internal/dbtest"
+	"sluice/proxy/journal"
+	"sluice/proxy/ledger"
+	"sluice/supervisor/fleet"
+)
+
+// settled makes n attempts that are whole.
+func (l *load) settled(n int) {
+	for range n {
+		l.settle(l.intent())
+	}
+}
+
+// TestForked ships segments that have one name and went on otherwise, as those of
+// two machines that were resumed from one memory: neither takes for shipped what
+// the other one has shipped.
+func TestForked(t *testing.T) {
+	both(t, func(t *testing.T, d *data) {
+		tr := newTruth()
+		var loads []*load
+		var stops []func()
+		for i := range uint64(2) {
+			dir := dirOf(t)
+			w := newLoad(t, dir, 1, tr)
+			w.n += i << 40
+			seen := &cursors{data: d}
+			stops = append(stops, running(t, newLedger(seen, dir)))
+			loads = append(loads, w)
+			await(t, func() bool { seen.mu.Lock(); defer seen.mu.Unlock(); return seen.calls >= 2 }) // it knows the segment
+		}
+		loads[0].settled(20)
+		await(t, func() bool { return d.count(t) == "20" })
+		loads[1].settled(60)
+		await(t, func() bool { return d.count(t) == "80" })
+		loads[0].settled(100)
+		loads[1].settled(30)
+		await(t, func() bool { return d.count(t) == "210" })
+		for i, w := range loads {
+			w.close()
+			stops[i]()
+		}
+		mustMatch(t, d, tr)
+	})
+}
+
+// cursors is a database that calls a function before it tells its cursors.
+type cursors struct {
+	*data
+	mu    sync.Mutex
+	calls int
+	on    func(call int)
+}
+
+func (c *cursors) Cursors(ctx context.Context, host string) (map[string]int64, error) {
+	c.mu.Lock()
+	c.calls++
+	if c.on != nil {
+		c.on(c.calls)
+	}
+	c.mu.Unlock()
+	return c.data.Cursors(ctx, host)
+}
+
+// TestUnreadableSegment goes on with the segments of others while one cannot be
+// read, and leaves that one alone when it lasts.
+func TestUnreadableSegment(t *testing.T) {
+	t.Parallel()
+	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
+	first := newLoad(t, dir, 1, tr)
+	first.settled(10)
+	var log lines
+	now, c := &clock{}, config(d, dir)
+	c.Now, c.Log, c.Metrics = now.now, slog.New(slog.NewTextHandler(&log, nil)), ledger.NewMetrics()
+	running(t, ledger.New(c))
+	await(t, func() bool { return d.count(t) == "10" })
+	segments, err := journal.Scan(dir)
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	f, err := os.OpenFile(segments[0].Path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(make([]byte, 2048), 0); err != nil { // both copies of what the header says
+		t.Fatal(err)
+	}
+	f.Close()
+	second := newLoad(t, dir, 2, tr)
+	second.settled(10)
+	await(t, func() bool { return d.count(t) == "20" })
+	now.add(2 * time.Minute)
+	await(t, func() bool {
+		return strings.Contains(log.String(), "is left alone: what it holds is not in the database")
+	})
+	second.settled(10)
+	await(t, func() bool { return d.count(t) == "30" })
+	mustMatch(t, d, tr)
+	first.close()
+	second.close()
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestClaimsBeforeTheJournal lets a process begin, spend and die between a listing
+// of the journals and the look at what the dead hold: what its attempt cost stays
+// taken.
+func TestClaimsBeforeTheJournal(t *testing.T) {
+	t.Parallel()
+	d, dir, tr, table := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth(), newTable(t)
+	const tag, lease, reserved = 77, 10_000_000, 3_000_000
+	record, _ := table.Leases().Find(tag)
+	record.Words[fleet.WordAvailable].Store(lease)
+	db := &cursors{data: d}
+	db.on = func(call int) {
+		if call != 2 { // the first is before the listing, the second behind it
+			return
+		}
+		area, err := table.Claim(0, 1)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		w := newLoad(t, dir, 1, tr)
+		k := w.intent()
+		if _, failed := fleet.NewClaims(table, area).Hold(binary.BigEndian.Uint64(k.request[8:]), 0, reserved, []fleet.Claimed{{Record: record, Tag: tag}}); failed >= 0 {
+			t.Error("not held")
+		}
+		w.settle(k)
+		w.close()
+		table.Reap(area)
+	}
+	c := config(db, dir)
+	c.Table = table
+	running(t, ledger.New(c))
+	await(t, func() bool { return d.count(t) == "1" })
+	cost := int64(0)
+	for _, n := range tr.cost {
+		cost += int64(n)
+	}
+	available := func() int64 { return int64(record.Words[fleet.WordAvailable].Load()) }
+	await(t, func() bool { return available() != lease-reserved })
+	if got := available(); got != lease-cost {
+		t.Errorf("%d of the lease is available, not %d", got, lease-cost)
+	}
+	mustMatch(t, d, tr)
+}
