@@ -92,7 +92,7 @@ func (x *Exchange) garbage(err error) *llm.Error {
 // refused is the error of an answer with another status than 200.
 func (g *Gateway) refused(x *Exchange, b *binding, resp *upstream.Response) *llm.Error {
 	body, err := resp.ReadAll(x.whole[:0], maxErrorBody, nil)
-	after := retryAfter(resp.Header("Retry-After"), resp.Header("Date"))
+	after := retryAfter(resp.Header("retry-after"), resp.Header("date"))
 	status := resp.Status
 	resp.Close()
 	x.whole = body

@@ -31,25 +31,28 @@ const (
 	maxProviderBytes   = 16 << 10
 )
 
-// hidden are headers of a provider that are about its connection with us or
-// would act on the client.
-var hidden = [][]byte{
-	[]byte("connection"), []byte("keep-alive"), []byte("set-cookie"), []byte("set-cookie2"), []byte("proxy-authenticate"),
-	[]byte("proxy-connection"), []byte("trailer"), []byte("upgrade"), []byte("www-authenticate"), []byte("alt-svc"),
-	[]byte("strict-transport-security"), []byte("public-key-pins"),
+// hides reports whether a provider's header, its name in lower case, is about
+// its connection with us or would act on the client.
+func hides(name []byte) bool {
+	switch string(name) {
+	case "connection", "keep-alive", "proxy-authenticate", "proxy-connection", "trailer", "upgrade",
+		"set-cookie", "set-cookie2", "www-authenticate", "alt-svc", "strict-transport-security", "public-key-pins":
+		return true
+	}
+	return false
 }
 
 // providerHeaders takes over what the provider said beside its answer: each
 // line with a prefix, its rate limits plain too.
 func (x *Exchange) providerHeaders(resp *upstream.Response) {
-	lines := 0
-	resp.EachHeader(func(name, value []byte) {
-		if lines++; lines > maxProviderHeaders || len(x.scratch) > maxProviderBytes {
+	fields := resp.Fields()
+	for _, f := range fields[:min(len(fields), maxProviderHeaders)] {
+		if len(x.scratch) > maxProviderBytes {
 			return
 		}
 		from := len(x.scratch)
 		x.scratch = append(x.scratch, providerPrefix...)
-		for _, c := range name {
+		for _, c := range f.Name {
 			if c-'A' < 26 {
 				c |= 0x20
 			}
@@ -57,18 +60,16 @@ func (x *Exchange) providerHeaders(resp *upstream.Response) {
 		}
 		full := x.scratch[from:len(x.scratch):len(x.scratch)]
 		plain := full[len(providerPrefix):]
-		for _, h := range hidden {
-			if bytes.Equal(plain, h) {
-				x.scratch = x.scratch[:from]
-				return
-			}
+		if hides(plain) {
+			x.scratch = x.scratch[:from]
+			continue
 		}
-		v := x.keep(value)
+		v := x.keep(f.Value)
 		x.Header = append(x.Header, llm.Field{Name: full, Value: v})
 		if bytes.HasPrefix(plain, rateLimit) {
 			x.Header = append(x.Header, llm.Field{Name: plain, Value: v})
 		}
-	})
+	}
 }
 
 // answerHeaders adds which deployment answered, and how long it took.

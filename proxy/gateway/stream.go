@@ -378,7 +378,7 @@ func noChoices(o *jsonscan.Object, data []byte) bool {
 
 // isStream says whether an answer's content type is that of an event stream.
 func isStream(resp *upstream.Response) bool {
-	ct := resp.Header("Content-Type")
+	ct := resp.Header("content-type")
 	return len(ct) == 0 || bytes.HasPrefix(ct, eventStream)
 }
 

@@ -7,7 +7,7 @@ import (
 	"io"
 	"slices"
 
-	"github.com/valyala/fasthttp"
+	"sluice/proxy/llm"
 )
 
 type bodyKind uint8
@@ -34,7 +34,8 @@ type Response struct {
 	h      *Handle
 	cn     *conn // nil once closed
 	br     *bufio.Reader
-	header fasthttp.ResponseHeader
+	head   []byte // the header as it came
+	fields []llm.Field
 	kind   bodyKind
 	remain int64
 	chunks chunked
@@ -44,16 +45,19 @@ type Response struct {
 	err    error // what Read gives from now on
 }
 
-// Header gives the first value of a header, nil if there is none.
-func (r *Response) Header(name string) []byte { return r.header.Peek(name) }
-
-// EachHeader calls f for all header lines, names in canonical form. The bytes
-// are valid during the call.
-func (r *Response) EachHeader(f func(name, value []byte)) {
-	for k, v := range r.header.All() {
-		f(k, v)
+// Header gives the first value of a header, whose name is given in lower case;
+// nil if there is none.
+func (r *Response) Header(name string) []byte {
+	for i := range r.fields {
+		if f := &r.fields[i]; is(f.Name, name) {
+			return f.Value
+		}
 	}
+	return nil
 }
+
+// Fields is all header lines in their order, names as the provider wrote them.
+func (r *Response) Fields() []llm.Field { return r.fields }
 
 // Read gives the body's next bytes without chunking and compression: what is
 // there already, else what one read of the connection brings. The error is

@@ -59,6 +59,7 @@ func TestAnswers(t *testing.T) {
 		{name: "signed length", answer: "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello", cause: ErrProtocol},
 		{name: "space before colon", answer: "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello", cause: ErrProtocol},
 		{name: "folded line", answer: "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 5\r\n\r\nhello", cause: ErrProtocol},
+		{name: "name that is no token", answer: "HTTP/1.1 200 OK\r\nX(y): a\r\nContent-Length: 5\r\n\r\nhello", cause: ErrProtocol},
 		{name: "strange coding", answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", cause: ErrProtocol},
 		{name: "brotli", answer: "HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 5\r\n\r\nhello", cause: ErrProtocol},
 		{name: "not HTTP", answer: "SSH-2.0-OpenSSH_9.2\r\n", cause: ErrProtocol},

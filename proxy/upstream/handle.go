@@ -67,6 +67,9 @@ func (h *Handle) Reset() {
 	h.mu.Lock()
 	h.cause, h.expired = nil, false
 	h.mu.Unlock()
+	if cap(h.resp.head) > readSize {
+		h.resp.head, h.resp.fields = nil, nil
+	}
 }
 
 // cut wakes the call. The caller holds h.mu.

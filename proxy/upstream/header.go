@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
+
+	"sluice/proxy/llm"
 )
 
 const (
@@ -20,10 +23,11 @@ var (
 	http1x = []byte("HTTP/1.")
 )
 
-// framing is what an answer's header says about its body and its connection
-// (RFC 9112, sections 6 and 9). It is read strictly and on its own, because
+// framing is an answer's header: its lines, and what they say about its body
+// and its connection (RFC 9112, sections 6 and 9). It is read strictly, because
 // general header parsers forgive what makes two readers disagree.
 type framing struct {
+	fields    []llm.Field // names as they came, values without the space around them
 	status    int
 	length    int64 // -1: not given
 	chunked   bool
@@ -36,10 +40,11 @@ type framing struct {
 
 func violation(what string) error { return fmt.Errorf("%w: %s", ErrProtocol, what) }
 
-// scanHeader reads a whole header with its blank line. toHead says that the
-// request was a HEAD, whose answer may announce what it does not send.
-func scanHeader(b []byte, toHead bool) (framing, error) {
-	f := framing{length: -1}
+// scanHeader reads a whole header with its blank line; its parts stay parts of
+// b. toHead says that the request was a HEAD, whose answer may announce what it
+// does not send. fields is where the lines are put.
+func scanHeader(b []byte, toHead bool, fields []llm.Field) (framing, error) {
+	f := framing{length: -1, fields: fields[:0]}
 	end := bytes.Index(b, crlf)
 	if end < 0 {
 		return f, violation("no status line")
@@ -104,13 +109,18 @@ func (f *framing) line(b []byte) error {
 	case bytes.IndexByte(b, '\n') >= 0 || bytes.IndexByte(b, '\r') >= 0 || bytes.IndexByte(b, 0) >= 0:
 		return violation("stray control character in a header line")
 	}
-	name := b[:colon]
+	name, value := b[:colon], trim(b[colon+1:])
+	for _, c := range name {
+		if !token[c] {
+			return violation("a header's name holds what a name must not")
+		}
+	}
+	f.fields = append(f.fields, llm.Field{Name: name, Value: value})
 	switch name[0] | 0x20 {
 	case 'c', 't', 'k':
 	default:
 		return nil
 	}
-	value := bytes.Trim(b[colon+1:], " \t")
 	switch {
 	case is(name, "content-length"):
 		return f.contentLength(value)
@@ -180,6 +190,25 @@ func (f *framing) timeout(value []byte) {
 	f.keepAlive = max(time.Duration(n)*time.Second, 1)
 }
 
+// token are the characters of a header's name (RFC 9110, section 5.6.2).
+var token = func() (t [256]bool) {
+	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		t[c] = true
+	}
+	return t
+}()
+
+// trim takes off the space around a value.
+func trim(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
 // is compares ASCII, ignoring case; lower is in lower case.
 func is(b []byte, lower string) bool {
 	if len(b) != len(lower) {
@@ -238,7 +267,6 @@ func (r *Response) awaitHeader() (int, error) {
 
 // readHeader reads the answer's header, past interim ones, into r.
 func (r *Response) readHeader(toHead bool) error {
-	var f framing
 	for interim := 0; ; interim++ {
 		n, err := r.awaitHeader()
 		if r.cn.got > 0 {
@@ -251,39 +279,23 @@ func (r *Response) readHeader(toHead bool) error {
 		if err != nil {
 			return err
 		}
-		if f, err = scanHeader(b, toHead); err != nil {
-			return err
-		}
-		if f.status == 101 {
-			return violation("upgrade that nobody asked for")
-		}
-		if f.status >= 200 {
-			if err := r.parse(n); err != nil {
-				return err
-			}
-			break
-		}
-		if interim == maxInterim {
-			return violation("too many interim answers")
-		}
+		r.head = append(r.head[:0], b...)
 		if _, err := r.br.Discard(n); err != nil {
 			return err
 		}
+		f, err := scanHeader(r.head, toHead, r.fields)
+		r.fields = f.fields
+		switch {
+		case err != nil:
+			return err
+		case f.status == 101:
+			return violation("upgrade that nobody asked for")
+		case f.status >= 200:
+			return r.frame(&f)
+		case interim == maxInterim:
+			return violation("too many interim answers")
+		}
 	}
-	return r.frame(&f)
-}
-
-// parse fills the header's fields. Both readers must see the same end.
-func (r *Response) parse(n int) error {
-	before := r.br.Buffered()
-	r.header.SetNoDefaultContentType(true)
-	if err := r.header.Read(r.br); err != nil {
-		return violation("header cannot be understood") // the parser's error quotes the header
-	}
-	if before-r.br.Buffered() != n {
-		return violation("header with two ends")
-	}
-	return nil
 }
 
 // frame decides how the body ends and whether the connection goes on.
@@ -312,8 +324,9 @@ func (r *Response) frame(f *framing) error {
 	case is(f.coding, "gzip"), is(f.coding, "x-gzip"):
 		r.ContentLength = -1
 		r.zip = newInflater(r, r.cn.pool.owner.settings.MaxInflated)
-		r.header.Del("Content-Encoding")
-		r.header.Del("Content-Length")
+		r.fields = slices.DeleteFunc(r.fields, func(f llm.Field) bool {
+			return is(f.Name, "content-encoding") || is(f.Name, "content-length")
+		})
 	default:
 		return violation("content coding that nobody asked for")
 	}

@@ -117,7 +117,7 @@ func (d *proxyDialer) tunnel(c net.Conn, target string) error {
 			return fmt.Errorf("%w: the proxy's header is larger than %d bytes", ErrProtocol, maxHeader)
 		}
 	}
-	f, err := scanHeader(head, false)
+	f, err := scanHeader(head, false, nil)
 	if err != nil {
 		return fmt.Errorf("the proxy's consent: %w", err)
 	}
