@@ -30,6 +30,7 @@ type Socket struct {
 	raw syscall.RawConn
 	in  half
 	out half
+	ask func(fd uintptr) bool
 	one [1]byte
 }
 
@@ -51,7 +52,7 @@ func (s *Socket) Init(c syscall.Conn) error {
 		return err
 	}
 	s.raw = raw
-	s.in.call, s.out.call = s.receive, s.send
+	s.in.call, s.out.call, s.ask = s.receive, s.send, s.exchange
 	return nil
 }
 
@@ -68,6 +69,42 @@ func (s *Socket) TryRead(p []byte) (int, error) { return s.read(p, 0, true) }
 func (s *Socket) Silent() bool {
 	_, err := s.read(s.one[:], syscall.MSG_PEEK, true)
 	return err == ErrWouldBlock //nolint:errorlint // read gives the bare sentinel
+}
+
+// Ask writes p to a peer that has said nothing since it was last read, and waits
+// for it to speak: a look, a write and the wait of the following Read, which
+// would find nothing at first, for the price of one. If something had arrived
+// already, be it the end, nothing is written and silent is false. A wait that a
+// deadline or Close ends is no error here but of the Read that follows. No other
+// goroutine may write.
+func (s *Socket) Ask(p []byte) (n int, silent bool, err error) {
+	h := &s.out
+	h.p, h.n, h.errno = p, 0, 0
+	s.in.p, s.in.flags = s.one[:], syscall.MSG_PEEK
+	err = s.raw.Read(s.ask)
+	n, s.in.p, h.p = h.n, nil, nil
+	switch {
+	case err != nil && n < len(p):
+		return n, true, err
+	case s.in.errno != syscall.EAGAIN:
+		return n, false, nil
+	case h.errno == syscall.EAGAIN:
+		more, err := s.Write(p[n:])
+		return n + more, true, err
+	case h.errno != 0:
+		return n, true, h.errno
+	}
+	return n, true, nil
+}
+
+// exchange is the look and the write of Ask; after them it asks the poller to
+// wait, and whatever is there then is for Read.
+func (s *Socket) exchange(fd uintptr) bool {
+	if s.out.n > 0 {
+		return true
+	}
+	s.in.n, s.in.errno = transfer(syscall.SYS_RECVFROM, fd, s.in.p, syscall.MSG_DONTWAIT|s.in.flags)
+	return s.in.errno != syscall.EAGAIN || !s.send(fd) || s.out.errno != 0
 }
 
 func (s *Socket) read(p []byte, flags uintptr, stay bool) (int, error) {

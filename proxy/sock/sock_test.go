@@ -137,3 +137,69 @@ func TestWriteFails(t *testing.T) {
 		t.Errorf("to a peer that is gone: %v", err)
 	}
 }
+
+func TestAsk(t *testing.T) {
+	s, own, peer := pair(t)
+	go func() {
+		b := make([]byte, 8)
+		n, _ := peer.Read(b)
+		time.Sleep(20 * time.Millisecond)
+		_, _ = peer.Write(bytes.ToUpper(b[:n]))
+	}()
+	if n, silent, err := s.Ask([]byte("ask")); n != 3 || !silent || err != nil {
+		t.Fatalf("asked %d, silent %v, %v", n, silent, err)
+	}
+	b := make([]byte, 8)
+	if n, err := s.TryRead(b); err != nil || string(b[:n]) != "ASK" {
+		t.Errorf("the answer is not there: %q, %v", b[:n], err)
+	}
+
+	if _, err := peer.Write([]byte("late")); err != nil {
+		t.Fatal(err)
+	}
+	if n, silent, err := s.Ask([]byte("ask")); n != 0 || silent || err != nil {
+		t.Errorf("beside bytes that nobody read: asked %d, silent %v, %v", n, silent, err)
+	}
+	if n, err := s.TryRead(b); err != nil || string(b[:n]) != "late" {
+		t.Errorf("got %q, %v: looking must take nothing", b[:n], err)
+	}
+
+	if err := own.SetDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, silent, err := s.Ask([]byte("ask")); n != 3 || !silent || err != nil {
+		t.Errorf("without an answer: asked %d, silent %v, %v", n, silent, err)
+	}
+	if _, err := s.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("past the deadline: %v", err)
+	}
+	if n, _, err := s.Ask([]byte("ask")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("past the deadline: asked %d, %v", n, err)
+	}
+	if err := own.SetDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+
+	_ = peer.Close()
+	if n, silent, err := s.Ask([]byte("ask")); n != 0 || silent || err != nil {
+		t.Errorf("to a peer that is gone: asked %d, silent %v, %v", n, silent, err)
+	}
+}
+
+func TestAskWaitsForRoom(t *testing.T) {
+	s, _, peer := pair(t)
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<17) // 2 MiB: more than the socket holds
+	done := make(chan []byte)
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		got := make([]byte, len(sent))
+		_, _ = io.ReadFull(peer, got)
+		done <- got
+	}()
+	if n, silent, err := s.Ask(sent); n != len(sent) || !silent || err != nil {
+		t.Errorf("asked %d, silent %v, %v", n, silent, err)
+	}
+	if !bytes.Equal(<-done, sent) {
+		t.Error("other bytes arrived")
+	}
+}

@@ -67,12 +67,15 @@ func (e *Endpoint) Do(c *Call, h *Handle) (*Response, error) {
 
 // call tries an idle connection, then a new one.
 func (q *pool) call(c *Call, h *Handle) *Error {
-	if cn := q.get(h.sweeper.now.Load()); cn != nil {
+	for cn := q.get(h.sweeper.now.Load()); cn != nil; cn = q.get(h.sweeper.now.Load()) {
 		if !h.bind(cn.sock) {
 			_ = cn.sock.Close()
 			return h.fail(net.ErrClosed)
 		}
 		err := h.exchange(c, cn)
+		if err != nil && errors.Is(err.Err, errSpoken) {
+			continue
+		}
 		again := err != nil && cn.got == 0 && !err.Canceled && !err.Timeout && broken(err.Err)
 		if !again {
 			return err
@@ -82,6 +85,7 @@ func (q *pool) call(c *Call, h *Handle) *Error {
 				return err
 			}
 		}
+		break
 	}
 	cn, err := q.open(h)
 	if err != nil {
@@ -130,7 +134,8 @@ func (h *Handle) exchange(c *Call, cn *conn) *Error {
 
 // send writes the request: by one write if it is small, by one writev if not;
 // under TLS in records as full as they can be. It reports how many bytes went
-// out.
+// out. A connection that idled and has spoken is errSpoken; if it has not, the
+// answer to a small request is waited for too.
 func (c *conn) send(call *Call) (int64, error) {
 	p, ok := heads.Get().(*[]byte)
 	if !ok {
@@ -156,11 +161,18 @@ func (c *conn) send(call *Call) (int64, error) {
 		pieces = pieces[1:]
 	}
 	*p = b
-	if len(pieces) == 0 {
+	pooled := c.pooled && c.asks()
+	c.pooled = false
+	switch {
+	case pooled && len(pieces) == 0:
+		n, err := c.sock.ask(b)
+		return int64(n), err
+	case pooled && !c.alive():
+		return 0, errSpoken
+	case len(pieces) == 0:
 		n, err := c.conn.Write(b)
 		return int64(n), err
-	}
-	if c.sealed {
+	case c.sealed:
 		n, err := c.conn.Write(b)
 		sent := int64(n)
 		for i := 0; err == nil && i < len(pieces); i++ {

@@ -21,6 +21,7 @@ type conn struct {
 	until   int64         // end of idling, on the sweeper's clock
 	rest    time.Duration // how long it may idle
 	checked int64         // when its address was last looked at
+	pooled  bool          // it idled, and was not looked at since
 
 	h    *Handle // the running call
 	body bool    // the answer's body is being read: the idle timeout counts
@@ -30,6 +31,10 @@ type conn struct {
 	out  net.Buffers // what is left of vecs in a running write
 	vecs net.Buffers
 }
+
+// asks reports whether a request can be written and its answer waited for by
+// one look at the socket.
+func (c *conn) asks() bool { return !c.sealed && c.sock.raw.Usable() }
 
 // alive looks for an end, or for bytes that nobody asked for, without waiting.
 func (c *conn) alive() bool {

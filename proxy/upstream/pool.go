@@ -176,7 +176,8 @@ type pool struct {
 	used int64
 }
 
-// get takes the youngest idle connection that is alive, or nil.
+// get takes the youngest idle connection that is alive, or nil. One that asks
+// is looked at when it does.
 func (q *pool) get(now int64) *conn {
 	for {
 		q.mu.Lock()
@@ -190,7 +191,8 @@ func (q *pool) get(now int64) *conn {
 		q.idle[last] = nil
 		q.idle = q.idle[:last]
 		q.mu.Unlock()
-		if now < c.until && c.alive() {
+		if now < c.until && (c.asks() || c.alive()) {
+			c.pooled = true
 			return c
 		}
 		_ = c.sock.Close()

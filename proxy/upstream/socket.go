@@ -1,11 +1,16 @@
 package upstream
 
 import (
+	"errors"
 	"net"
 	"syscall"
 
 	"sluice/proxy/sock"
 )
+
+// errSpoken is of an idle connection whose peer has closed it, or said what
+// nobody asked for. Nothing was written to it.
+var errSpoken = errors.New("connection was not silent")
 
 // socket is a connected TCP or unix socket that can also be asked, without
 // waiting and without allocating, what has arrived.
@@ -46,6 +51,16 @@ func (s *socket) Write(p []byte) (int, error) {
 		return s.Conn.Write(p)
 	}
 	return s.raw.Write(p)
+}
+
+// ask writes a request to a socket that should be silent, and waits for the
+// answer (sock.Socket.Ask).
+func (s *socket) ask(p []byte) (int, error) {
+	n, silent, err := s.raw.Ask(p)
+	if err == nil && !silent {
+		err = errSpoken
+	}
+	return n, err
 }
 
 // silent reports whether nothing at all, not even an end, has arrived.
