@@ -79,12 +79,14 @@ func (s *Store) hosts(ctx context.Context, db querier, within time.Duration) ([]
 	return out, nil
 }
 
+// sqliteNow is the present as SQLite tells it.
+const sqliteNow = "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)"
+
 // clock is the time as the database tells it, so that hosts whose clocks differ
 // agree on who is alive: now, and the moment a number of microseconds ago.
 func (s *Store) clock() (now string, past func(micros string) string) {
 	if s.db.dialect().sqlite { // one machine, one clock
-		now = "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)"
-		return now, func(micros string) string { return now + " - " + micros }
+		return sqliteNow, func(micros string) string { return sqliteNow + " - " + micros }
 	}
 	return "clock_timestamp()", func(micros string) string { return "clock_timestamp() - " + micros + " * interval '1 microsecond'" }
 }

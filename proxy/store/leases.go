@@ -70,17 +70,21 @@ const grantSQL = `CASE WHEN l.most - l.spend - l.leased < l.minimum THEN 0
 	ELSE LEAST(l.most - l.spend - l.leased, GREATEST(l.minimum, LEAST((l.most - l.spend - l.leased) / 10, l.want))) END`
 
 // leaseSQL locks the windows in order and grants, in one statement: what an
-// update sees of a row that was locked before is the row as it was locked.
-const leaseSQL = `asked AS MATERIALIZED (SELECT * FROM %s),
+// update sees of a row that was locked before is the row as it was locked. No
+// window begins before its time, and one that a clock which was ahead has begun is
+// the one that is asked for, with what was spent in it.
+var leaseSQL = `asked AS MATERIALIZED (SELECT * FROM %s),
 	locked AS MATERIALIZED (SELECT a.n, w.entity_type, w.entity_id, w.window_duration, w.leased, a.start, a.most, a.minimum, a.want,
-			CASE WHEN w.window_start < a.start THEN 0 ELSE w.spend END AS spend
+			CASE WHEN w.window_start < a.start AND NOT ` + toCome(false, "a.start") + ` THEN 0 ELSE w.spend END AS spend
 		FROM asked a JOIN sluice.budget_windows w ON w.entity_type = a.kind AND w.entity_id = a.id AND w.window_duration = a.win
 		WHERE NOT EXISTS (SELECT 1 FROM sluice.lease_holders h WHERE h.holder = $1 AND h.released_at IS NOT NULL)
 		ORDER BY w.entity_type, w.entity_id, w.window_duration FOR NO KEY UPDATE OF w),
 	granted AS MATERIALIZED (SELECT l.*, ` + grantSQL + ` AS amount FROM locked l),
-	written AS (UPDATE sluice.budget_windows w SET leased = w.leased + g.amount, spend = g.spend, window_start = GREATEST(w.window_start, g.start)
+	written AS (UPDATE sluice.budget_windows w SET leased = w.leased + g.amount, spend = g.spend,
+			window_start = CASE WHEN ` + toCome(false, "g.start") + ` THEN w.window_start WHEN ` + toCome(false, "w.window_start") + ` THEN g.start
+				ELSE GREATEST(w.window_start, g.start) END
 		FROM granted g WHERE w.entity_type = g.entity_type AND w.entity_id = g.entity_id AND w.window_duration = g.window_duration
-			AND (g.amount <> 0 OR w.window_start < g.start) RETURNING 1),
+			AND (g.amount <> 0 OR w.window_start < g.start OR ` + toCome(false, "w.window_start") + `) RETURNING 1),
 	held AS (INSERT INTO sluice.budget_leases AS b (holder, entity_type, entity_id, window_duration, amount, taken_at)
 		SELECT $1, entity_type, entity_id, window_duration, amount, clock_timestamp() FROM granted WHERE amount <> 0
 		ORDER BY entity_type, entity_id, window_duration

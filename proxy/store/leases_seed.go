@@ -115,15 +115,17 @@ func seedStatement(d dialect, k bill.Kind, asks []*bill.LeaseAsk) (string, []any
 		t.WriteString(")")
 		spent = "COALESCE((SELECT MAX(f.spend) FROM found AS f WHERE f.id = v.id AND f.win = v.win), 0)"
 	}
+	later := toCome(d.sqlite, "excluded.window_start")
 	t.WriteString(` INSERT INTO sluice.budget_windows (entity_type, entity_id, window_duration, window_start, spend, leased)
 		SELECT DISTINCT CAST($1 AS TEXT), v.id, v.win, v.start, ` + spent + `, (SELECT CAST(COALESCE(SUM(l.amount), 0) AS BIGINT)
 			FROM sluice.budget_leases AS l WHERE l.entity_type = $1 AND l.entity_id = v.id AND l.window_duration = v.win)
 			FROM v0 AS v WHERE true ORDER BY 2, 3
 		ON CONFLICT (entity_type, entity_id, window_duration) DO UPDATE SET
-			spend = CASE WHEN budget_windows.window_start < excluded.window_start THEN excluded.spend
+			spend = CASE WHEN budget_windows.window_start < excluded.window_start AND NOT ` + later + ` THEN excluded.spend
 				WHEN budget_windows.window_start = excluded.window_start THEN ` + largest + `(budget_windows.spend, excluded.spend)
 				ELSE budget_windows.spend END,
-			window_start = ` + largest + `(budget_windows.window_start, excluded.window_start)`)
+			window_start = CASE WHEN ` + later + ` THEN budget_windows.window_start WHEN ` + toCome(d.sqlite, "budget_windows.window_start") + `
+				THEN excluded.window_start ELSE ` + largest + `(budget_windows.window_start, excluded.window_start) END`)
 	return t.String(), args, nil
 }
 

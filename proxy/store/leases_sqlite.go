@@ -45,20 +45,24 @@ func (*file) grants(ctx context.Context, tx transaction, holder string, asks []b
 		return nil, err
 	}
 	granted := &bulk{names: []string{"kind", "id", "win", "amount", "spend", "start"}, sorts: []sort{asText, asText, asText, asInt, asInt, asTime}}
-	err = tx.query(ctx, `SELECT v.n, w.spend, w.leased, COALESCE(b.amount, 0), w.window_start, v.start, EXISTS (SELECT 1 FROM sluice.lease_holders h
-			WHERE h.holder = $1 AND h.released_at IS NOT NULL)
+	err = tx.query(ctx, `SELECT v.n, w.spend, w.leased, COALESCE(b.amount, 0), w.window_start, v.start, `+toCome(true, "w.window_start")+`, `+toCome(true, "v.start")+`,
+			EXISTS (SELECT 1 FROM sluice.lease_holders h WHERE h.holder = $1 AND h.released_at IS NOT NULL)
 		FROM `+source+` JOIN sluice.budget_windows AS w ON w.entity_type = v.kind AND w.entity_id = v.id AND w.window_duration = v.win
 		LEFT JOIN sluice.budget_leases AS b ON b.holder = $1 AND b.entity_type = v.kind AND b.entity_id = v.id AND b.window_duration = v.win`,
 		args, func(scan func(...any) error) error {
 			var n, spend, leased, held, was, start int64
-			var gone bool
-			if err := scan(&n, &spend, &leased, &held, &was, &start, &gone); err != nil {
+			var wrong, later, gone bool
+			if err := scan(&n, &spend, &leased, &held, &was, &start, &wrong, &later, &gone); err != nil {
 				return err
 			}
 			if gone {
 				return ErrReleased
 			}
-			if was < start {
+			switch { // as leaseSQL has it
+			case later:
+			case wrong:
+				was = start
+			case was < start:
 				spend, was = 0, start
 			}
 			a := &asks[n]

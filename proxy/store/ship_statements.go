@@ -36,14 +36,26 @@ var objectTables = [len(counted)]string{
 // there is added, a new window begins with what is of it, and what is of an old
 // one changes nothing. A sum of which nobody has said which window it is of is
 // of this one: it came from another system, or from before there were windows.
-func added(spend, from string) string {
-	return "v.plain + CASE WHEN v.start IS NULL OR " + from + " IS NULL OR " + from + " = v.start THEN " + spend + " + v.cost WHEN " +
-		from + " < v.start THEN v.cost ELSE " + spend + " END"
+// So is what a clock that was ahead has counted in a window to come, and what is
+// in one: no window begins before its time.
+func added(sqlite bool, spend, from string) string {
+	return "v.plain + CASE WHEN v.start IS NULL OR " + from + " IS NULL OR " + from + " = v.start OR " + toCome(sqlite, "v.start") + " OR " + toCome(sqlite, from) +
+		" THEN " + spend + " + v.cost WHEN " + from + " < v.start THEN v.cost ELSE " + spend + " END"
 }
 
 // begun is the window that the sum is of afterwards.
-func begun(from string) string {
-	return "CASE WHEN v.start > " + from + " OR " + from + " IS NULL THEN v.start ELSE " + from + " END"
+func begun(sqlite bool, from string) string {
+	return "CASE WHEN " + toCome(sqlite, "v.start") + " THEN COALESCE(" + from + ", v.start) WHEN v.start > " + from + " OR " + from + " IS NULL OR " +
+		toCome(sqlite, from) + " THEN COALESCE(v.start, " + from + ") ELSE " + from + " END"
+}
+
+// toCome is true of the start of a window that has not begun yet by the
+// database's clock: whose clock is not ahead of that by a minute knows of none.
+func toCome(sqlite bool, start string) string {
+	if sqlite {
+		return start + " > " + sqliteNow + " + 60000000"
+	}
+	return start + " > now() + interval '1 minute'"
 }
 
 // shipSteps are the statements for what a batch adds up to, in the order in
@@ -169,7 +181,7 @@ func objectStep(sqlite bool, i int, s *sums, now time.Time) step {
 	if counted[i] == bill.KindCustomer {
 		return step{`INSERT INTO sluice.end_users (user_id, spend, spend_from, created_at, updated_at)
 			SELECT v.user_id, v.plain + v.cost, v.start, v.at, v.at FROM v WHERE true ON CONFLICT (user_id) DO UPDATE SET ` +
-			customerSet, rows}
+			customerSet(sqlite), rows}
 	}
 	var lock string
 	var match []string
@@ -185,16 +197,20 @@ func objectStep(sqlite bool, i int, s *sums, now time.Time) step {
 	if counted[i] == bill.KindMember {
 		total = ", total_spend = e.total_spend + v.total"
 	}
-	return step{lock + " UPDATE sluice." + table + " AS e SET spend = " + added("e.spend", "e.spend_from") + ", spend_from = " +
-		begun("e.spend_from") + total + " FROM v WHERE " + strings.Join(match, " AND "), rows}
+	return step{lock + " UPDATE sluice." + table + " AS e SET spend = " + added(sqlite, "e.spend", "e.spend_from") + ", spend_from = " +
+		begun(sqlite, "e.spend_from") + total + " FROM v WHERE " + strings.Join(match, " AND "), rows}
 }
 
 // customerSet is added and begun where v is what could not be inserted: its sum
 // is in excluded.spend, all of it either of a window or of all time.
-const customerSet = `spend = CASE WHEN excluded.spend_from IS NULL OR end_users.spend_from IS NULL OR end_users.spend_from = excluded.spend_from
-		THEN end_users.spend + excluded.spend WHEN end_users.spend_from < excluded.spend_from THEN excluded.spend ELSE end_users.spend END,
-	spend_from = CASE WHEN excluded.spend_from > end_users.spend_from OR end_users.spend_from IS NULL THEN excluded.spend_from
-		ELSE end_users.spend_from END`
+func customerSet(sqlite bool) string {
+	const from = "end_users.spend_from"
+	later, wrong := toCome(sqlite, "excluded.spend_from"), toCome(sqlite, from)
+	return "spend = CASE WHEN excluded.spend_from IS NULL OR " + from + " IS NULL OR " + from + " = excluded.spend_from OR " + later + " OR " + wrong +
+		" THEN end_users.spend + excluded.spend WHEN " + from + " < excluded.spend_from THEN excluded.spend ELSE end_users.spend END," +
+		" spend_from = CASE WHEN " + later + " THEN COALESCE(" + from + ", excluded.spend_from) WHEN excluded.spend_from > " + from + " OR " + from +
+		" IS NULL OR " + wrong + " THEN COALESCE(excluded.spend_from, " + from + ") ELSE " + from + " END"
+}
 
 // spent writes what is added to a sum: plain, cost, total and start.
 func (b *block) spent(s *spent) {
@@ -260,6 +276,6 @@ func windowStep(sqlite bool, s *sums, taken map[account]money.Nano) step {
 		rows.spent(s.windows[a])
 		rows.int(int64(taken[a]))
 	}
-	return step{"UPDATE sluice.budget_windows AS w SET spend = " + added("w.spend", "w.window_start") + ", window_start = " +
-		begun("w.window_start") + ", leased = w.leased - v.leased FROM v WHERE " + windowMatch, rows}
+	return step{"UPDATE sluice.budget_windows AS w SET spend = " + added(sqlite, "w.spend", "w.window_start") + ", window_start = " +
+		begun(sqlite, "w.window_start") + ", leased = w.leased - v.leased FROM v WHERE " + windowMatch, rows}
 }
