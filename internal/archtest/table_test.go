@@ -47,6 +47,7 @@ var mayImport = map[string]string{
 	"proxy/tokens":  "",
 	"proxy/price":   "proxy/money proxy/llm",
 	"proxy/redis":   "",
+	"proxy/invoice": "proxy/llm proxy/money proxy/upstream internal/env",
 	"proxy/limit":   "proxy/redis supervisor/fleet",
 	"proxy/budget":  "proxy/bill proxy/money proxy/window supervisor/fleet",
 	"proxy/journal": "proxy/bill proxy/llm proxy/money",
@@ -70,6 +71,7 @@ var mayImport = map[string]string{
 	// Test support.
 	"internal/archtest":             "",
 	"internal/fakeprovider":         "",
+	"internal/logtest":              "",
 	"internal/redistest":            "internal/env",
 	"internal/postgres/pgtest":      "internal/env",
 	"internal/certificate/certtest": "",
@@ -92,7 +94,7 @@ var (
 	stdOnly = []string{"supervisor/fleet", "migrator/schema", "proxy/llm"}
 
 	testSupport = []string{
-		"internal/archtest", "internal/e2e", "internal/imagetest", "internal/fakeprovider",
+		"internal/archtest", "internal/e2e", "internal/imagetest", "internal/fakeprovider", "internal/logtest",
 		"internal/postgres/pgtest", "internal/redistest", "internal/dbtest", "internal/certificate/certtest",
 	}
 )

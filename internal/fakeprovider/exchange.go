@@ -34,6 +34,8 @@ func (p *Provider) handle(c *conn, req *request) error {
 		return p.serveLedger(x)
 	case req.method == "GET" && strings.HasSuffix(req.path, "/models"):
 		return x.answer(200, "application/json", []byte(`{"object":"list","data":[{"id":"`+p.cfg.Model+`","object":"model","created":1700000000,"owned_by":"fake"}]}`))
+	case req.method == "GET" && strings.HasSuffix(req.path, costsPath):
+		return p.costs(x)
 	case !strings.HasSuffix(req.path, "/chat/completions"):
 		return x.fault(404, "invalid_request_error", "", "unknown_url", "Unknown request URL: "+req.method+" "+req.path)
 	case req.method != "POST":

@@ -38,10 +38,11 @@ type Provider struct {
 	served   atomic.Int64 // requests read whole
 	open     atomic.Int64 // connections
 
-	wg     sync.WaitGroup
-	mu     sync.Mutex // guards conns and closed
-	conns  map[net.Conn]struct{}
-	closed bool
+	wg      sync.WaitGroup
+	mu      sync.Mutex // guards conns, closed and charges
+	conns   map[net.Conn]struct{}
+	closed  bool
+	charges []Charge
 }
 
 // New starts a provider. The caller must Close it.

@@ -54,10 +54,6 @@ var families = []struct{ sentence, paths string }{
 		"/cache /coordination_redis",
 	},
 	{
-		"What was spent is not compared with the bills of providers in this release. /global/spend/provider tells what calls of a provider came to.",
-		"/spend/capture_rate",
-	},
-	{
 		"This report of what was spent is not part of this release; /spend/logs, /global/spend and /user/daily/activity and what is like it are served.",
 		"/global /spend /user/daily /team/daily /organization/daily /tag/daily /customer/daily /end_user/daily " +
 			"/agent/daily /gateway/daily /tag/dau /tag/wau /tag/mau /tag/distinct /tag/summary /tag/user-agent /user_agent",

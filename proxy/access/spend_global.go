@@ -57,6 +57,16 @@ func globalSpendRoutes() []Route {
 			Method: "GET", Path: "/provider/budgets", Tag: tagSpend, Summary: "The budgets of providers, and what was spent of them.", Group: GroupSpend,
 			Actions: []Action{GlobalSpend},
 		},
+		{
+			Method: "GET", Path: "/spend/capture_rate", Tag: tagSpend, Summary: "Compare what was recorded of a provider's calls with what the provider charged, by day.",
+			Group: GroupSpend, Actions: []Action{GlobalSpend}, Query: []Field{
+				{Name: "start_date", Type: String, Required: true, Summary: "First day (UTC), as in 2026-05-01."},
+				{Name: "end_date", Type: String, Required: true, Summary: "Last day, which counts whole; at most 180 days."},
+				{Name: "provider", Type: String, Enum: []string{"openai"}, Summary: "Whose bill; it wants OPENAI_ADMIN_KEY."},
+				{Name: "threshold", Type: Number, Maximum: &one, Summary: "The rate under which below_threshold is true; the default is 0.9."},
+				{Name: "project_ids", Type: StringList, Summary: "Projects of the organization that the bill is of; the default is all. What was recorded is never told apart by them."},
+			},
+		},
 		own(row("/spend/tags", "What was spent by tag.")),
 		own(row("/user/spend/report", "What a user has spent, by key.", Field{Name: "internal_user_id", Type: String, Summary: "The user; the caller's own by default."})),
 		own(row("/organization/spend/report", "What an organization has spent, by key.",

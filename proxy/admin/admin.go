@@ -58,6 +58,7 @@ type Config struct {
 	StoreModels    bool            // store_model_in_db: models, credentials and settings may be kept in the database
 	Models         ModelConfig
 	Providers      map[string]ProviderBudget // provider_budget_config
+	Billers        map[string]Biller         // of /spend/capture_rate, by the names that it takes
 	Docs           Docs
 	// TeamAdminFields are what a team's admin may change of it: team_admin_editable_team_fields.
 	TeamAdminFields []string

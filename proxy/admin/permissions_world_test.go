@@ -28,6 +28,7 @@ type permits struct {
 func permissive(t *testing.T) func(c *Config) {
 	return func(c *Config) {
 		withModels(t, &catalog{})(c)
+		c.Billers = map[string]Biller{"openai": {Bill: &paper{}}}
 		c.TeamAdminFields = []string{"team_alias", "max_budget", "models"}
 		var open []string
 		for i := range 400 {

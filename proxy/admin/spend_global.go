@@ -41,6 +41,7 @@ func globalSpendHandlers() map[string]handler {
 		"GET /global/activity/exceptions/deployment": (*API).deploymentExceptions,
 		"GET /global/activity/cache_hits":            (*API).globalCacheHits,
 		"GET /provider/budgets":                      (*API).providerBudgets,
+		"GET /spend/capture_rate":                    (*API).captureRate,
 	}
 }
 

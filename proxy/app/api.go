@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"sluice/internal/boot"
@@ -10,7 +11,9 @@ import (
 	"sluice/proxy/auth"
 	"sluice/proxy/config"
 	"sluice/proxy/identity"
+	"sluice/proxy/invoice"
 	"sluice/proxy/store"
+	"sluice/proxy/upstream"
 )
 
 // master is the master key in force.
@@ -45,8 +48,9 @@ func (w *worker) keysConfig(file *config.File) auth.Config {
 }
 
 // adminConfig is the management API of one configuration.
-func (w *worker) adminConfig(file *config.File, keys *auth.Keys, costs *prices) admin.Config {
+func (w *worker) adminConfig(file *config.File, keys *auth.Keys, costs *prices) (admin.Config, error) {
 	g := &file.General
+	billers, err := w.billers(file)
 	c := admin.Config{
 		Strict: w.source.Flags.Strict, Log: w.log.Logger, Zone: file.LiteLLM.Zone,
 		MaxKeyDays: g.MaxKeyDays, KeyLength: g.KeyLength,
@@ -73,8 +77,25 @@ func (w *worker) adminConfig(file *config.File, keys *auth.Keys, costs *prices) 
 			c.Providers[name] = admin.ProviderBudget{Max: b.Max, Duration: b.Duration}
 		}
 	}
-	c.Store = w.data.identity()
-	return c
+	c.Store, c.Billers = w.data.identity(), billers
+	return c, err
+}
+
+// billers are the providers whose bills can be read.
+func (w *worker) billers(file *config.File) (map[string]admin.Biller, error) {
+	openai := admin.Biller{Providers: []string{"openai", "text-completion-openai"}, Variable: "OPENAI_ADMIN_KEY"}
+	if key := file.General.CostsKey; key != "" {
+		verify := file.LiteLLM.Verify
+		report, err := invoice.New(invoice.Config{
+			Pools: w.pools, URL: file.General.CostsURL, Key: key,
+			Options: upstream.Options{InsecureSkipVerify: verify.Skip, CAFile: verify.CAFile, ForceIPv4: file.LiteLLM.ForceIPv4},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("SLUICE_OPENAI_COSTS_URL: %w", err)
+		}
+		openai.Bill = report
+	}
+	return map[string]admin.Biller{"openai": openai}, nil
 }
 
 // keysOf is how the management API comes by the keys that seal.

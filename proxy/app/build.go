@@ -105,7 +105,11 @@ func (w *worker) generation(file *config.File, number uint64) (*gateway.Gateway,
 	if err != nil {
 		return nil, nil, err
 	}
-	api, err := admin.New(w.adminConfig(file, keys, costs))
+	manage, err := w.adminConfig(file, keys, costs)
+	if err != nil {
+		return nil, nil, err
+	}
+	api, err := admin.New(manage)
 	return g, api, err
 }
 

@@ -12,7 +12,8 @@ import (
 // TestLasting: every setting of spend is either followed by a reload or named.
 func TestLasting(t *testing.T) {
 	old := &config.File{}
-	followed := []string{"GlobalParallel", "Parallel", "RejectTags", "BudgetMode", "StorePrompts"} // terms and modelTerms read them
+	followed := []string{"GlobalParallel", "Parallel", "RejectTags", "BudgetMode", "StorePrompts", // terms and modelTerms read them
+		"CostsKey", "CostsURL"} // a generation's management API has them
 	spend := reflect.TypeFor[config.Spend]()
 	for i := range spend.NumField() {
 		file := &config.File{}

@@ -204,7 +204,7 @@ func (f *File) fromEnviron(r *report) {
 	}
 	f.redis(r, secret)
 	f.identityEnviron(r, secret)
-	f.spendEnviron(r)
+	f.spendEnviron(r, secret)
 	s := setting{report: r, environ: f.Environ}
 	f.General.DisableSchemaUpdate = f.General.DisableSchemaUpdate || s.bool("DISABLE_SCHEMA_UPDATE")
 	litellm := f.root.get("litellm_settings")

@@ -22,6 +22,7 @@ func spendKeys() []Key {
 		{Name: "maximum_spend_logs_retention_period", Kind: Seconds, Default: "for ever", Doc: "how long rows of spend are kept, as in 30d; sums stay"},
 		{Name: "maximum_spend_logs_retention_interval", Kind: Seconds, Default: "1d", Doc: "how often old rows are looked for"},
 		{Name: "maximum_spend_logs_cleanup_cron", Kind: Text, Doc: "when old rows are looked for, in place of the interval: minute, hour, day of the month, month, day of the week"},
+		{Name: "spend_capture_rate_check", Kind: Map, Use: Guards, Doc: "nothing is compared by itself; ask `/spend/capture_rate`"},
 		{Name: "journal_sync", Kind: Text, Default: "none", OneOf: []string{"none", "interval", "always"}, Doc: "what a record of a call survives: `none` the death of every process, `interval` also a power cut but for the last 10 ms, `always` that too; see journal.md"},
 		{Name: "journal_max_gb", Kind: Amount, Default: "8, at most 60 % of what is free", Doc: "bound of what waits to be written to the database, in GiB; at it model calls get 503"},
 		{Name: "journal_bodies_max_mb", Kind: Megabyte, Default: "256", Doc: "bound of kept requests and answers that wait likewise; beyond it they are dropped"},

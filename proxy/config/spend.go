@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/env"
 	"sluice/proxy/money"
 	"sluice/proxy/window"
 )
@@ -36,6 +37,9 @@ type Spend struct {
 	JournalBodiesMax float64       `cfg:"journal_bodies_max_mb"` // MiB; 0: the default
 
 	WindowSize time.Duration // LITELLM_RATE_LIMIT_WINDOW_SIZE; 60 s
+
+	CostsKey env.Secret // OPENAI_ADMIN_KEY: reads what OpenAI charged the organization
+	CostsURL string     // SLUICE_OPENAI_COSTS_URL; "": OpenAI's own
 }
 
 // Budgets is the part of litellm_settings that says what may be spent.
@@ -144,7 +148,14 @@ func withDefault(o Objects, name string, value any) Objects {
 }
 
 // spendEnviron takes from the environment what the file does not say.
-func (f *File) spendEnviron(r *report) {
+func (f *File) spendEnviron(r *report, secret func(*env.Secret, string)) {
+	secret(&f.General.CostsKey, "OPENAI_ADMIN_KEY")
+	if f.General.CostsURL = f.Environ.Get("SLUICE_OPENAI_COSTS_URL"); f.General.CostsURL != "" {
+		at := Pos{File: "SLUICE_OPENAI_COSTS_URL"}
+		if checkURL(r, at, "", f.General.CostsURL); strings.ContainsAny(f.General.CostsURL, "?#@") {
+			r.errorf(at, "", "a URL such as https://eu.api.openai.com/v1/organization/costs", "has a user, a query or a fragment")
+		}
+	}
 	s := setting{report: r, environ: f.Environ}
 	f.General.WindowSize = s.seconds(f.General.WindowSize, nil, "", "LITELLM_RATE_LIMIT_WINDOW_SIZE", "")
 	if w := f.General.WindowSize; w < time.Second || w > time.Hour {
