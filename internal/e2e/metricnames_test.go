@@ -47,7 +47,7 @@ var unexposed = map[string]string{
 	"litellm_deployment_failed_fallbacks_total":                 "the same",
 	"litellm_callback_logging_failures_metric_total":            "no callbacks in this release",
 	"litellm_zero_cost_requests_total":                          "the reasons that it tells apart are LiteLLM's own",
-	"litellm_spend_capture_rate":                                "every call is recorded; sluice_ledger_lag_seconds says how soon",
+	"litellm_spend_capture_rate":                                "nothing is compared by itself; /spend/capture_rate answers when it is asked",
 	"litellm_cache_hits_metric_total":                           "no cache of answers in this release",
 	"litellm_cache_misses_metric_total":                         "the same",
 	"litellm_cached_tokens_metric_total":                        "the same",
