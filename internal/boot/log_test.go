@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/internal/env"
+	"sluice/internal/logtest"
 )
 
 // records decodes what a JSON log wrote.
@@ -103,26 +104,8 @@ func TestLogSummarisesFloods(t *testing.T) {
 	}
 }
 
-// syncBuffer is a writer that may be read meanwhile.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 func TestLogTellsOfFloodsUnasked(t *testing.T) {
-	var buf syncBuffer
+	var buf logtest.Log
 	l := NewLogger(&buf, LogOptions{})
 	defer l.Close()
 	for range 20 {
@@ -174,7 +157,7 @@ func TestLogStoppedReader(t *testing.T) {
 
 func TestLogTellsOfDrops(t *testing.T) {
 	gate := make(chan struct{})
-	var buf syncBuffer
+	var buf logtest.Log
 	l := NewLogger(writerFunc(func(p []byte) (int, error) { <-gate; return buf.Write(p) }), LogOptions{JSON: true})
 	line := strings.Repeat("x", 60<<10)
 	for range 300 {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sluice/internal/dbtest"
+	"sluice/internal/logtest"
 	"sluice/proxy/access"
 	"sluice/proxy/auth"
 	"sluice/proxy/identity"
@@ -27,7 +28,7 @@ type world struct {
 	*testing.T
 	store *store.Store
 	api   *API
-	log   *safeBuffer // everything that was logged
+	log   *logtest.Log // everything that was logged
 
 	mu   sync.Mutex
 	keys map[string]string // name → plain key
@@ -63,7 +64,7 @@ func newWorld(t *testing.T, db store.Config, with []func(*Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	w := &world{T: t, store: s, log: &safeBuffer{}, keys: map[string]string{}}
+	w := &world{T: t, store: s, log: &logtest.Log{}, keys: map[string]string{}}
 	c := Config{Store: s, Log: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, f := range with {
 		f(&c)
@@ -313,21 +314,3 @@ func matchPath(pattern, path string) (map[string]string, bool) {
 
 // M is a JSON object.
 type M = map[string]any
-
-// safeBuffer is a buffer that many may write to.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}

@@ -56,8 +56,8 @@ func TestHead(t *testing.T) {
 		last.Key != "main" || time.Since(last.Time) > time.Hour {
 		t.Errorf("%s", text)
 	}
-	if n := strings.Count(h.log(), "head of the record"); n != 2 {
-		t.Errorf("said %d times:\n%s", n, h.log())
+	if n := h.said.Count("head of the record"); n != 2 {
+		t.Errorf("said %d times:\n%s", n, h.said.String())
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"sluice/internal/boot"
 	"sluice/internal/dbtest"
 	"sluice/internal/env"
+	"sluice/internal/logtest"
 	"sluice/proxy/auth"
 	"sluice/proxy/chain"
 	"sluice/proxy/identity"
@@ -36,20 +36,7 @@ type host struct {
 	path string // of its SQLite file
 	told int    // that there are other keys
 
-	mu   sync.Mutex
-	said bytes.Buffer
-}
-
-func (h *host) Write(b []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.said.Write(b)
-}
-
-func (h *host) log() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.said.String()
+	said logtest.Log
 }
 
 // newHost is a host whose ring is made of id:secret texts; without a colon the
@@ -70,7 +57,7 @@ func newHost(t *testing.T, c store.Config, name string, entries ...string) *host
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(h, nil))
+	log := h.said.Logger()
 	h.d = &data{
 		table: table, area: area, log: log, host: name, hostName: name, ringChanged: make(chan struct{}, 1),
 		changes: fleet.NewChangeReader(table),
@@ -363,8 +350,8 @@ func TestReplacedKey(t *testing.T) {
 		wrong(t, second.check(), "host a", "LITELLM_SALT_KEY") // which lives
 		same := newHost(t, c, "a", "sk-second-secret")
 		same.mustCheck()
-		if same.promoted() != same.d.ring().First() || !strings.Contains(same.log(), "can be verified only") {
-			t.Errorf("promoted %s; said:\n%s", same.promoted(), same.log())
+		if same.promoted() != same.d.ring().First() || same.said.Count("can be verified only") == 0 {
+			t.Errorf("promoted %s; said:\n%s", same.promoted(), same.said.String())
 		}
 		same.mustAdd("m")
 		back := newHost(t, c, "a", "sk-first-secret")
@@ -393,8 +380,8 @@ func TestRotation(t *testing.T) {
 		}
 		a.turn()
 		a.turn()
-		if a.promoted() != "old" || !strings.Contains(a.log(), "not every host has it: b") {
-			t.Fatalf("promoted %s while b lacks it; said:\n%s", a.promoted(), a.log())
+		if a.promoted() != "old" || a.said.Count("not every host has it: b") == 0 {
+			t.Fatalf("promoted %s while b lacks it; said:\n%s", a.promoted(), a.said.String())
 		}
 		if err := b.reload(newKey, oldKey); err != nil {
 			t.Fatal(err)
@@ -404,7 +391,7 @@ func TestRotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		if b.promoted() != "new" {
-			t.Fatalf("promoted %s; said:\n%s", b.promoted(), b.log())
+			t.Fatalf("promoted %s; said:\n%s", b.promoted(), b.said.String())
 		}
 		// A has not heard: what it seals is refused, until it has.
 		if err := a.add("late"); !errors.Is(err, store.ErrStaleSeal) {
@@ -417,8 +404,8 @@ func TestRotation(t *testing.T) {
 		a.opens(all + 1)
 		wrong(t, a.reload(newKey), "47 rows", "old", "/etc/keys")
 		a.turn()
-		if n := a.d.rowsLeft.Load(); n != 0 || !strings.Contains(a.log(), "re-encrypted") {
-			t.Errorf("%d rows are left; said:\n%s", n, a.log())
+		if n := a.d.rowsLeft.Load(); n != 0 || a.said.Count("re-encrypted") == 0 {
+			t.Errorf("%d rows are left; said:\n%s", n, a.said.String())
 		}
 		a.opens(all + 1)
 		b.opens(all + 1)
@@ -437,9 +424,9 @@ func TestRotation(t *testing.T) {
 		a.turn()
 		kept, err := a.d.store.SealingKeys(t.Context())
 		if err != nil || len(kept) != 2 || kept[0].RetiredAt == nil || kept[1].RetiredAt != nil {
-			t.Errorf("keys %+v, %v; said:\n%s", kept, err, a.log())
+			t.Errorf("keys %+v, %v; said:\n%s", kept, err, a.said.String())
 		}
-		if strings.Contains(a.log()+b.log(), "sk-") {
+		if strings.Contains(a.said.String()+b.said.String(), "sk-") {
 			t.Error("a secret was said")
 		}
 	})
@@ -491,8 +478,8 @@ func TestOrders(t *testing.T) {
 		if a.promoted() != "two" {
 			t.Fatalf("promoted %s", a.promoted())
 		}
-		if n := strings.Count(a.log()+b.log(), "key promoted"); n != 2 { // the first start is one
-			t.Errorf("%d promotions:\n%s\n%s", n, a.log(), b.log())
+		if n := strings.Count(a.said.String()+b.said.String(), "key promoted"); n != 2 { // the first start is one
+			t.Errorf("%d promotions:\n%s\n%s", n, a.said.String(), b.said.String())
 		}
 		if err := a.reload(one, two); err != nil {
 			t.Fatal(err)
@@ -500,7 +487,7 @@ func TestOrders(t *testing.T) {
 		a.turn()
 		b.turn()
 		if a.promoted() != "one" {
-			t.Errorf("promoted %s, all want one; said:\n%s", a.promoted(), b.log())
+			t.Errorf("promoted %s, all want one; said:\n%s", a.promoted(), b.said.String())
 		}
 	})
 }
@@ -518,7 +505,7 @@ func TestMasterKey(t *testing.T) {
 		is.turn()
 		is.turn()
 		if is.promoted() != is.d.ring().First() {
-			t.Fatalf("promoted %s; said:\n%s", is.promoted(), is.log())
+			t.Fatalf("promoted %s; said:\n%s", is.promoted(), is.said.String())
 		}
 		after := newHost(t, c, "a", "sk-master-of-now")
 		after.mustCheck()
@@ -593,8 +580,8 @@ func TestBrokenRow(t *testing.T) {
 			h.d.resealDue.Store(true)
 			h.turn()
 		}
-		if n := h.d.rowsLeft.Load(); n != 1 || strings.Count(h.log(), "model m-moved") != 1 {
-			t.Errorf("%d rows are left; said:\n%s", n, h.log())
+		if n := h.d.rowsLeft.Load(); n != 1 || h.said.Count("model m-moved") != 1 {
+			t.Errorf("%d rows are left; said:\n%s", n, h.said.String())
 		}
 		wrong(t, h.reload("new:sk-new-secret"), "1 model", "old")
 	})

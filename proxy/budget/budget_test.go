@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/internal/dbtest"
+	"sluice/internal/logtest"
 	"sluice/proxy/bill"
 	"sluice/proxy/money"
 	"sluice/proxy/store"
@@ -28,27 +28,9 @@ type host struct {
 	*Budgets
 	table *fleet.Table
 	store *store.Store
-	log   *lines
+	log   *logtest.Log
 	ids   atomic.Uint64
 	stop  func()
-}
-
-// lines keeps a log.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), part)
 }
 
 func newTable(t testing.TB) *fleet.Table {
@@ -73,10 +55,10 @@ func start(t testing.TB, s *store.Store, table *fleet.Table, change func(*Config
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{table: table, store: s, log: &lines{}}
+	h := &host{table: table, store: s, log: &logtest.Log{}}
 	c := Config{
 		Table: table, Area: area, HostID: "host", HostName: "name", Leaser: s, Idle: time.Hour, Wait: 30 * time.Second,
-		Log: slog.New(slog.NewTextHandler(h.log, nil)),
+		Log: h.log.Logger(),
 	}
 	if change != nil {
 		change(&c)
@@ -317,7 +299,7 @@ func TestOutage(t *testing.T) {
 	for n := range holds {
 		h.Settle(&holds[n], cent)
 	}
-	if got := h.log.count("budgets cannot be leased now"); got != 1 {
+	if got := h.log.Count("budgets cannot be leased now"); got != 1 {
 		t.Errorf("an outage is told of %d times", got)
 	}
 	if one, _ := h.allowance(); money.Nano(one.Record.Words[wordAvailable].Load()) < cent {
@@ -488,7 +470,7 @@ func TestLeaseIsLost(t *testing.T) {
 		if a := (account{h.bank.Peek(l.Tag)}); len(leases) != 1 || a.available()+more.Amount() > leases[0].Amount {
 			t.Errorf("%s are available, %s reserved, and the lease is %+v", a.available(), more.Amount(), leases)
 		}
-		if n := h.log.count("has lost a lease"); n != 1 {
+		if n := h.log.Count("has lost a lease"); n != 1 {
 			t.Errorf("told %d times", n)
 		}
 	})
@@ -526,7 +508,7 @@ func TestSoftBudget(t *testing.T) {
 			h.spend(t, 2*cent, cent, only)
 		}
 		time.Sleep(1500 * time.Millisecond)
-		if told.Load() != 1 || h.log.count("a soft budget is exceeded") != 1 {
+		if told.Load() != 1 || h.log.Count("a soft budget is exceeded") != 1 {
 			t.Errorf("told %d times", told.Load())
 		}
 	})

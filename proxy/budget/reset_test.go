@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/logtest"
 	"sluice/proxy/identity"
 	"sluice/proxy/money"
 	"sluice/proxy/store"
@@ -72,7 +73,7 @@ func TestResets(t *testing.T) {
 func TestRunResets(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	turns := 0
-	log := &lines{}
+	log := &logtest.Log{}
 	RunResets(ctx, ResetConfig{
 		Meta: func(context.Context, string) (string, error) {
 			if turns++; turns == 3 {
@@ -80,9 +81,9 @@ func TestRunResets(t *testing.T) {
 			}
 			return "", errors.New("not now")
 		},
-		Least: time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Least: time.Millisecond, Log: log.Logger(),
 	})
-	if turns != 3 || log.count("not now") != 2 {
-		t.Errorf("%d turns, %d told", turns, log.count("not now"))
+	if turns != 3 || log.Count("not now") != 2 {
+		t.Errorf("%d turns, %d told", turns, log.Count("not now"))
 	}
 }

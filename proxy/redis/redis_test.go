@@ -2,14 +2,12 @@ package redis
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,37 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/logtest"
 	"sluice/internal/redistest"
 )
 
-// lines is a log that tests read.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) count(message string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), message)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func client(tb testing.TB, c Config) (*Client, *lines) {
+func client(tb testing.TB, c Config) (*Client, *logtest.Log) {
 	tb.Helper()
-	log := &lines{}
-	c.Log = slog.New(slog.NewTextHandler(log, nil))
+	log := &logtest.Log{}
+	c.Log = log.Logger()
 	r := New(c)
 	tb.Cleanup(r.Close)
 	return r, log
@@ -83,7 +58,7 @@ func TestEval(t *testing.T) {
 	works(t, r, "a")
 	s.Do(t, "FLUSHALL")
 	works(t, r, "a")
-	if log.count("redis is used") != 1 {
+	if log.Count("redis is used") != 1 {
 		t.Errorf("log:\n%s", log)
 	}
 	stats := r.Stats()
@@ -107,14 +82,14 @@ func TestAway(t *testing.T) {
 		"killed":  {s.Kill, s.Start},
 		"stalled": {s.Stall, s.Continue},
 	} {
-		before := log.count("redis is not used until")
+		before := log.Count("redis is not used until")
 		fault[0](t)
 		longest := time.Duration(0)
 		until(t, name+": breaker opens", func() bool {
 			start := time.Now()
 			_, _ = r.Eval(count, "test:{a}", "1")
 			longest = max(longest, time.Since(start))
-			return log.count("redis is not used until") == before+1
+			return log.Count("redis is not used until") == before+1
 		})
 		if longest > 2*time.Second { // 50 ms, on a machine that has other things to do
 			t.Errorf("%s: a call took %v", name, longest)
@@ -130,11 +105,11 @@ func TestAway(t *testing.T) {
 		}
 		fault[1](t)
 		works(t, r, "a")
-		if n := log.count("redis is not used until"); n != before+1 {
+		if n := log.Count("redis is not used until"); n != before+1 {
 			t.Errorf("%s: %d lines say that it is away:\n%s", name, n-before, log)
 		}
 	}
-	if n := log.count("msg=\"redis is used\""); n != 3 {
+	if n := log.Count("msg=\"redis is used\""); n != 3 {
 		t.Errorf("%d lines say that it is there, 3 expected:\n%s", n, log)
 	}
 }
@@ -207,7 +182,7 @@ func TestUnusable(t *testing.T) {
 		}
 		until(t, c.name+": breaker opens", func() bool {
 			_, _ = r.Eval(count, "test:{a}", "1")
-			return !r.Up() && log.count("redis is not used until") == 1
+			return !r.Up() && log.Count("redis is not used until") == 1
 		})
 		if !strings.Contains(log.String(), c.mustDenote) {
 			t.Errorf("%s: log:\n%s", c.name, log)
@@ -237,12 +212,12 @@ func TestNeverUsable(t *testing.T) {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
 			r, log := client(t, c.config)
-			until(t, "its line", func() bool { return log.count("redis is not used") > 0 })
+			until(t, "its line", func() bool { return log.Count("redis is not used") > 0 })
 			if r.Up() || !r.Tried() || !strings.Contains(log.String(), c.says) || strings.Contains(log.String(), "secret") {
 				t.Errorf("log:\n%s", log)
 			}
 			time.Sleep(1500 * time.Millisecond)
-			if n := log.count("redis is not used"); n != 1 {
+			if n := log.Count("redis is not used"); n != 1 {
 				t.Errorf("%d lines:\n%s", n, log)
 			}
 		})
@@ -327,7 +302,7 @@ func TestTLSAndUsers(t *testing.T) {
 		"no certificate":    {RootCAs: pool, MinVersion: tls.VersionTLS12},
 	} {
 		r, log := client(t, Config{Addresses: []string{s.Addr}, TLS: c})
-		until(t, name, func() bool { return log.count("redis is not used") == 1 })
+		until(t, name, func() bool { return log.Count("redis is not used") == 1 })
 		if r.Up() {
 			t.Errorf("%s: it is used", name)
 		}

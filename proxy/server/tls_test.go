@@ -2,19 +2,17 @@ package server
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/tls"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"sluice/internal/certificate/certtest"
+	"sluice/internal/logtest"
 	"sluice/proxy/gateway"
 	"sluice/supervisor/fleet"
 )
@@ -91,10 +89,10 @@ func TestTLSClients(t *testing.T) {
 	cert, key := writePair(t, dir, 1)
 	ca := filepath.Join(dir, "ca.pem")
 	ours.Write(t, ca)
-	var log lockedBuffer
+	var log logtest.Log
 	b := start(t, func(c *Config, l *fleet.Listener) {
 		c.CertFile, c.KeyFile, c.ClientCAFile, l.TLS = cert, key, ca, true
-		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		c.Log = log.Logger()
 	})
 	ask := func(pairs []tls.Certificate, version uint16) (int, error) {
 		nc, err := tls.Dial("tcp", b.addr, &tls.Config{InsecureSkipVerify: true, Certificates: pairs, MinVersion: version, MaxVersion: version}) //nolint:gosec // clients are what is tried here
@@ -160,22 +158,4 @@ func TestPlainToTLS(t *testing.T) {
 	if n := b.g.calls.Load(); n != 0 {
 		t.Errorf("%d requests were served", n)
 	}
-}
-
-// lockedBuffer is a log that may be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
