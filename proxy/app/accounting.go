@@ -137,7 +137,7 @@ func (a *accounting) openBudgets(w *worker, file *config.File) {
 	a.spent = budget.NewMetrics()
 	a.budgets = budget.New(budget.Config{
 		Table: w.table, Area: w.area, HostID: w.data.host, HostName: w.data.hostName,
-		Leaser: w.data.store, History: w.data.store.History, Allowance: file.General.OutageAllowance, Metrics: a.spent, Log: w.log.Logger,
+		Leaser: w.data.store, History: w.data.store.History, Clock: w.data.store.Clock, Allowance: file.General.OutageAllowance, Metrics: a.spent, Log: w.log.Logger,
 	})
 }
 
@@ -153,7 +153,17 @@ func (w *worker) resets(file *config.File) budget.ResetConfig {
 			return text, err
 		},
 		Zone: file.LiteLLM.Zone, Least: file.General.ResetLeast, Most: file.General.ResetMost, HostID: w.data.host, Log: w.log.Logger,
+		Now: w.now,
 	}
+}
+
+// now is the present by the database's clock, as far as that is known: what is
+// done once for a whole window must not be done by a clock that is ahead.
+func (w *worker) now() time.Time {
+	if at, ok := w.table.DatabaseTime(); ok {
+		return at
+	}
+	return time.Now()
 }
 
 func (a *accounting) openLedger(w *worker, file *config.File) {

@@ -44,6 +44,9 @@ type Config struct {
 	// History names the history that the database has: another one after a standby
 	// that may lack commits has taken over; "": it does not say. nil: it has but one.
 	History func(ctx context.Context) (string, error)
+	// Clock is the time as the database tells it: windows go by that where this
+	// host's clock says another one. nil: they go by this host's.
+	Clock func(ctx context.Context) (time.Time, error)
 	// Allowance is what this host may spend beyond its leases in one outage of the
 	// database.
 	Allowance money.Nano
@@ -89,6 +92,7 @@ type Budgets struct {
 	paused  atomic.Int64 // Now until which the database is not asked
 	outage  atomic.Bool  // the database did not answer when it was asked last
 	beaten  atomic.Bool  // the database knows this holder
+	astray  atomic.Int64 // how far the clocks differ as the log says, nanoseconds; 0: it says nothing
 
 	earlierAt int64 // Now of the next look for earlier lives of this host; the sweeping goroutine's
 }
@@ -165,12 +169,13 @@ func (b *Budgets) Reserve(h *Hold, limits []*Limit, amount money.Nano, id [16]by
 	var places [MaxLeased]int8
 	n := 0
 	at := fleet.Now()
+	moment := b.moment(now, at)
 	h.limits, h.starts = limits, slices.Grow(h.starts, len(limits))
 	for i, l := range limits {
 		if l.Max == 0 {
 			return h.refuse(b, Refusal{Limit: l})
 		}
-		h.starts = append(h.starts, l.start(now))
+		h.starts = append(h.starts, l.start(moment))
 		if amount <= 0 || !l.leased() {
 			continue
 		}

@@ -91,7 +91,7 @@ func (b *Budgets) leasing() (some bool) {
 	return some
 }
 
-// beat tells the database that this host lives, and looks which one it is. Where its leases were released
+// beat tells the database that this host lives, and looks which one it is and what time it has. Where its leases were released
 // meanwhile, it has none: they are forgotten before it may lease again.
 func (b *Budgets) beat(ctx context.Context) error {
 	released, err := b.c.Leaser.Beat(ctx, bill.Holder{Holder: b.holder, HostID: b.c.HostID, HostName: b.c.HostName})
@@ -116,6 +116,9 @@ func (b *Budgets) beat(ctx context.Context) error {
 		if err := b.c.Leaser.Revive(ctx, b.holder); err != nil {
 			return err
 		}
+	}
+	if err := b.compareClocks(ctx); err != nil {
+		return err
 	}
 	if err := b.remember(ctx); err != nil {
 		return err

@@ -90,3 +90,12 @@ func (s *Store) clock() (now string, past func(micros string) string) {
 	}
 	return "clock_timestamp()", func(micros string) string { return "clock_timestamp() - " + micros + " * interval '1 microsecond'" }
 }
+
+// Clock is the present as the database tells it: on SQLite this machine's.
+func (s *Store) Clock(ctx context.Context) (at time.Time, err error) {
+	now, _ := s.clock()
+	if err := s.db.query(ctx, "SELECT "+now, nil, func(scan func(...any) error) error { return scan(&moment{&at}) }); err != nil {
+		return at, fmt.Errorf("ask the database what time it is: %w", err)
+	}
+	return at, nil
+}

@@ -149,6 +149,10 @@ type Header struct {
 	EarlierShipped atomic.Int64
 
 	LimitHosts atomic.Int64 // hosts that share limits over Redis, as last known; 0 nobody knows
+
+	// DatabaseClock is unix nanoseconds by the database's clock less Now, as last
+	// seen; 0: nobody has looked. Setting this host's clock does not change it.
+	DatabaseClock atomic.Int64
 }
 
 // States of the migrator.
@@ -274,6 +278,16 @@ func OpenTable(fd int, readOnly bool) (*Table, error) {
 		t.complete()
 	}
 	return t, nil
+}
+
+// DatabaseTime is the present by the database's clock, whatever this host's says;
+// false where nobody has looked at it.
+func (t *Table) DatabaseTime() (time.Time, bool) {
+	clock := t.Header().DatabaseClock.Load()
+	if clock == 0 {
+		return time.Time{}, false
+	}
+	return time.Unix(0, clock+Now()), true
 }
 
 // complete fills in what this release needs and an earlier one has not written.
