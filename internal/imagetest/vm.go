@@ -320,12 +320,18 @@ func (m *guest) readiness() error {
 	return nil
 }
 
-// sub runs a subtest: what fails in it is its failure.
+// sub runs a subtest: what fails in it is its failure, told with the gateway's
+// journal.
 func (m *guest) sub(name string, f func(t *testing.T)) {
 	whole := m.t
 	whole.Run(name, func(t *testing.T) {
 		m.t = t
-		defer func() { m.t = whole }()
+		defer func() {
+			if t.Failed() {
+				t.Logf("journal:\n%s", tail(m.trySSH("journalctl --no-pager -o short-monotonic -u sluice -u sluice-upgrade | tail -n 150").Output(), 24000))
+			}
+			m.t = whole
+		}()
 		f(t)
 	})
 }
