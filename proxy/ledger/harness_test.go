@@ -120,6 +120,7 @@ type load struct {
 	price *price.Price
 	n     uint64
 	open  []id
+	off   time.Duration // of the clock that it goes by
 }
 
 var perToken = func() *price.Price {
@@ -144,10 +145,12 @@ func newLoad(tb testing.TB, dir string, generation int64, tr *truth) *load {
 	return &load{t: tb, w: w, truth: tr, price: perToken, n: uint64(generation) << 32}
 }
 
+func (l *load) now() time.Time { return time.Now().Add(l.off) }
+
 // next is the id of another attempt.
 func (l *load) next() (k id) {
 	l.n++
-	binary.BigEndian.PutUint64(k.request[:8], uint64(time.Now().UnixMilli())<<16|0x7000|l.n&0xfff)
+	binary.BigEndian.PutUint64(k.request[:8], uint64(l.now().UnixMilli())<<16|0x7000|l.n&0xfff)
 	binary.BigEndian.PutUint64(k.request[8:], 1<<63|l.n)
 	return k
 }
@@ -165,7 +168,7 @@ func (l *load) intent() id {
 // begin writes the intent of an attempt.
 func (l *load) begin(k id) {
 	in := &bill.Intent{
-		RequestID: k.request, At: time.Now().UnixNano(), CallType: "/v1/chat/completions", Token: token(int(l.n) % keys), User: "u", Team: "t",
+		RequestID: k.request, At: l.now().UnixNano(), CallType: "/v1/chat/completions", Token: token(int(l.n) % keys), User: "u", Team: "t",
 		Model: "m", Provider: "p", ProviderModel: "m-1", Price: l.price.Version(), Prompt: 100,
 		Accounts: []bill.Account{{Kind: bill.KindKey, ID: token(int(l.n) % keys)}},
 	}
@@ -185,7 +188,7 @@ func (l *load) settle(k id) {
 	l.truth.mu.Lock()
 	l.truth.cost[k] = cost
 	l.truth.mu.Unlock()
-	err := l.w.Settle(k.request, k.attempt, &bill.Settle{At: time.Now().UnixNano(), Status: bill.StatusSuccess, HTTPStatus: 200, Usage: usage, Cost: cost})
+	err := l.w.Settle(k.request, k.attempt, &bill.Settle{At: l.now().UnixNano(), Status: bill.StatusSuccess, HTTPStatus: 200, Usage: usage, Cost: cost})
 	if err != nil {
 		l.t.Error(err)
 	}
@@ -269,6 +272,12 @@ func flush(t *testing.T, l *ledger.Ledger) {
 // to the sums of rows. Open attempts are interrupted ones.
 func mustMatch(t *testing.T, d *data, tr *truth) {
 	t.Helper()
+	mustMatchIn(t, d, tr, time.Now().Add(-24*time.Hour), time.Now())
+}
+
+// mustMatchIn is mustMatch of rows from a time to another.
+func mustMatchIn(t *testing.T, d *data, tr *truth, from, to time.Time) {
+	t.Helper()
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	rows := d.rows(t)
@@ -293,7 +302,7 @@ func mustMatch(t *testing.T, d *data, tr *truth) {
 			t.Errorf("%s have spent %d, their rows %d", what, got, sum)
 		}
 	}
-	out, err := d.Reconcile(t.Context(), store.Reconciling{From: time.Now().Add(-24 * time.Hour), To: time.Now(), Deep: true})
+	out, err := d.Reconcile(t.Context(), store.Reconciling{From: from, To: to, Deep: true})
 	if err != nil || out.Drift != 0 || out.Rows != int64(len(rows)) {
 		t.Errorf("%+v %v", out, err)
 	}

@@ -31,6 +31,9 @@ const (
 	apartFor     = 30 * time.Minute // from one run in the cluster to the next
 )
 
+// jobDelete is the job that deletes rows.
+const jobDelete = "delete"
+
 // jobs are what one process of the cluster does now and then: rows that are too
 // old are deleted, sums are compared with rows. They run beside shipping.
 type jobs struct {
@@ -42,7 +45,7 @@ type jobs struct {
 
 func (j *jobs) init(c *Config) {
 	j.c = c
-	now := c.Now()
+	now := c.now()
 	j.nextDelete, j.nextCompare = now.Add(5*time.Minute), now.Add(10*time.Minute)
 	if c.Rows.Cron != nil {
 		j.nextDelete = c.Rows.Cron.Next(now)
@@ -51,14 +54,14 @@ func (j *jobs) init(c *Config) {
 
 // turn starts what is due. Only who ships does it.
 func (j *jobs) turn(ctx context.Context, s *session) {
-	now := j.c.Now()
+	now := j.c.now()
 	if s.failures > 0 || j.running.Load() {
 		return
 	}
 	switch {
 	case !now.Before(j.nextDelete) && (j.c.Rows.Period > 0 || j.c.DisableRows):
 		j.nextDelete = j.after(now)
-		j.run(ctx, "delete", "spend_retention", now, j.deleteOld)
+		j.run(ctx, jobDelete, "spend_retention", now, j.deleteOld)
 	case !now.Before(j.nextCompare):
 		j.nextCompare = now.Add(compareEvery)
 		if !j.c.DisableSpend {
@@ -84,7 +87,7 @@ func (j *jobs) run(ctx context.Context, what, name string, now time.Time, job fu
 	j.running.Store(true)
 	go func() {
 		defer j.running.Store(false)
-		ok, err := j.claim(ctx, name, now)
+		ok, err := j.claim(ctx, what, name, now)
 		if err == nil && ok {
 			err = job(ctx, now)
 		}
@@ -94,18 +97,69 @@ func (j *jobs) run(ctx context.Context, what, name string, now time.Time, job fu
 	}()
 }
 
-// claim takes a job for this process, by a text in meta: when it was begun, and
-// by which host.
-func (j *jobs) claim(ctx context.Context, name string, now time.Time) (bool, error) {
+// stamp is what meta says of a job: when it was begun last, by which host, and
+// since when nothing is deleted because the clock has gone on too far; zero where
+// that is not so.
+type stamp struct {
+	at, held time.Time
+	host     string
+}
+
+func readStamp(text string) (st stamp) {
+	words := append(strings.Fields(text), "", "", "")
+	st.at, _ = time.Parse(time.RFC3339, words[0]) // what cannot be read says nothing
+	st.held, _ = time.Parse(time.RFC3339, words[2])
+	return st
+}
+
+func (st *stamp) String() string {
+	text := st.at.UTC().Format(time.RFC3339) + " " + st.host
+	if !st.held.IsZero() {
+		text += " " + st.held.UTC().Format(time.RFC3339)
+	}
+	return text
+}
+
+// claim takes a job for this process, by its stamp in meta.
+func (j *jobs) claim(ctx context.Context, what, name string, now time.Time) (bool, error) {
 	old, err := j.c.Database.Meta(ctx, name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return false, err
 	}
-	stamp, _, _ := strings.Cut(old, " ")
-	if at, err := time.Parse(time.RFC3339, stamp); err == nil && now.Sub(at) < apartFor && now.After(at) {
+	was := readStamp(old)
+	if now.Sub(was.at) < apartFor && now.After(was.at) {
 		return false, nil
 	}
-	return j.c.Database.SwapMeta(ctx, name, old, now.UTC().Format(time.RFC3339)+" "+j.c.HostID)
+	is := stamp{at: now, host: j.c.HostID}
+	if what == jobDelete {
+		is.held = j.held(&was, now)
+	}
+	ok, err := j.c.Database.SwapMeta(ctx, name, old, is.String())
+	if ok && !is.held.IsZero() {
+		j.c.Log.Warn("the clock has gone on since rows were deleted last by more than the time between two runs: no row is deleted until it has been so for that time, in case it is wrong",
+			slog.Time("last", was.at), slog.Time("since", is.held))
+	}
+	return ok && is.held.IsZero(), err
+}
+
+// held is since when nothing is deleted; the zero time where old rows may be. What
+// a clock deletes that was set ahead for a moment does not come back when it is put
+// right, so that a leap must have lasted.
+func (j *jobs) held(was *stamp, now time.Time) time.Time {
+	const late = time.Hour
+	since := was.held
+	if since.IsZero() {
+		since = now
+	}
+	switch {
+	case was.at.IsZero() || !now.After(was.at): // the first time, or the clock was put back
+		return time.Time{}
+	case !was.held.IsZero() && !now.Before(j.after(was.held)):
+		return time.Time{}
+	case was.held.IsZero() && now.Before(j.after(j.after(was.at)).Add(late)):
+		return time.Time{}
+	}
+	return since
 }
 
 // deleteOld deletes rows that are older than they are to be kept, in steps.
@@ -118,7 +172,7 @@ func (j *jobs) deleteOld(ctx context.Context, now time.Time) error {
 		slim = now.Add(-max(leastRetention, 2*j.c.KeepSegments))
 	}
 	total, until := 0, now.Add(deleteTime)
-	for j.c.Now().Before(until) {
+	for j.c.now().Before(until) {
 		n, err := j.c.Database.DeleteSpend(ctx, before, slim, deleteRows)
 		total += n
 		j.c.Metrics.deleted.Add(n)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/internal/dbtest"
+	"sluice/internal/logtest"
 	"sluice/proxy/ledger"
 	"sluice/proxy/store"
 )
@@ -81,8 +82,8 @@ func TestRetention(t *testing.T) {
 	clock := &clock{}
 	c := config(d, dir)
 	c.Now, c.Rows = clock.now, ledger.Retention{Period: time.Hour, Every: time.Hour}
-	m := ledger.NewMetrics()
-	c.Metrics = m
+	m, log := ledger.NewMetrics(), &logtest.Log{}
+	c.Metrics, c.Log = m, log.Logger()
 	running(t, ledger.New(c))
 	await(t, func() bool { return d.count(t) == "30" })
 	clock.add(24 * time.Hour) // long after its hour
@@ -92,7 +93,14 @@ func TestRetention(t *testing.T) {
 	if n := d.count(t); n != "30" {
 		t.Fatalf("%s rows are left after a day", n)
 	}
+	// It goes on by more than the time between two runs: perhaps it is wrong.
 	clock.add(25 * time.Hour)
+	await(t, func() bool { return log.Count("no row is deleted until") == 1 })
+	clock.add(35 * time.Minute)
+	if n := d.count(t); n != "30" {
+		t.Fatalf("%s rows are left just after the clock has leapt", n)
+	}
+	clock.add(time.Hour)
 	await(t, func() bool { return d.count(t) == "0" })
 	if !strings.Contains(written(m), "sluice_spend_rows_deleted_total 30") {
 		t.Error(written(m))
@@ -125,4 +133,26 @@ func TestDrift(t *testing.T) {
 	d.exec(t, "UPDATE daily_spend SET spend = spend + 7 WHERE entity_type = '' AND token = '"+token(0)+"'")
 	clock.add(15 * time.Minute)
 	await(t, func() bool { return strings.Contains(written(m), "sluice_spend_drift_nanodollars 7") })
+}
+
+// TestClockJumps has the clock of a host set while calls are written down, and of
+// those who ship: hours and years forwards and backwards. Every attempt is a row,
+// once, at the time that the clock said.
+func TestClockJumps(t *testing.T) {
+	both(t, func(t *testing.T, d *data) {
+		const year = 365 * 24 * time.Hour
+		dir, tr := dirOf(t), newTruth()
+		w := newLoad(t, dir, 1, tr)
+		for _, off := range []time.Duration{0, time.Hour, -time.Hour, year, -year, 0} {
+			c := config(d, dir)
+			c.Now = func() time.Time { return time.Now().Add(off) } // a process that was born after the jump
+			stop := running(t, ledger.New(c))
+			w.off = off
+			w.attempts(100) // of which some go on until after the next jump
+			stop()
+		}
+		w.close()
+		flush(t, newLedger(d, dir))
+		mustMatchIn(t, d, tr, time.Now().Add(-year-24*time.Hour), time.Now().Add(year+24*time.Hour))
+	})
 }

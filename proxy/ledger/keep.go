@@ -36,7 +36,7 @@ func (s *session) tidy(ctx context.Context, now time.Time) {
 			s.remove(f)
 		}
 	}
-	for _, f := range journal.Prune(done, now, s.l.c.KeepSegments, s.l.c.KeepBytes) {
+	for _, f := range journal.Prune(done, s.l.c.now(), s.l.c.KeepSegments, s.l.c.KeepBytes) {
 		if !s.remove(f) {
 			continue
 		}

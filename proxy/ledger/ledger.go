@@ -123,6 +123,18 @@ func New(c Config) *Ledger {
 	return l
 }
 
+// now is the present for what is deleted by its age: this host's, or what the
+// database says where that is earlier.
+func (c *Config) now() time.Time {
+	now := c.Now()
+	if c.Table != nil {
+		if at, ok := c.Table.DatabaseTime(); ok && at.Before(now) {
+			return at
+		}
+	}
+	return now
+}
+
 const tickEvery = 250 * time.Millisecond
 
 // idleEvery is how often it looks while there is nothing.
