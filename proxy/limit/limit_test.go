@@ -336,3 +336,30 @@ func TestDescriptorsAndTags(t *testing.T) {
 		t.Error("token types")
 	}
 }
+
+// The clock of a host is set, by an hour or a year, after its table was made: what
+// was used stays used, for processes that are born afterwards too, and the windows
+// of all of them are those that the table says.
+func TestClockIsSet(t *testing.T) {
+	for _, fixed := range []bool{false, true} {
+		for _, set := range []time.Duration{time.Hour, -time.Hour, 365 * 24 * time.Hour, -365 * 24 * time.Hour} {
+			table, area, _ := newTable(t)
+			table.Header().WallOffset.Add(-int64(set)) // as if the clock had been so when the table was made
+			rule := NewRule(ScopeKey, "abc", 10, None, None)
+			before := newLimiter(t, Config{Table: table, Area: area, Window: 24 * time.Hour, Fixed: fixed})
+			for range 10 {
+				if _, r := reserve(before, 0, rule); r != nil {
+					t.Fatalf("set by %v, fixed %v: refused: %+v", set, fixed, r)
+				}
+			}
+			after := newLimiter(t, Config{Table: table, Area: area, Window: 24 * time.Hour, Fixed: fixed})
+			if _, r := reserve(after, 0, rule); r == nil {
+				t.Errorf("set by %v, fixed %v: a limit is whole again", set, fixed)
+			}
+			now := fleet.Now()
+			if want := (now + table.Header().WallOffset.Load()) / tick / after.window; after.meter(now).number != want {
+				t.Errorf("set by %v, fixed %v: it is window %d, by the table %d", set, fixed, after.meter(now).number, want)
+			}
+		}
+	}
+}
