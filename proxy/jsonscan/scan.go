@@ -280,6 +280,13 @@ func (s *scanner) str(i int) (end int, escaped bool) {
 	b, from := s.b, i
 	i++
 	for {
+		if i+8 <= len(b) { // most strings are short
+			m := special(binary.LittleEndian.Uint64(b[i:]))
+			i += bits.TrailingZeros64(m) >> 3 // 8 if there is none
+			if m != 0 && b[i] == '"' {
+				return i + 1, escaped
+			}
+		}
 		for i+32 <= len(b) { // most of a body is long plain text
 			p := b[i : i+32 : i+32]
 			m := special(binary.LittleEndian.Uint64(p)) | special(binary.LittleEndian.Uint64(p[8:])) |
