@@ -132,6 +132,9 @@ func (k *Keys) Identify(key []byte) (Identity, *llm.Error) {
 	}
 	digest := sha256.Sum256(key)
 	if subtle.ConstantTimeCompare(digest[:], k.master[:]) == 1 && k.set {
+		if k.directory != nil && k.directory.ring.Pending() { // the customers and tags of its requests may have changed
+			k.directory.follow()
+		}
 		return k.admin, nil
 	}
 	if len(key) < len(keyPrefix) || string(key[:len(keyPrefix)]) != keyPrefix {

@@ -301,3 +301,42 @@ func TestLimitsOfModels(t *testing.T) {
 		}
 	}
 }
+
+// TestSpendersAreWaitedFor: a budget that a customer or a tag was given, or that
+// was changed, holds for the next call, whoever makes it.
+func TestSpendersAreWaitedFor(t *testing.T) {
+	src := newSource()
+	src.reading = func() { time.Sleep(5 * time.Millisecond) }
+	r := newRig(t, src, func(d *DirectoryConfig, _ *Config) { d.Wait = 5 * time.Second })
+	holds := func() string {
+		return charged(r.Customer([]byte("c")).Budgets) + " " + charged(r.Tag([]byte("t")).Budgets)
+	}
+	want := "customer:c -/ tag:t -/"
+	for i := range 20 {
+		if r.good(master); holds() != want {
+			t.Fatalf("%d: %s, not %s", i, holds(), want)
+		}
+		most := money.Nano(i+1) * money.Dollar
+		src.mu.Lock()
+		src.spends = identity.Spenders{
+			Customers: []identity.Spender{{ID: "c", BudgetID: "b", Number: 1}}, Tags: []identity.Spender{{ID: "t", BudgetID: "b"}},
+			Budgets: []*identity.Budget{{ID: "b", Caps: identity.Caps{MaxBudget: &most}}},
+		}
+		src.mu.Unlock()
+		want = fmt.Sprintf("customer:c %s/ tag:t %[1]s/", most)
+		if i > 0 {
+			r.tab.PublishChange(uint8(identity.KindBudget), "b")
+			continue
+		}
+		r.tab.PublishChange(uint8(identity.KindTag), "t")
+		r.tab.PublishChange(uint8(identity.KindEndUser), "c")
+	}
+	r.good(master)
+	holds()
+	src.fails(errAway)
+	r.tab.PublishChange(uint8(identity.KindBudget), "b")
+	r.good(master)
+	if began := time.Now(); holds() != want || time.Since(began) > 3*time.Second {
+		t.Errorf("the database is away: %s, not %s, after %v", holds(), want, time.Since(began))
+	}
+}

@@ -28,9 +28,10 @@ const maxSpenders = 100_000
 // both up, so looking each one up would let clients choose how much is asked of
 // the database: the few that have budgets are kept whole.
 type spenders struct {
-	set   atomic.Pointer[spenderSet]
-	dirty atomic.Bool
-	whole atomic.Bool // changes were missed: all are to be read
+	set     atomic.Pointer[spenderSet]
+	dirty   atomic.Bool
+	reading atomic.Bool // what was dirty is being read
+	whole   atomic.Bool // changes were missed: all are to be read
 	// everybody is the budget object of customers that have none of their own.
 	everybody atomic.Pointer[string]
 
@@ -73,6 +74,34 @@ func (d *Directory) useDefaultBudget(id string) {
 	}
 }
 
+// settle waits until what has changed of the budgets of customers and tags is
+// read, for as long as a lookup may take. Where the database is away they are as
+// they were.
+func (d *Directory) settle() {
+	s, c := &d.spenders, &d.customers
+	if !s.doubted() {
+		return
+	}
+	timer := time.NewTimer(d.c.Wait)
+	defer timer.Stop()
+	for s.doubted() && !c.failed.Load() && !d.failing() {
+		c.mu.Lock()
+		read := c.read
+		c.mu.Unlock()
+		if !s.doubted() {
+			return
+		}
+		select {
+		case <-read:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// doubted reports whether some may have changed since they were read.
+func (s *spenders) doubted() bool { return s.dirty.Load() || s.reading.Load() }
+
 // uses reports whether a budget object, by the hash of its id, is one of theirs.
 func (s *spenders) uses(hash uint64) bool { return s.set.Load().hashes[hash] }
 
@@ -81,6 +110,8 @@ func (s *spenders) uses(hash uint64) bool { return s.set.Load().hashes[hash] }
 func (d *Directory) readSpenders(ctx context.Context, changed map[uint64]struct{}) error {
 	s, old := &d.spenders, d.spenders.set.Load()
 	whole := s.whole.Swap(false) || old.more
+	s.reading.Store(true) // before dirty ends: nobody sees neither
+	defer s.reading.Store(false)
 	s.dirty.Store(false)
 	q := identity.SpendersQuery{Most: maxSpenders, After: -1}
 	if !whole {
@@ -212,6 +243,7 @@ func (k *Keys) Tag(name []byte) *Account { return k.account(tagAccount, name) }
 func (k *Keys) account(kind int, name []byte) *Account {
 	set := noSpenders
 	if k.directory != nil {
+		k.directory.settle()
 		set = k.directory.spenders.set.Load()
 	}
 	all := k.accounts.Load()
