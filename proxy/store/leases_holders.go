@@ -113,7 +113,9 @@ func kindName(k bill.Kind) string {
 	return k.String()
 }
 
-// ReturnLeases gives parts of a holder's leases back to their budgets.
+// ReturnLeases gives parts of a holder's leases back to their budgets: never more
+// than the database knows of them. It may have lost the commit of a lease, and its
+// budget would have more to spend than its maximum.
 func (s *Store) ReturnLeases(ctx context.Context, holder string, leases []bill.Lease) error {
 	_, err := s.giveBack(ctx, holder, leases, false)
 	return err
@@ -146,13 +148,15 @@ func (s *Store) giveBack(ctx context.Context, holder string, leases []bill.Lease
 			}
 		}
 		const match = "b.holder = $1 AND b.entity_type = v.kind AND b.entity_id = v.id AND b.window_duration = v.win"
-		which := match
-		if end {
-			which += " AND b.amount = v.amount"
+		which, part := match, "LEAST(v.amount, GREATEST(b.amount, 0))"
+		if tx.dialect().sqlite {
+			part = "MIN(v.amount, MAX(b.amount, 0))"
 		}
-		if _, err := tx.exec(ctx, `UPDATE sluice.budget_windows AS w SET leased = w.leased - v.amount FROM `+source+`
-			WHERE w.entity_type = v.kind AND w.entity_id = v.id AND w.window_duration = v.win
-				AND EXISTS (SELECT 1 FROM sluice.budget_leases AS b WHERE `+which+`)`, args); err != nil {
+		if end {
+			which, part = match+" AND b.amount = v.amount", "b.amount"
+		}
+		if _, err := tx.exec(ctx, `UPDATE sluice.budget_windows AS w SET leased = w.leased - `+part+` FROM `+source+` JOIN sluice.budget_leases AS b ON `+which+`
+			WHERE w.entity_type = v.kind AND w.entity_id = v.id AND w.window_duration = v.win`, args); err != nil {
 			return err
 		}
 		took := func(scan func(...any) error) error {
@@ -165,7 +169,7 @@ func (s *Store) giveBack(ctx context.Context, holder string, leases []bill.Lease
 			return err
 		}
 		if !end {
-			_, err = tx.exec(ctx, `UPDATE sluice.budget_leases AS b SET amount = b.amount - v.amount FROM `+source+` WHERE `+match, args)
+			_, err = tx.exec(ctx, `UPDATE sluice.budget_leases AS b SET amount = b.amount - `+part+` FROM `+source+` WHERE `+match, args)
 			return err
 		}
 		_, err = tx.exec(ctx, `DELETE FROM sluice.budget_leases AS b WHERE b.holder = $1 AND EXISTS (SELECT 1 FROM `+source+` WHERE `+which+`)`, args)

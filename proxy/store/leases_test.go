@@ -224,6 +224,33 @@ func TestLeaseSeeds(t *testing.T) {
 	})
 }
 
+// A host gives back what the database has lost the grant of, as after a failover:
+// the budget gets no more than its maximum.
+func TestReturnOfMoreThanIsKnown(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		lease(t, s, "h", ask(bill.KindTeam, "t", money.Dollar, 10*cent, 10*cent))
+		for range 2 { // the second has nothing
+			if err := s.ReturnLeases(t.Context(), "h", []bill.Lease{{Kind: bill.KindTeam, ID: "t", Amount: 60 * cent}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := balanced(t, s); n != 0 {
+			t.Errorf("%s are leased", n)
+		}
+		if got := lease(t, s, "h", ask(bill.KindTeam, "t", money.Dollar, 101*cent, 101*cent)); got[0].Amount != 0 {
+			t.Errorf("%s of a dollar were leased", got[0].Amount)
+		}
+		run(t, s, "UPDATE sluice.budget_leases SET amount = -5") // an answer took more than it had reserved
+		run(t, s, "UPDATE sluice.budget_windows SET leased = -5")
+		if err := s.ReturnLeases(t.Context(), "h", []bill.Lease{{Kind: bill.KindTeam, ID: "t", Amount: cent}}); err != nil {
+			t.Fatal(err)
+		}
+		if n := balanced(t, s); n != -5 {
+			t.Errorf("%s are leased", n)
+		}
+	})
+}
+
 // Many ask at the same time for the same budgets, in other orders: together they
 // never get more than there is, and all of it.
 func TestLeaseNeverTooMuch(t *testing.T) {
