@@ -27,9 +27,9 @@ import "embed"
 
 const (
 	// Version is the number of the newest migration of this release.
-	Version = 5
+	Version = 6
 	// Minimum is the oldest schema that this release's programs can work with.
-	// Newer ones are always accepted.
+	// Newer ones are always accepted. With 5 each host tells of a soft budget.
 	Minimum = 5
 	// Name is the PostgreSQL schema that holds everything of ours.
 	Name = "sluice"

@@ -137,7 +137,8 @@ func (a *accounting) openBudgets(w *worker, file *config.File) {
 	a.spent = budget.NewMetrics()
 	a.budgets = budget.New(budget.Config{
 		Table: w.table, Area: w.area, HostID: w.data.host, HostName: w.data.hostName,
-		Leaser: w.data.store, History: w.data.store.History, Clock: w.data.store.Clock, Allowance: file.General.OutageAllowance, Metrics: a.spent, Log: w.log.Logger,
+		Leaser: w.data.store, History: w.data.store.History, Clock: w.data.store.Clock, FirstPast: w.data.store.FirstPast,
+		Allowance: file.General.OutageAllowance, Metrics: a.spent, Log: w.log.Logger,
 	})
 }
 

@@ -50,7 +50,10 @@ type Config struct {
 	// Allowance is what this host may spend beyond its leases in one outage of the
 	// database.
 	Allowance money.Nano
-	// Exceeded is told of a soft budget that was passed, once per host and window.
+	// FirstPast says whether nobody has told of a soft budget in the window of an
+	// account; whoever hears so does. nil: each host tells for itself.
+	FirstPast func(ctx context.Context, a bill.Account, soft money.Nano) (bool, error)
+	// Exceeded is told of a soft budget that was passed, once per window.
 	Exceeded func(Exceeded)
 	Metrics  *Metrics      // nil: none
 	Idle     time.Duration // a lease that nobody used for so long is returned; 0: 60 s
@@ -58,13 +61,6 @@ type Config struct {
 	Wait     time.Duration // for the database, at most; 0: 2 s
 	Settle   time.Duration // that nothing is leased at least when History is another one; 0: 5 s
 	Log      *slog.Logger
-}
-
-// Exceeded is the event that more was spent than a soft budget says.
-type Exceeded struct {
-	Limit *Limit
-	Spent money.Nano
-	Start int64 // unix seconds of the window, 0 for all time
 }
 
 // Defaults of Config, and what follows from it.

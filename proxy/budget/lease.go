@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"sluice/proxy/bill"
@@ -37,6 +36,8 @@ type flight struct {
 	done    chan struct{}
 	refused bool // there was no room for least
 	away    bool // the database does not answer
+
+	passed *Exceeded // the soft budget that this host has to tell of
 }
 
 // ask has a lease taken of a budget, for an attempt that needs so much of it.
@@ -315,12 +316,17 @@ func (b *Budgets) fly(ctx context.Context, batch []*flight) {
 		f.unlock(f.lock)
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	for _, f := range batch {
 		b.land(f)
 	}
 	if len(b.waiting) > 0 {
 		b.stir()
+	}
+	b.mu.Unlock()
+	for _, f := range batch { // nobody waits for this
+		if f.passed != nil {
+			b.exceeded(ctx, f.passed)
+		}
 	}
 }
 
@@ -391,7 +397,7 @@ func (b *Budgets) apply(f *flight, g *bill.Granted) {
 	}
 	f.Words[wordSpent].Store(uint64(g.Spend + max(g.Held-g.Amount-f.available(), 0)))
 	if l.Soft >= 0 && g.Spend >= l.Soft && f.tell(l.Soft, f.start) {
-		b.exceeded(l, g.Spend, f.start)
+		f.passed = &Exceeded{Limit: l, Spent: g.Spend, Start: f.start}
 	}
 	if g.Amount > 0 {
 		f.noteLease(now, l.most(), f.add(g.Amount))
@@ -422,63 +428,5 @@ func (b *Budgets) answered() {
 	if b.outage.Swap(false) {
 		b.restoreAllowance()
 		b.c.Log.Info("budgets are leased again")
-	}
-}
-
-// soft is a budget that may have passed its soft one: what is settled is not in
-// the database yet.
-type soft struct {
-	limit *Limit
-	account
-	start int64
-}
-
-// watch looks whether a soft budget was passed, going by what is known on this
-// host.
-func (b *Budgets) watch(l *Limit, start int64) {
-	p := l.place.Load()
-	if p == nil || !p.record.Is(l.Tag) {
-		return
-	}
-	now, a := fleet.Now(), account{p.record}
-	used, _ := a.used(now)
-	if a.spent()+used < l.Soft || a.told(l.Soft, start) {
-		return
-	}
-	last := l.looked.Load()
-	if now < last+int64(time.Second) || !l.looked.CompareAndSwap(last, now) {
-		return
-	}
-	b.mu.Lock()
-	b.soft[l.Tag] = soft{l, a, start}
-	b.mu.Unlock()
-}
-
-// lookAtSoft asks the database what the watched budgets have come to. Those that
-// are told of, or have not got there by what is known now, are watched no more.
-func (b *Budgets) lookAtSoft() {
-	b.mu.Lock()
-	watched := make([]soft, 0, len(b.soft))
-	for tag, s := range b.soft {
-		used, _ := s.used(fleet.Now())
-		if s.told(s.limit.Soft, s.start) || !s.Is(tag) || s.spent()+used < s.limit.Soft {
-			delete(b.soft, tag)
-			continue
-		}
-		watched = append(watched, s)
-	}
-	b.mu.Unlock()
-	slices.SortFunc(watched, func(x, y soft) int { return int(x.start - y.start) })
-	for _, s := range watched {
-		b.ask(s.limit, s.account, s.start, 1)
-	}
-}
-
-func (b *Budgets) exceeded(l *Limit, spent money.Nano, start int64) {
-	b.c.Metrics.exceeded(l.Kind)
-	b.c.Log.Warn("a soft budget is exceeded", slog.String("scope", l.Kind.String()), slog.String("id", l.ID), slog.String("spend", spent.String()),
-		slog.String("soft_budget", l.Soft.String()), slog.String("budget_duration", l.Duration))
-	if b.c.Exceeded != nil {
-		b.c.Exceeded(Exceeded{Limit: l, Spent: spent, Start: start})
 	}
 }

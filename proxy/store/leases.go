@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"sluice/proxy/bill"
+	"sluice/proxy/money"
 )
 
 // ErrReleased refuses a lease to a holder whose leases were given back because
@@ -159,4 +160,16 @@ func (s *server) released(ctx context.Context, holder string) error {
 // became of it is not known when the connection breaks.
 func (s *server) once(ctx context.Context, sql string, args []any, each func(scan func(...any) error) error) error {
 	return pgError(s.pool.Do(ctx, func(conn *pgx.Conn) error { return pgQuery(ctx, conn, sql, args, each) }))
+}
+
+// FirstPast notes that a soft budget was passed in the window of an account, and
+// says whether nobody had noted it: of all hosts one hears that it is the first.
+func (s *Store) FirstPast(ctx context.Context, a bill.Account, soft money.Nano) (bool, error) {
+	n, err := s.leases.exec(ctx, `UPDATE sluice.budget_windows SET told_from = $4, told_soft = $5 WHERE entity_type = $1 AND entity_id = $2
+			AND window_duration = $3 AND (told_from IS NULL OR told_from <> $4 OR told_soft <> $5)`,
+		[]any{a.Kind.String(), kept(a.ID), a.Window, s.leases.dialect().time(time.Unix(a.Start, 0)), int64(soft)})
+	if err != nil {
+		return false, fmt.Errorf("note that a soft budget is exceeded: %w", err)
+	}
+	return n == 1, nil
 }
