@@ -27,6 +27,7 @@ type suspect struct {
 	amount    money.Nano
 	available money.Nano
 	since     int64 // Now
+	used      int64 // second of the last reservation by then
 }
 
 // sweepOn looks after the leases of the host whenever it is this process's turn.
@@ -256,8 +257,9 @@ func (b *Budgets) suspicious(suspects map[uint64]suspect, tag uint64, held money
 		return false
 	}
 	s, known := suspects[tag]
-	if !known || s.amount != held || s.available != a.available() {
-		suspects[tag] = suspect{held, a.available(), fleet.Now()}
+	// A lease that was shipped, added to and spent since may hold as much again.
+	if !known || s.amount != held || s.available != a.available() || s.used != a.Used() {
+		suspects[tag] = suspect{held, a.available(), fleet.Now(), a.Used()}
 		return false
 	}
 	return b.c.Shipped() > s.since
