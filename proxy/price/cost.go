@@ -12,15 +12,20 @@ type Costs struct {
 	Discount money.Nano
 	Margin   money.Nano
 	// Exact is false where a unit was used that has no price (it is not charged),
-	// or a sum was more than money.Nano holds (which it then is).
+	// or a sum was more than Dearest (which it then is).
 	Exact bool
 	// Given says that Original is what the provider says it charges.
 	Given bool
 }
 
+// Dearest is the most that one call costs, whatever its price says: no call has
+// come to as much. What thousands of calls of a price that was mistyped come to is
+// a sum that an amount still holds; two of the largest amounts are less than none.
+const Dearest = 1_000_000 * money.Dollar
+
 // Cost is what usage costs, discount and margin included, and whether it is
 // exact: false where a unit was used that has no price (it is not charged), or
-// the sum was more than money.Nano holds (which is then the cost).
+// the sum was more than Dearest (which is then the cost).
 func (p *Price) Cost(u *llm.Usage) (money.Nano, bool) {
 	c := p.Costs(u)
 	return c.Cost, c.Exact
@@ -34,7 +39,8 @@ func (p *Price) Costs(u *llm.Usage) Costs {
 	if p == nil {
 		c := Costs{Exact: given || *u == llm.Usage{Reported: u.Reported, Estimated: u.Estimated}}
 		if given {
-			c.Cost, c.Original, c.Given = money.Nano(u.Charged), money.Nano(u.Charged), true
+			c.Cost = min(money.Nano(u.Charged), Dearest)
+			c.Original, c.Given, c.Exact = c.Cost, true, int64(c.Cost) == u.Charged
 		}
 		return c
 	}
@@ -69,8 +75,8 @@ func (p *Price) adjusted(t *tally, given bool) Costs {
 	c := Costs{Exact: !t.unpriced, Given: given}
 	round := func(w *wide, decimals int) money.Nano {
 		n, ok := w.nano(decimals, halfEven)
-		c.Exact = c.Exact && ok
-		return n
+		c.Exact = c.Exact && ok && n <= Dearest
+		return min(n, Dearest)
 	}
 	decimals, sum := fine, t.sum
 	if p.uplift != one && !given {
