@@ -314,9 +314,16 @@ var objectKinds = [len(counted)]identity.Kind{
 }
 
 // reconcileObjects compares what objects have spent in their present window with
-// its rows, and what those without one have spent at all with the sums by day.
+// its rows, and what those without one have spent at all with the sums by day. Of
+// what was called in the name of an object before there was one, it has nothing,
+// or what was written down after it was made: its spend is at least what was
+// called since.
 func (s *Store) reconcileObjects(ctx context.Context, from time.Time, out *Reconciled) error {
 	d := s.db.dialect()
+	made := "CAST(e.created_at AT TIME ZONE 'UTC' AS DATE)"
+	if d.sqlite {
+		made = "date(e.created_at / 1000000, 'unixepoch')"
+	}
 	imported := "NOT EXISTS (SELECT 1 FROM sluice.imported i WHERE i.object_type = '%s' AND i.object_id = %s)"
 	for i, k := range counted {
 		column := spendColumns[i]
@@ -338,7 +345,10 @@ func (s *Store) reconcileObjects(ctx context.Context, from time.Time, out *Recon
 		err = s.drifts(ctx, out, "spend of "+k.String(), `SELECT `+id+`, e.spend, CAST(COALESCE(SUM(s.spend), 0) AS BIGINT)
 			FROM sluice.`+objectTables[i]+` e LEFT JOIN sluice.daily_spend s ON s.`+column+` = `+id+` AND s.entity_type = ''
 			WHERE e.spend_from IS NULL AND e.updated_at = e.created_at AND `+theirs+`
-			GROUP BY `+id+`, e.spend HAVING e.spend <> COALESCE(SUM(s.spend), 0)`)
+			GROUP BY `+id+`, e.spend, e.created_at HAVING e.spend > COALESCE(SUM(s.spend), 0)
+			OR e.spend < COALESCE(SUM(CASE WHEN s.day > `+made+` THEN s.spend END), 0)
+			OR e.spend < COALESCE(SUM(s.spend), 0) AND e.spend < (SELECT COALESCE(SUM(r.cost), 0) FROM sluice.spend r
+				WHERE r.`+column+` = `+id+` AND r.started_at >= e.created_at AND r.host <> '')`)
 		if err != nil {
 			return err
 		}

@@ -344,6 +344,7 @@ func TestShipSlim(t *testing.T) {
 func TestReconcile(t *testing.T) {
 	both(t, func(t *testing.T, s *store.Store) {
 		loadObjects(t, s, 3)
+		madeAt(t, s, time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), "keys", "users", "teams")
 		b := &store.Batch{Host: "h"}
 		for n := range 30 {
 			a := attemptOf(n, 3)
