@@ -27,11 +27,12 @@ func (wouldBlockError) Temporary() bool { return true }
 // writes. Deadlines and Close of the connection that it was made from end a
 // wait, with that connection's errors.
 type Socket struct {
-	raw syscall.RawConn
-	in  half
-	out half
-	ask func(fd uintptr) bool
-	one [1]byte
+	raw  syscall.RawConn
+	in   half
+	out  half
+	ask  func(fd uintptr) bool
+	gone func() // of Ask
+	one  [1]byte
 }
 
 // half is one direction. What the call is given and what it gives stand here,
@@ -75,16 +76,18 @@ func (s *Socket) Silent() bool {
 // for it to speak: a look, a write and the wait of the following Read, which
 // would find nothing at first, for the price of one. If something had arrived
 // already, be it the end, nothing is written and silent is false. A wait that a
-// deadline or Close ends is no error here but of the Read that follows. No other
-// goroutine may write.
-func (s *Socket) Ask(p []byte) (n int, silent bool, err error) {
+// deadline or Close ends is no error here but of the Read that follows. sent is
+// called before the wait: p is not looked at any more. No other goroutine may
+// write.
+func (s *Socket) Ask(p []byte, sent func()) (n int, silent bool, err error) {
 	h := &s.out
 	h.p, h.n, h.errno = p, 0, 0
-	s.in.p, s.in.flags = s.one[:], syscall.MSG_PEEK
+	s.in.p, s.in.flags, s.gone = s.one[:], syscall.MSG_PEEK, sent
+	size := len(p)
 	err = s.raw.Read(s.ask)
-	n, s.in.p, h.p = h.n, nil, nil
+	n, s.in.p, h.p, s.gone = h.n, nil, nil, nil
 	switch {
-	case err != nil && n < len(p):
+	case err != nil && n < size:
 		return n, true, err
 	case s.in.errno != syscall.EAGAIN:
 		return n, false, nil
@@ -104,7 +107,11 @@ func (s *Socket) exchange(fd uintptr) bool {
 		return true
 	}
 	s.in.n, s.in.errno = transfer(syscall.SYS_RECVFROM, fd, s.in.p, syscall.MSG_DONTWAIT|s.in.flags)
-	return s.in.errno != syscall.EAGAIN || !s.send(fd) || s.out.errno != 0
+	if s.in.errno != syscall.EAGAIN || !s.send(fd) || s.out.errno != 0 {
+		return true
+	}
+	s.gone()
+	return false
 }
 
 func (s *Socket) read(p []byte, flags uintptr, stay bool) (int, error) {

@@ -140,13 +140,15 @@ func TestWriteFails(t *testing.T) {
 
 func TestAsk(t *testing.T) {
 	s, own, peer := pair(t)
+	told := 0
+	sent := func() { told++ }
 	go func() {
 		b := make([]byte, 8)
 		n, _ := peer.Read(b)
 		time.Sleep(20 * time.Millisecond)
 		_, _ = peer.Write(bytes.ToUpper(b[:n]))
 	}()
-	if n, silent, err := s.Ask([]byte("ask")); n != 3 || !silent || err != nil {
+	if n, silent, err := s.Ask([]byte("ask"), sent); n != 3 || !silent || err != nil {
 		t.Fatalf("asked %d, silent %v, %v", n, silent, err)
 	}
 	b := make([]byte, 8)
@@ -157,7 +159,7 @@ func TestAsk(t *testing.T) {
 	if _, err := peer.Write([]byte("late")); err != nil {
 		t.Fatal(err)
 	}
-	if n, silent, err := s.Ask([]byte("ask")); n != 0 || silent || err != nil {
+	if n, silent, err := s.Ask([]byte("ask"), sent); n != 0 || silent || err != nil {
 		t.Errorf("beside bytes that nobody read: asked %d, silent %v, %v", n, silent, err)
 	}
 	if n, err := s.TryRead(b); err != nil || string(b[:n]) != "late" {
@@ -167,13 +169,13 @@ func TestAsk(t *testing.T) {
 	if err := own.SetDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	if n, silent, err := s.Ask([]byte("ask")); n != 3 || !silent || err != nil {
+	if n, silent, err := s.Ask([]byte("ask"), sent); n != 3 || !silent || err != nil {
 		t.Errorf("without an answer: asked %d, silent %v, %v", n, silent, err)
 	}
 	if _, err := s.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("past the deadline: %v", err)
 	}
-	if n, _, err := s.Ask([]byte("ask")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+	if n, _, err := s.Ask([]byte("ask"), sent); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("past the deadline: asked %d, %v", n, err)
 	}
 	if err := own.SetDeadline(time.Time{}); err != nil {
@@ -181,8 +183,11 @@ func TestAsk(t *testing.T) {
 	}
 
 	_ = peer.Close()
-	if n, silent, err := s.Ask([]byte("ask")); n != 0 || silent || err != nil {
+	if n, silent, err := s.Ask([]byte("ask"), sent); n != 0 || silent || err != nil {
 		t.Errorf("to a peer that is gone: asked %d, silent %v, %v", n, silent, err)
+	}
+	if told != 2 {
+		t.Errorf("told %d times that all is out, which was so twice", told)
 	}
 }
 
@@ -196,7 +201,7 @@ func TestAskWaitsForRoom(t *testing.T) {
 		_, _ = io.ReadFull(peer, got)
 		done <- got
 	}()
-	if n, silent, err := s.Ask(sent); n != len(sent) || !silent || err != nil {
+	if n, silent, err := s.Ask(sent, func() { t.Error("sent at once") }); n != len(sent) || !silent || err != nil {
 		t.Errorf("asked %d, silent %v, %v", n, silent, err)
 	}
 	if !bytes.Equal(<-done, sent) {

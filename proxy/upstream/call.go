@@ -137,21 +137,14 @@ func (h *Handle) exchange(c *Call, cn *conn) *Error {
 // out. A connection that idled and has spoken is errSpoken; if it has not, the
 // answer to a small request is waited for too.
 func (c *conn) send(call *Call) (int64, error) {
-	p, ok := heads.Get().(*[]byte)
-	if !ok {
-		panic("BUG: something else in the pool of heads")
-	}
-	defer func() {
-		if cap(*p) <= maxHeader {
-			heads.Put(p)
-		}
-	}()
 	size := 0
 	for _, b := range call.Body {
 		size += len(b)
 	}
-	b, err := c.pool.target.head((*p)[:0], call, size)
-	*p = b
+	b := c.borrowHead()
+	defer c.returnHead()
+	b, err := c.pool.target.head(b, call, size)
+	*c.head = b
 	if err != nil {
 		return 0, err
 	}
@@ -160,12 +153,12 @@ func (c *conn) send(call *Call) (int64, error) {
 		b = append(b, pieces[0]...)
 		pieces = pieces[1:]
 	}
-	*p = b
+	*c.head = b
 	pooled := c.pooled && c.asks()
 	c.pooled = false
 	switch {
 	case pooled && len(pieces) == 0:
-		n, err := c.sock.ask(b)
+		n, err := c.sock.ask(b, c.giveBack)
 		return int64(n), err
 	case pooled && !c.alive():
 		return 0, errSpoken

@@ -28,8 +28,28 @@ type conn struct {
 	got  int     // bytes read in this call
 	pre  []byte  // read already; given out first
 
-	out  net.Buffers // what is left of vecs in a running write
-	vecs net.Buffers
+	head     *[]byte     // of heads, while a request is written
+	giveBack func()      // the method, made once
+	out      net.Buffers // what is left of vecs in a running write
+	vecs     net.Buffers
+}
+
+// borrowHead takes a buffer to put a request together in.
+func (c *conn) borrowHead() []byte {
+	p, ok := heads.Get().(*[]byte)
+	if !ok {
+		panic("BUG: something else in the pool of heads")
+	}
+	c.head = p
+	return (*p)[:0]
+}
+
+// returnHead gives it back; an answer may take minutes.
+func (c *conn) returnHead() {
+	if c.head != nil && cap(*c.head) <= maxHeader {
+		heads.Put(c.head)
+	}
+	c.head = nil
 }
 
 // asks reports whether a request can be written and its answer waited for by
@@ -85,6 +105,7 @@ func (q *pool) open(h *Handle) (*conn, *Error) {
 		return nil, h.fail(err)
 	}
 	c := &conn{link: l, pool: q, checked: h.sweeper.clock()}
+	c.giveBack = c.returnHead
 	if !h.bind(c.sock) {
 		_ = c.sock.Close()
 		return nil, h.fail(context.Canceled)

@@ -53,10 +53,10 @@ func (s *socket) Write(p []byte) (int, error) {
 	return s.raw.Write(p)
 }
 
-// ask writes a request to a socket that should be silent, and waits for the
-// answer (sock.Socket.Ask).
-func (s *socket) ask(p []byte) (int, error) {
-	n, silent, err := s.raw.Ask(p)
+// ask writes a request to a socket that should be silent, calls sent, and waits
+// for the answer (sock.Socket.Ask).
+func (s *socket) ask(p []byte, sent func()) (int, error) {
+	n, silent, err := s.raw.Ask(p, sent)
 	if err == nil && !silent {
 		err = errSpoken
 	}
