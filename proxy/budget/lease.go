@@ -195,6 +195,10 @@ func (b *Budgets) allowance() (fleet.Claimed, bool) {
 	if a.Words[wordLeased].CompareAndSwap(0, 1) {
 		a.Words[wordAvailable].Store(uint64(b.c.Allowance))
 	}
+	// What attempts of an earlier outage gave back since it ended is not on top.
+	for v := a.available(); v > b.c.Allowance; v = a.available() {
+		a.Words[wordAvailable].CompareAndSwap(uint64(v), uint64(b.c.Allowance))
+	}
 	return fleet.Claimed{Record: r, Tag: allowanceTag}, true
 }
 
