@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"sluice/proxy/bill"
 	"sluice/proxy/identity"
 	"sluice/proxy/store"
 )
