@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -106,21 +105,16 @@ func setCloexec(fd int, on bool) error {
 	return err
 }
 
-// lower gives a worker a lower claim on the CPU than we and healthd have, and makes it
-// the first to be killed for memory. One is done where the other cannot be.
-func lower(pid int) error {
-	return errors.Join(lowerPriority(pid), raiseScore(pid))
-}
-
 // workerNice is how far workers stand behind healthd, which stands where the
 // supervisor was started: probes are answered when every core is busy. Who is started
 // at 19, the last there is, has workers that stand beside healthd.
 const workerNice = 5
 
-// lowerPriority counts from our own priority: a fixed one would be a higher one below a
-// supervisor that was started with `nice`, which the kernel refuses. The engine puts
-// each child into a group of its own; by group the call reaches every thread of it.
-func lowerPriority(pid int) error {
+// lower gives a worker a lower claim on the CPU than we and healthd have. It counts
+// from our own: a fixed one would be a higher one below a supervisor that was started
+// with `nice`, which the kernel refuses. The engine puts each child into a group of
+// its own; by group the call reaches every thread of it.
+func lower(pid int) error {
 	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	if err != nil {
 		return fmt.Errorf("look up own priority: %w", err)
@@ -132,21 +126,13 @@ func lowerPriority(pid int) error {
 	return nil
 }
 
-// raiseScore counts from our own score too: kubelet gives pods up to 999, and what whoever
-// may do so has raised nobody else may lower (proc_pid_oom_score_adj(5)).
-func raiseScore(pid int) error {
+// workerScore is the memory score that workers take (fleet.EnvMemoryScore), so that
+// the kernel kills one of them first. It counts from our own: kubelet gives pods up
+// to 999, and what whoever may do so has raised nobody else may lower
+// (proc_pid_oom_score_adj(5)).
+func workerScore() string {
 	const more, most = 500, 1000
-	own, err := os.ReadFile("/proc/self/oom_score_adj")
-	if err != nil {
-		return fmt.Errorf("look up own memory score: %w", err)
-	}
-	score, err := strconv.Atoi(string(bytes.TrimSpace(own)))
-	if err != nil {
-		return fmt.Errorf("look up own memory score: %w", err)
-	}
-	score = min(max(score, 0)+more, most)
-	if err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", strconv.AppendInt(nil, int64(score), 10), 0); err != nil {
-		return fmt.Errorf("raise memory score of %d to %d: %w", pid, score, err)
-	}
-	return nil
+	own, _ := os.ReadFile("/proc/self/oom_score_adj")
+	score, _ := strconv.Atoi(string(bytes.TrimSpace(own))) // 0 where there is none
+	return strconv.Itoa(min(max(score, 0)+more, most))
 }

@@ -2,15 +2,17 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/supervisor/fleet"
 )
 
 // TestLower: a worker stands behind us for the processor and dies before us for
@@ -46,16 +48,20 @@ func TestLower(t *testing.T) {
 					c.nice = 20 - priority(t, 0)
 					c.wantNice = min(c.nice+5, 19)
 				}
-				worker := exec.CommandContext(context.Background(), "sleep", "60")
+				if got := workerScore(); got != strconv.Itoa(c.wantScore) {
+					t.Errorf("below a score of %d a worker takes %s, want %d", c.score, got, c.wantScore)
+				}
+				worker := exec.CommandContext(context.Background(), "/proc/self/exe", "-test.run=TestScored")
+				worker.Env = []string{fleet.EnvMemoryScore + "=" + workerScore()}
 				worker.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-				if err := worker.Start(); err != nil {
+				in, err := worker.StdinPipe()
+				if err == nil {
+					err = worker.Start()
+				}
+				if err != nil {
 					t.Error(err)
 					return
 				}
-				defer func() {
-					_ = worker.Process.Kill()
-					_ = worker.Wait()
-				}()
 				pid := worker.Process.Pid
 				if err := lower(pid); err != nil {
 					t.Error(err)
@@ -63,13 +69,27 @@ func TestLower(t *testing.T) {
 				if nice := 20 - priority(t, pid); nice != c.wantNice {
 					t.Errorf("below a supervisor at nice %d the worker has nice %d, want %d", c.nice, nice, c.wantNice)
 				}
-				score, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "oom_score_adj"))
-				if got := strings.TrimSpace(string(score)); err != nil || got != strconv.Itoa(c.wantScore) {
-					t.Errorf("below a score of %d the worker has %s (%v), want %d", c.score, got, err, c.wantScore)
+				_ = in.Close()
+				if err := worker.Wait(); err != nil {
+					t.Errorf("below a score of %d the worker did not take its own: %v", c.score, err)
 				}
 			})
 		})
 	}
+}
+
+// TestScored is the worker of TestLower: it ends well if it has its score.
+func TestScored(t *testing.T) {
+	want, isWorker := os.LookupEnv(fleet.EnvMemoryScore)
+	if !isWorker {
+		return
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // as long as the test looks
+	got, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil || strings.TrimSpace(string(got)) != want || fleet.Scored() != nil {
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // priority is 20 less the nice value of a process, of this thread for 0.

@@ -131,6 +131,7 @@ func (a *appliance) launch(s *slot, now int64) *generation {
 		err = a.engine.spawn(childSpec{name: g.name, path: path, env: []string{
 			fleet.EnvSlot + "=" + strconv.Itoa(s.index),
 			fleet.EnvGeneration + "=" + strconv.Itoa(number),
+			fleet.EnvMemoryScore + "=" + workerScore(),
 			"GOMAXPROCS=" + strconv.Itoa(a.plan.maxprocs),
 			"GOMEMLIMIT=" + strconv.FormatUint(a.plan.memLimit, 10),
 		}})

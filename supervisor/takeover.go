@@ -47,17 +47,22 @@ type record struct {
 }
 
 // lives reports whether the process runs. Where /proc hides processes that
-// cannot be traced (ProtectProc=invisible), nobody knows when they began: then it
-// is enough that one of ours has the number, and it is waited for in vain at most.
+// cannot be traced (ProtectProc=invisible), nobody knows when they began, or only who
+// looked at them before they forbade it: then it is enough that one of ours has
+// the number, and it is waited for in vain at most.
 func (r record) lives() bool {
 	if r.PID <= 1 { // the first process is nobody's child
 		return false
 	}
-	if r.Start == 0 {
+	_, err := os.Stat("/proc/" + strconv.Itoa(r.PID))
+	if r.Start == 0 || err != nil {
 		return syscall.Kill(r.PID, 0) == nil
 	}
-	return startTicks(r.PID) == r.Start
+	return r.same()
 }
+
+// same reports whether it is the process beyond doubt.
+func (r record) same() bool { return r.Start != 0 && startTicks(r.PID) == r.Start }
 
 // processes is the document in the state directory.
 type processes struct {
@@ -170,7 +175,7 @@ func (a *appliance) welcomeOrphans() {
 	a.orphans = nil
 	for pid, c := range a.known {
 		name := "stray-" + strconv.Itoa(pid)
-		if c.Start == 0 || !c.lives() || a.engine.watch(name, pid) != nil {
+		if !c.same() || a.engine.watch(name, pid) != nil {
 			continue
 		}
 		a.log.Warn("ending a process of an earlier supervisor", slog.Int("pid", pid), slog.String("role", c.Role))

@@ -1,9 +1,16 @@
 package main
 
 import (
+	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sluice/supervisor/fleet"
 )
@@ -49,4 +56,74 @@ func TestRecordLives(t *testing.T) {
 			t.Errorf("%+v lives", r)
 		}
 	}
+}
+
+// TestHiddenRecordLives: a process that was looked at when it began, and that
+// /proc hides by now, is not taken for dead, nor for one that may be ended.
+func TestHiddenRecordLives(t *testing.T) {
+	// Whoever may not read a program leaves no core of it, as our workers do.
+	dir, err := os.MkdirTemp("", "hidden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "sleep")
+	if err := errors.Join(os.WriteFile(path, program, 0o711), os.Chmod(path, 0o711), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	const id = 65532
+	cmd := exec.Command(path, "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r := record{PID: cmd.Process.Pid, Start: startTicks(cmd.Process.Pid)}
+	hidden := func(f func()) {
+		done := make(chan struct{})
+		go func() { // its thread ends with it, and the thread's mounts
+			defer close(done)
+			runtime.LockOSThread()
+			err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+				unix.Mount("proc", "/proc", "proc", 0, "hidepid=2"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, call := range []uintptr{unix.SYS_SETGROUPS, unix.SYS_SETRESGID, unix.SYS_SETRESUID} { // of this thread alone
+				args := [3]uintptr{id, id, id}
+				if call == unix.SYS_SETGROUPS {
+					args = [3]uintptr{}
+				}
+				if _, _, err := unix.RawSyscall(call, args[0], args[1], args[2]); err != 0 {
+					t.Error(err)
+					return
+				}
+			}
+			f()
+		}()
+		<-done
+	}
+	hidden(func() {
+		if ticks := startTicks(r.PID); ticks != 0 || r.Start == 0 {
+			t.Errorf("it began at %d, hidden at %d", r.Start, ticks)
+		}
+		if !r.lives() || r.same() {
+			t.Errorf("hidden: lives %v, same %v", r.lives(), r.same())
+		}
+	})
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	hidden(func() {
+		if r.lives() {
+			t.Error("dead, and it lives")
+		}
+	})
 }

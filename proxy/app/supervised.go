@@ -45,6 +45,9 @@ func runSupervised(p *boot.Process, control string) error {
 	}
 	defer w.log.Close()
 	w.source.Supervised = true
+	if err := fleet.Scored(); err != nil {
+		w.log.Warn("the kernel may end others before this worker when memory runs out", errAttr(err))
+	}
 	after, err := l.environ.Int(envRecycleAfter, 0)
 	if err != nil {
 		return boot.Exit(fleet.ExitConfig, err)

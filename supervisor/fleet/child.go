@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"os"
 	"strconv"
 	"syscall"
 )
@@ -33,4 +34,25 @@ func outliveParent() bool {
 		}
 	}
 	return errno == 0
+}
+
+// EnvMemoryScore says how soon a child is to be killed for memory, in the units
+// of /proc/PID/oom_score_adj.
+const EnvMemoryScore = "SLUICE_MEMORY_SCORE"
+
+// scored is what became of that: a child takes its score by itself and before
+// anything else, because nobody but root may write the files in /proc of a process that
+// leaves no core, which it will be in a moment.
+var scored = takeScore()
+
+// Scored is the error of taking the score that the supervisor wants this process
+// to have; nil where it wants none.
+func Scored() error { return scored }
+
+func takeScore() error {
+	score, ok := syscall.Getenv(EnvMemoryScore)
+	if !ok {
+		return nil
+	}
+	return os.WriteFile("/proc/self/oom_score_adj", []byte(score), 0)
 }
