@@ -64,3 +64,16 @@ func TestClockWasAhead(t *testing.T) {
 		}
 	})
 }
+
+// A lease that was taken by a clock that was ahead goes back like any other.
+func TestLeaseOfAClockThatWasAhead(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		lease(t, s, "h", ask(bill.KindKey, "k", money.Dollar, cent, cent))
+		for at, want := range map[time.Time]int{time.Now(): 0, time.Now().Add(time.Hour): 1, time.Now().Add(-time.Hour): 1} {
+			run(t, s, "UPDATE sluice.budget_leases SET taken_at = "+literal(s, at))
+			if idle, err := s.Leases(t.Context(), "h", time.Minute, bill.Lease{}, 10); err != nil || len(idle) != want {
+				t.Errorf("taken at %v: %d leases are idle for a minute, want %d: %v", at, len(idle), want, err)
+			}
+		}
+	})
+}

@@ -82,12 +82,13 @@ func (s *Store) Holders(ctx context.Context, hostID string) ([]bill.Holder, erro
 }
 
 // Leases lists what a holder holds and has not added to for so long, from the
-// account after the given one on, in order.
+// account after the given one on, in order. What was added to by a clock that was
+// ahead was so long ago, too.
 func (s *Store) Leases(ctx context.Context, holder string, idle time.Duration, after bill.Lease, limit int) ([]bill.Lease, error) {
 	_, past := s.clock()
 	var out []bill.Lease
 	err := s.db.query(ctx, `SELECT entity_type, entity_id, window_duration, amount, taken_at FROM sluice.budget_leases
-		WHERE holder = $1 AND taken_at <= `+past("$2")+` AND (entity_type, entity_id, window_duration) > ($3, $4, $5)
+		WHERE holder = $1 AND (taken_at <= `+past("$2")+` OR `+toCome(s.db.dialect().sqlite, "taken_at")+`) AND (entity_type, entity_id, window_duration) > ($3, $4, $5)
 		ORDER BY entity_type, entity_id, window_duration LIMIT $6`,
 		[]any{holder, idle.Microseconds(), kindName(after.Kind), kept(after.ID), after.Window, int64(limit)},
 		func(scan func(...any) error) error {
