@@ -13,8 +13,8 @@ import (
 // them to its children, or tests do.
 var unwritten = map[string]bool{
 	"SLUICE_CONTROL": true, "SLUICE_ENVIRON_FD": true, "SLUICE_GENERATION": true, "SLUICE_INHERITED_FD": true, "SLUICE_LOG_FD": true,
-	"SLUICE_MEMORY_SCORE": true,
-	"SLUICE_PROGRESS_FD": true, "SLUICE_SLOT": true, "SLUICE_SLOTS": true, "SLUICE_RECYCLE_AFTER": true, "SLUICE_ORPHAN_DRAIN": true,
+	"SLUICE_MEMORY_SCORE": true, "SLUICE_PROGRESS_FD": true, "SLUICE_SLOT": true, "SLUICE_SLOTS": true, "SLUICE_RECYCLE_AFTER": true,
+	"SLUICE_ORPHAN_DRAIN": true,
 	// What LiteLLM's flags of a model without a file become on their way to workers.
 	"SLUICE_MODEL": true, "SLUICE_MODEL_ALIAS": true, "SLUICE_MODEL_API_BASE": true, "SLUICE_MODEL_API_VERSION": true,
 	"SLUICE_MODEL_MAX_TOKENS": true, "SLUICE_MODEL_TEMPERATURE": true,
