@@ -135,6 +135,7 @@ func TestPackageInstall(t *testing.T) {
 	}
 	t.Log(g.sh("systemd-analyze security sluice.service | tail -n 1"))
 	g.checkProcesses(t)
+	g.checkDocs(t)
 
 	g.sh("systemctl stop sluice")
 	if left := g.sh("cat $(find /sys/fs/cgroup/systemd -path '*sluice.service/cgroup.procs') 2>/dev/null | wc -l"); left != "0" {
