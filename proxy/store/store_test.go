@@ -13,9 +13,11 @@ import (
 	"sluice/proxy/store"
 )
 
-// both runs a test on an empty, migrated database of either kind.
+// both runs a test on an empty, migrated database of either kind, beside others
+// that do: most of the time they wait for their database.
 func both(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	t.Helper()
+	t.Parallel()
 	open := func(t *testing.T, c store.Config) {
 		s, err := store.Open(c)
 		if err != nil {

@@ -147,8 +147,10 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 
 // start starts the cluster and waits until it answers.
 func (s *Server) start() error {
-	// Nothing of a test outlives its machine: no fsync.
-	options := fmt.Sprintf("-p %d -k %s -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=200 -c shared_buffers=32MB", s.Port, s.Dir)
+	// Nothing of a test outlives its machine: no fsync. A deadlock is looked for at
+	// once: tests that bring some about need not wait a second for each.
+	options := fmt.Sprintf("-p %d -k %s -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=200 -c shared_buffers=32MB -c deadlock_timeout=50ms",
+		s.Port, s.Dir)
 	for _, setting := range s.settings {
 		options += " -c " + setting
 	}
