@@ -235,6 +235,7 @@ func usage(x *exchange) error {
 		"missing": "", "null": "null", "negative": `{"prompt_tokens":-5,"completion_tokens":-7,"total_tokens":-12}`,
 		"absurd": `{"prompt_tokens":99999999999999999999999,"completion_tokens":1e300,"total_tokens":9223372036854775807}`,
 		"float":  `{"prompt_tokens":12.5,"completion_tokens":7.25,"total_tokens":19.75}`,
+		"cost":   `{"prompt_tokens":12,"completion_tokens":7,"total_tokens":19,"cost":0.4}`,
 		"text":   `{"prompt_tokens":"12","completion_tokens":"7","total_tokens":"19"}`,
 	}[x.script.Params["kind"]]
 	if x.asked.stream {

@@ -35,7 +35,7 @@ import (
 //	badchunk                a chunk size that is no number
 //	headers,bytes=1000000   that many bytes of header
 //	informational,n=100     so many 1xx answers first
-//	usage,kind=missing      or negative, absurd, float, text, null
+//	usage,kind=missing      or negative, absurd, float, text, null, cost (that the provider charges)
 //	nodone                  a stream without [DONE]; chunks properly ended
 //	errfirst errlater       an error object as first event; after half of the events
 //	after                   bytes after the end of the answer

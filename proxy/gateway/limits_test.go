@@ -18,6 +18,7 @@ import (
 	"sluice/proxy/identity"
 	"sluice/proxy/limit"
 	"sluice/proxy/money"
+	"sluice/proxy/price"
 	"sluice/supervisor/fleet"
 )
 
@@ -43,6 +44,7 @@ type bank struct {
 	mu    sync.Mutex
 	held  map[string]money.Nano
 	away  bool
+	spent money.Nano // of each budget, before
 	asked int
 }
 
@@ -59,11 +61,11 @@ func (b *bank) Lease(_ context.Context, _ string, asks []bill.LeaseAsk) ([]bill.
 	out := make([]bill.Granted, len(asks))
 	for i, a := range asks {
 		name := a.Kind.String() + a.ID + a.Window
-		if room := a.Max - b.held[name]; room >= a.Least {
+		if room := a.Max - b.spent - b.held[name]; room >= a.Least {
 			out[i].Amount = max(a.Least, min(a.Want, room/10))
 		}
 		b.held[name] += out[i].Amount
-		out[i].Leased, out[i].Held = b.held[name], b.held[name]
+		out[i].Leased, out[i].Held, out[i].Spend = b.held[name], b.held[name], b.spent
 	}
 	return out, nil
 }
@@ -389,5 +391,34 @@ func TestOptimisticBudgets(t *testing.T) {
 	}
 	if d.intents[0].Reserved > money.Dollar/2 || b.last.capped != 0 {
 		t.Errorf("%s reserved, capped at %d", d.intents[0].Reserved, b.last.capped)
+	}
+}
+
+// A model of unknown price, whose provider may say what a call cost: a budget that
+// is used up refuses it. What is given away has a price, of 0. Where nobody knows
+// what is left it is taken for free.
+func TestBudgetsOfUnknownPrices(t *testing.T) {
+	for name, c := range map[string]struct {
+		price *price.Price
+		used  money.Nano
+		away  bool
+		want  int
+	}{
+		"unknown, something left": {nil, money.Dollar - 1, false, 200},
+		"unknown, nothing left":   {nil, money.Dollar, false, 429},
+		"unknown, nobody knows":   {nil, 0, true, 200},
+		"free, nothing left":      {perToken(t, "0"), money.Dollar, false, 200},
+	} {
+		ring := &keyring{}
+		ring.add("sk-poor", func(k *identity.Key) { k.MaxBudget = ptr(money.Dollar) })
+		b, d, db := boundedBench(t, ring, func(of *Config) { of.Models[0].Price = c.price }, "mine=usage,kind=cost")
+		db.away, db.spent = c.away, c.used
+		status, typ, h := b.answer(t, "sk-poor", request("mine", "", false, false))
+		if status != c.want || status == 429 && typ != "budget_exceeded" {
+			t.Errorf("%s: %d %s %v", name, status, typ, h)
+		}
+		if charged := status == 200 && c.price == nil; charged && d.settles[0].Cost != 400_000_000 {
+			t.Errorf("%s: %s", name, d.said())
+		}
 	}
 }

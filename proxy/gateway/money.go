@@ -172,12 +172,18 @@ func (g *Gateway) reserve(x *Exchange, b *binding, model []byte, now time.Time) 
 		return nil
 	}
 	amount := money.Nano(0)
-	if !s.price.Free() {
+	switch {
+	case s.price == nil:
+		amount = leastCost
+	case !s.price.Free():
 		amount = g.worst(x, b, model)
 	}
 	at := now.UnixNano()
 	left := time.Duration(max(x.deadline-g.now(), 0))
 	r := g.budgets.Reserve(&s.hold, s.limits, amount, s.id, int64(x.Attempts), at, at+int64(left))
+	if r != nil && r.Away && s.price == nil { // it is free as far as anybody knows
+		r = g.budgets.Reserve(&s.hold, s.limits, 0, s.id, int64(x.Attempts), at, at+int64(left))
+	}
 	if r == nil {
 		return nil
 	}
@@ -190,6 +196,11 @@ func (g *Gateway) reserve(x *Exchange, b *binding, model []byte, now time.Time) 
 	}
 	return g.overBudget(x, r, amount)
 }
+
+// leastCost is what a call to a model of unknown price reserves. Its provider may
+// say what it charged: a budget that is used up refuses it, as LiteLLM's does;
+// only a price of 0 makes a call free.
+const leastCost money.Nano = 1
 
 // leastCap is the shortest answer, in tokens, that is asked for near the end of a
 // budget where the client wants none of a certain length.

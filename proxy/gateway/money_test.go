@@ -92,10 +92,13 @@ func (d *diary) Body(_ [16]byte, _ int64, messages, response, metadata []byte) {
 func (d *diary) said() string { return strings.Join(d.lines, ", ") }
 
 // dear is a price of a dollar for a thousand tokens, in and out.
-func dear(t testing.TB) *price.Price {
+func dear(t testing.TB) *price.Price { return perToken(t, "0.001") }
+
+// perToken is the price of a token, in and out.
+func perToken(t testing.TB, dollars string) *price.Price {
 	t.Helper()
 	p, err := price.Compile(map[string]json.RawMessage{
-		"input_cost_per_token": json.RawMessage("0.001"), "output_cost_per_token": json.RawMessage("0.001"),
+		"input_cost_per_token": json.RawMessage(dollars), "output_cost_per_token": json.RawMessage(dollars),
 	}, "test")
 	if err != nil {
 		t.Fatal(err)
