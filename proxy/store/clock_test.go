@@ -61,6 +61,11 @@ func TestClockWasAhead(t *testing.T) {
 			if got := lease(t, s, "h", a); got[0].Amount != 0 || got[0].Spend != 95*cent {
 				t.Errorf("%s: an earlier window: %+v", name, got[0])
 			}
+			if s.Path() != "" { // the clock is this machine's, and a batch may have rows of before and after
+				rows := []*bill.Attempt{row(cent, now), row(cent, now.Add(ahead)), row(cent, now)}
+				ship(t, s, &store.Batch{Host: "h", Rows: rows}, 3)
+				is("in one batch", 98*cent)
+			}
 		}
 	})
 }

@@ -27,6 +27,7 @@ type sums struct {
 	days    map[dayKey]*daySum
 
 	shapes map[shapeKey]*shape
+	latest int64 // unix seconds at which a window may have begun by now
 }
 
 // shape is a row and the sums that it counted in. Most rows of a key are of the
@@ -163,9 +164,11 @@ func (s *daySum) add(r *bill.Attempt) {
 
 const daySeconds = 24 * 60 * 60
 
-// newSums adds up the rows that were inserted.
-func newSums(b *Batch, inserted []bool) *sums {
-	s := &sums{windows: map[account]*spent{}, leases: map[lease]*money.Nano{}, days: map[dayKey]*daySum{}, shapes: map[shapeKey]*shape{}}
+// newSums adds up the rows that were inserted. A window that begins after latest,
+// in unix seconds, was begun by a clock that was ahead: what is of it counts in
+// whichever runs, beside what is of that.
+func newSums(b *Batch, inserted []bool, latest int64) *sums {
+	s := &sums{latest: latest, windows: map[account]*spent{}, leases: map[lease]*money.Nano{}, days: map[dayKey]*daySum{}, shapes: map[shapeKey]*shape{}}
 	for i := range s.objects {
 		s.objects[i] = map[pair]*spent{}
 	}
@@ -188,6 +191,14 @@ func newSums(b *Batch, inserted []bool) *sums {
 	return s
 }
 
+// started is the start of a window that has begun, 0 for one that cannot have.
+func (s *sums) started(start int64) int64 {
+	if start > s.latest {
+		return 0
+	}
+	return start
+}
+
 // shape finds, or makes, the sums that a row counts in.
 func (s *sums) shape(r *bill.Attempt, uncounted bool) *shape {
 	h := &shape{of: r, day: dayOf(r)}
@@ -207,7 +218,7 @@ func (s *sums) accounts(h *shape, r *bill.Attempt) {
 	for i := range r.Accounts {
 		a := &r.Accounts[i]
 		k := account{a.Kind, kept(a.ID), a.Window}
-		h.spent = append(h.spent, share{at(s.windows, k), a.Start})
+		h.spent = append(h.spent, share{at(s.windows, k), s.started(a.Start)})
 		if a.Leased && r.Holder != "" {
 			h.leases = append(h.leases, at(s.leases, lease{r.Holder, k}))
 		}
@@ -259,7 +270,7 @@ func (s *sums) count(h *shape, i int, k bill.Kind, p pair, r *bill.Attempt) {
 	if p.id == "" || r.Cost == 0 && (k != bill.KindCustomer || r.Status == bill.StatusRejected) {
 		return
 	}
-	h.spent = append(h.spent, share{at(s.objects[i], p), startOf(r, k, p)})
+	h.spent = append(h.spent, share{at(s.objects[i], p), s.started(startOf(r, k, p))})
 }
 
 // startOf is the window that an object's own spend is of: that of the first
