@@ -435,5 +435,9 @@ func (seg *segment) due() bool {
 	return to != seg.was && (to > journal.Start || seg.was > 0)
 }
 
+// end is where its records end, as far as is known. A power cut may have taken the
+// last word about that and left the records.
+func (seg *segment) end() int64 { return max(seg.Committed, seg.read) }
+
 // shipped says that the whole segment is in the database.
-func (seg *segment) shipped() bool { return seg.cursor() >= seg.Committed && !seg.due() }
+func (seg *segment) shipped() bool { return seg.cursor() >= seg.end() && !seg.due() }

@@ -172,3 +172,38 @@ func TestClaimsBeforeTheJournal(t *testing.T) {
 	}
 	mustMatch(t, d, tr)
 }
+
+// TestStaleEnd reads records behind what the header says is their end, as a power
+// cut may leave it: none is cut off before it is in the database.
+func TestStaleEnd(t *testing.T) {
+	t.Parallel()
+	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
+	w := newLoad(t, dir, 1, tr)
+	w.settled(15)
+	dead := killed(t, dir)
+	w.close()
+	segments, err := journal.Scan(dead)
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	f, err := os.OpenFile(segments[0].Path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := uint64(journal.Start + 1)
+	word := binary.LittleEndian.AppendUint64(nil, end<<24|end*0x9e3779b97f4a7c15>>40)
+	if _, err := f.WriteAt(word, 2048); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	now, c := &clock{}, config(d, dead)
+	c.Now, c.Most, c.Batch = now.now, 10, 24*time.Hour // the other five wait
+	stop := running(t, ledger.New(c))
+	await(t, func() bool { return d.count(t) == "10" })
+	time.Sleep(20 * tick)
+	now.add(11 * time.Second) // the segments of the dead are trimmed
+	time.Sleep(20 * tick)
+	stop()
+	flush(t, newLedger(d, dead))
+	mustMatch(t, d, tr)
+}

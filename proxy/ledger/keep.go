@@ -53,12 +53,12 @@ func (s *session) tidy(ctx context.Context, now time.Time) {
 func (s *session) trim(g *generation) {
 	for _, seg := range append([]*segment(nil), g.segments...) {
 		switch {
-		case seg.Committed <= journal.Start:
+		case seg.end() <= journal.Start:
 			if s.remove(seg.Segment) {
 				s.forget(seg.Name)
 			}
 		case !seg.Finished:
-			if err := seg.Trim(seg.Committed); err != nil {
+			if err := seg.Trim(seg.end()); err != nil {
 				s.l.c.Log.Warn("a segment of the journal cannot be trimmed", slog.Any("error", err))
 			}
 		}
