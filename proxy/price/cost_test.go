@@ -381,13 +381,13 @@ func TestBook(t *testing.T) {
 		t.Error(err)
 	}
 	e, source, ok := b.Lookup("gpt-4o", "openai")
-	if !ok || e.InputPerToken() != "7e-06" || e.OutputPerToken() != "1e-05" || e.Decimal("max_input_tokens") != "128000" || !strings.Contains(source, path) {
-		t.Errorf("%v %s %s", e, source, e.InputPerToken())
+	if !ok || e.Decimal("input_cost_per_token") != "7e-06" || e.Decimal("output_cost_per_token") != "1e-05" || e.Decimal("max_input_tokens") != "128000" || !strings.Contains(source, path) {
+		t.Errorf("%v %s %s", e, source, e.Decimal("input_cost_per_token"))
 	}
 	if e.Decimal("cache_read_input_token_cost") != "" {
 		t.Error("the table's price of the cache stands beside the file's of the prompt")
 	}
-	if e, _, _ := b.Lookup("gpt-4o-mini", "openai"); e.InputPerToken() != "" || e.Decimal("max_tokens") != "5" {
+	if e, _, _ := b.Lookup("gpt-4o-mini", "openai"); e.Decimal("input_cost_per_token") != "" || e.Decimal("max_tokens") != "5" {
 		t.Errorf("%+v", e)
 	}
 	if _, source, ok := b.Lookup("gpt-4.1", "openai"); !ok || !strings.Contains(source, "LiteLLM") {

@@ -86,13 +86,6 @@ func (e Entry) Decimal(field string) string {
 // Bool is true where the field is.
 func (e Entry) Bool(field string) bool { return string(e.Fields[field]) == "true" }
 
-// InputPerToken is the price of a token of the prompt in dollars; "" where the
-// table has none.
-func (e Entry) InputPerToken() string { return e.Decimal("input_cost_per_token") }
-
-// OutputPerToken is the price of a token of the answer likewise.
-func (e Entry) OutputPerToken() string { return e.Decimal("output_cost_per_token") }
-
 var (
 	vertexVersion = regexp.MustCompile(`[-@]\d{3,}$`)
 	bedrockRegion = regexp.MustCompile(`^(us|eu|apac|au|jp|ca|sa|global|us-gov)\.`)

@@ -24,8 +24,8 @@ func TestLookup(t *testing.T) {
 	}
 	for _, tt := range tests {
 		e, ok := Lookup(tt.model, tt.provider)
-		if ok != (tt.name != "") || e.Name != tt.name || e.InputPerToken() != tt.input || e.OutputPerToken() != tt.output {
-			t.Errorf("%s of %q: %t %s %s %s, want %+v", tt.model, tt.provider, ok, e.Name, e.InputPerToken(), e.OutputPerToken(), tt)
+		if ok != (tt.name != "") || e.Name != tt.name || e.Decimal("input_cost_per_token") != tt.input || e.Decimal("output_cost_per_token") != tt.output {
+			t.Errorf("%s of %q: %t %s %s %s, want %+v", tt.model, tt.provider, ok, e.Name, e.Decimal("input_cost_per_token"), e.Decimal("output_cost_per_token"), tt)
 		}
 	}
 }

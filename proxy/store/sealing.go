@@ -199,30 +199,6 @@ func sealedRows(ctx context.Context, db querier) (map[string]map[string]int, err
 	return out, nil
 }
 
-// SealedObjects are rows that are sealed.
-type SealedObjects struct {
-	Models      []*identity.Model
-	Credentials []*identity.Credential
-	Config      []*identity.ConfigItem
-}
-
-// Len is how many there are.
-func (o SealedObjects) Len() int { return len(o.Models) + len(o.Credentials) + len(o.Config) }
-
-// SealedByOthers reads rows that are sealed with another key than the one with
-// the id, at most limit of each kind.
-func (s *Store) SealedByOthers(ctx context.Context, id string, limit int) (o SealedObjects, err error) {
-	q := Query{Where: []Cond{Ne("sealed_with", ""), Ne("sealed_with", id)}, Limit: limit}
-	if o.Models, err = Find[identity.Model](ctx, s, q); err != nil {
-		return o, err
-	}
-	if o.Credentials, err = Find[identity.Credential](ctx, s, q); err != nil {
-		return o, err
-	}
-	o.Config, err = Find[identity.ConfigItem](ctx, s, q)
-	return o, err
-}
-
 // checkSeal refuses what was sealed now with another key than the promoted one.
 // What stays as it is, sealed with an older key, is let through: it is sealed
 // anew in the background.

@@ -77,17 +77,20 @@ func TestPromotion(t *testing.T) {
 		if err := retire("k1"); !errors.As(err, &used) || !strings.Contains(err.Error(), "1 model, 1 credential, 1 section of settings") {
 			t.Errorf("%v", err)
 		}
-		others, err := s.SealedByOthers(t.Context(), "k2", 10)
-		if err != nil || others.Len() != 3 || len(others.Config) != 1 {
-			t.Errorf("%+v %v", others, err)
+		others := store.Query{Where: []store.Cond{store.Ne("sealed_with", ""), store.Ne("sealed_with", "k2")}}
+		models, err := store.Find[identity.Model](t.Context(), s, others)
+		credentials, credentialsErr := store.Find[identity.Credential](t.Context(), s, others)
+		settings, settingsErr := store.Find[identity.ConfigItem](t.Context(), s, others)
+		if err := errors.Join(err, credentialsErr, settingsErr); err != nil || len(models) != 1 || len(credentials) != 1 || len(settings) != 1 {
+			t.Fatalf("%v %v %v %v", models, credentials, settings, err)
 		}
 		change(t, s, func(tx *store.Tx) error {
-			m, c, i := others.Models[0], others.Credentials[0], others.Config[0]
+			m, c, i := models[0], credentials[0], settings[0]
 			m.SealedWith, c.SealedWith, i.SealedWith = "k2", "k2", "k2"
 			return errors.Join(tx.UpdateAs(store.Resealed, m), tx.UpdateAs(store.Resealed, c), tx.UpdateAs(store.Resealed, i))
 		})
-		if others, err := s.SealedByOthers(t.Context(), "k2", 10); err != nil || others.Len() != 0 {
-			t.Errorf("%+v %v", others, err)
+		if rows, err := s.SealedRows(t.Context()); err != nil || rows["k1"] != nil {
+			t.Errorf("%v %v", rows, err)
 		}
 		if err := retire("k1"); err != nil {
 			t.Error(err)

@@ -111,14 +111,6 @@ func (s *Store) Reached() {
 	s.leases.reached()
 }
 
-// Ping asks the database for an answer.
-func (s *Store) Ping(ctx context.Context) error {
-	return s.db.query(ctx, "SELECT 1", nil, func(scan func(...any) error) error {
-		var n int64
-		return scan(&n)
-	})
-}
-
 // Listen calls notify once it has begun to listen, and then as soon as any
 // process of any host has changed something. It holds one connection of its own
 // and returns when that breaks, or with ErrNone where the database, or a pooler
