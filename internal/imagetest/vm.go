@@ -328,7 +328,7 @@ func (m *guest) sub(name string, f func(t *testing.T)) {
 		m.t = t
 		defer func() {
 			if t.Failed() {
-				t.Logf("journal:\n%s", tail(m.trySSH("journalctl --no-pager -o short-monotonic -u sluice -u sluice-upgrade | grep -v " INFO request " | tail -n 150").Output(), 24000))
+				t.Logf("journal:\n%s", tail(m.trySSH("journalctl --no-pager -o short-monotonic -u sluice -u sluice-upgrade | grep -v ' INFO request ' | tail -n 150").Output(), 24000))
 			}
 			m.t = whole
 		}()
