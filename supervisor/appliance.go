@@ -29,9 +29,10 @@ type appliance struct {
 	log     *slog.Logger
 	starts  *starts // nil in tests
 	engine  engine
-	now     func() int64   // fleet.Now; nanoseconds
-	random  func() float64 // [0,1)
-	self    string         // where our binary was when it was executed
+	now     func() int64        // fleet.Now; nanoseconds
+	waited  func(pid int) int64 // waitedFor
+	random  func() float64      // [0,1)
+	self    string              // where our binary was when it was executed
 	binary  func(program string) (string, error)
 	notify  *notifier
 	actions chan func()
@@ -99,7 +100,7 @@ func supervise(p *boot.Process, pl plan, environ, full *env.Environ, st *starts,
 		binary:  func(program string) (string, error) { return beside(self, program) },
 		environ: childEnviron(environ, &pl), full: full, args: p.Public, renewed: past.Table > 0, actions: make(chan func(), 1024),
 		bells: map[int]int{}, gens: map[string]*generation{}, strays: map[string]int64{},
-		recycles: map[string]uint64{}, tableFD: -1, nextNumber: 1, dirty: true,
+		recycles: map[string]uint64{}, tableFD: -1, nextNumber: 1, dirty: true, waited: waitedFor,
 	}
 	a.started = a.now()
 	a.readyAt, a.healthUp = a.started, a.started

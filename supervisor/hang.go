@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"log/slog"
+	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -11,29 +14,36 @@ import (
 // Times of a hang, in nanoseconds.
 const (
 	stalledFor = int64(time.Second)     // connections waited and none was accepted
+	noSignFor   = int64(time.Second)     // no sign of life: it is looked at closely
 	dumpTime   = int64(3 * time.Second) // between SIGQUIT and SIGKILL
+
+	// starvedMost bounds, in times of what makes a hang, how long others may keep
+	// the processors from a worker: one that hangs in a loop waits for them too.
+	starvedMost = 4
 )
 
 // watchHangs finds workers that do nothing at all, and those whose accept loop
 // has stopped. The second is seen from outside: over TCP a worker cannot pass a
 // request to itself. A hung one no longer counts as serving, so its slot is
 // filled and adopted like an empty one. One that is merely overloaded is late
-// with its requests to itself too, but others of its requests end.
+// with its requests to itself too, but others of its requests end. What a worker
+// waits for a processor does not count: a successor would wait as long, and more
+// are to share it then.
 func (a *appliance) watchHangs(now int64) {
 	for _, g := range a.gens {
 		if g.area < 0 || g.killAt != 0 {
 			continue
 		}
 		page := a.table.Generation(g.area)
-		g.noteProgress(page, now)
+		a.noteProgress(g, page, now)
 		if g.state != fleet.StateReady || now < a.gracedTill {
 			g.stalledSince = 0
-			if g.state == fleet.StateLame && g.hung && g.silent(now) && now >= a.gracedTill {
+			if g.state == fleet.StateLame && g.hung && a.silent(g, now) && now >= a.gracedTill {
 				a.endHung(g, now)
 			}
 			continue
 		}
-		silent, stalled := g.silent(now), a.stalled(g, page, now)
+		silent, stalled := a.silent(g, now), a.stalled(g, page, now)
 		switch {
 		case (silent || stalled) && !g.hung:
 			g.hung = true
@@ -51,15 +61,56 @@ func (a *appliance) watchHangs(now int64) {
 
 // noteProgress notes the last sign of life: an answered request to itself, any
 // other request that ended, a connection that was accepted.
-func (g *generation) noteProgress(page *fleet.Generation, now int64) {
+func (a *appliance) noteProgress(g *generation, page *fleet.Generation, now int64) {
 	if work := page.Requests.Load() + page.Accepted.Load(); work != g.work {
 		g.work, g.lived = work, now
 	}
 	g.lived = max(g.lived, page.Beat.Load(), g.ready)
+	switch {
+	case now-g.lived <= noSignFor:
+		g.quiet = 0
+	case g.quiet == 0:
+		g.quiet = max(a.waited(g.pid), 1)
+	}
 }
 
 // silent reports that a worker has given no sign of life for too long.
-func (g *generation) silent(now int64) bool { return now-g.lived > fleet.HungAfter }
+func (a *appliance) silent(g *generation, now int64) bool {
+	return a.lasts(g, now-g.lived, fleet.HungAfter, g.quiet)
+}
+
+// lasts reports whether a trouble of a worker is longer than it may be, without
+// the time that it waited for a processor: before had been waited when the trouble
+// was seen first.
+func (a *appliance) lasts(g *generation, trouble, most, before int64) bool {
+	if trouble < most || trouble >= starvedMost*most {
+		return trouble >= most
+	}
+	return trouble-max(a.waited(g.pid)-before, 0) >= most
+}
+
+// waitedFor is how long the threads of a process have waited for a processor in
+// all, in nanoseconds; 0 where the kernel does not say (proc_pid_schedstat in the
+// kernel's Documentation/scheduler/sched-stats.rst).
+func waitedFor(pid int) int64 {
+	tasks := "/proc/" + strconv.Itoa(pid) + "/task"
+	threads, err := os.ReadDir(tasks)
+	if err != nil {
+		return 0
+	}
+	sum := int64(0)
+	for _, t := range threads {
+		b, err := os.ReadFile(tasks + "/" + t.Name() + "/schedstat")
+		if err != nil {
+			continue // it has ended
+		}
+		if fields := bytes.Fields(b); len(fields) == 3 {
+			n, _ := strconv.ParseInt(string(fields[1]), 10, 64) // 0 like one that is not there
+			sum += n
+		}
+	}
+	return sum
+}
 
 // replaced ends a hung generation once its slot has another one.
 func (a *appliance) replaced(g *generation, now int64) {
@@ -86,9 +137,9 @@ func (a *appliance) stalled(g *generation, page *fleet.Generation, now int64) bo
 		return false
 	}
 	if g.stalledSince == 0 {
-		g.stalledSince = now
+		g.stalledSince, g.stalledWait = now, a.waited(g.pid)
 	}
-	return now-g.stalledSince >= stalledFor
+	return a.lasts(g, now-g.stalledSince, stalledFor, g.stalledWait)
 }
 
 // endHung ends a worker that gives no sign of life. One that does may finish
@@ -97,7 +148,7 @@ func (a *appliance) endHung(g *generation, now int64) {
 	if g.killAt != 0 {
 		return
 	}
-	if !g.silent(now) {
+	if !a.silent(g, now) {
 		a.recycles["hang"]++
 		a.makeLame(g, 0)
 		g.windowEnd = now + forcedWindow

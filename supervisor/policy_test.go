@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,6 +43,7 @@ type rig struct {
 	t      *testing.T
 	engine *fakeEngine
 	clock  int64
+	queued int64 // what workers have waited for a processor
 }
 
 func newRig(t *testing.T, slots int) *rig {
@@ -65,6 +69,7 @@ func newRig(t *testing.T, slots int) *rig {
 		notify: &notifier{fd: -1}, environ: env.Parse(nil), server: &controlServer{done: make(chan struct{})},
 		actions: make(chan func(), 16), table: table, tableFD: fd, gens: map[string]*generation{},
 		strays: map[string]int64{}, recycles: map[string]uint64{}, nextNumber: 1,
+		waited: func(int) int64 { return r.queued },
 	}
 	r.migration.state, r.migration.passed = fleet.MigratorDone, true
 	r.started, r.readyAt, r.healthUp = r.clock, r.clock, r.clock
@@ -349,6 +354,57 @@ func TestOverloadIsNoHang(t *testing.T) {
 	r.pass(4 * time.Second)
 	if !g.hung {
 		t.Fatal("a worker that does nothing does not count as hung")
+	}
+}
+
+// A worker that other processes keep from the processors is no hang, unless they
+// do it for so long that it may be one.
+func TestStarvedIsNoHang(t *testing.T) {
+	r := newRig(t, 1)
+	r.allUp()
+	g := r.newest(0)
+	r.freeze(g)
+	for range 90 { // 9 s
+		r.queued += int64(90 * time.Millisecond)
+		r.pass(100 * time.Millisecond)
+	}
+	if g.hung || len(r.engine.signals) != 0 {
+		t.Fatalf("hung %v, signals %v", g.hung, r.engine.signals)
+	}
+	r.pass(3 * time.Second)
+	if !g.hung {
+		t.Fatal("a worker that nobody keeps from the processors and that says nothing does not count as hung")
+	}
+
+	r = newRig(t, 1)
+	r.allUp()
+	g = r.newest(0)
+	r.freeze(g)
+	for range 150 { // 15 s
+		r.queued += int64(100 * time.Millisecond)
+		r.pass(100 * time.Millisecond)
+	}
+	if !g.hung {
+		t.Fatal("a worker that has said nothing for 15 s does not count as hung")
+	}
+}
+
+func TestWaitedFor(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4 * runtime.NumCPU()))
+	before := waitedFor(os.Getpid())
+	var wg sync.WaitGroup
+	for range 4 * runtime.NumCPU() {
+		wg.Go(func() {
+			for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+			}
+		})
+	}
+	wg.Wait()
+	if waited := time.Duration(waitedFor(os.Getpid()) - before); waited < 100*time.Millisecond {
+		t.Errorf("waited %v while four threads wanted each processor", waited)
+	}
+	if waited := waitedFor(1 << 30); waited != 0 {
+		t.Errorf("a process that is not there has waited %d", waited)
 	}
 }
 

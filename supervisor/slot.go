@@ -58,8 +58,10 @@ type generation struct {
 	outdated     bool   // has perhaps read a configuration from before a reload
 	work         uint64 // requests and connections at the last look
 	lived        int64  // last sign of life
+	quiet        int64  // what it had waited for a processor soon after; 0 while it lives
 	accepted     uint64 // at the last look
 	stalledSince int64  // connections wait and none is accepted since
+	stalledWait  int64  // what it had waited for a processor then
 	heavySince   int64  // above its memory since
 }
 
