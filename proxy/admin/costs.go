@@ -58,7 +58,7 @@ func (c *Call) priceOf(name string) (pricedModel, *llm.Error) {
 	if err != nil {
 		return found, badRequest("The prices of model '"+name+"' cannot be used: "+err.Error(), "model")
 	}
-	if found.price == nil {
+	if !found.price.Known() {
 		return found, detail(404, map[string]string{
 			"error": "Could not calculate cost for model '" + name + "': nothing is known of its prices. Give the deployment input_cost_per_token and output_cost_per_token.",
 		})

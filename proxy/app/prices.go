@@ -83,7 +83,7 @@ func (p *prices) fill(m *gateway.Model, d *config.Deployment) {
 		base = ""
 	}
 	m.Price = p.price(asked, base, provider, m.Params.APIBase, own, m.Name)
-	if m.Price == nil && m.Params.Mock == nil {
+	if !m.Price.Known() && m.Params.Mock == nil {
 		p.unknown = append(p.unknown, m.Name)
 	}
 }

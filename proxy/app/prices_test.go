@@ -74,7 +74,7 @@ func TestPricesOfFile(t *testing.T) {
 	if err != nil || !strings.Contains(said, path) || !strings.Contains(said, "embedded table alone") {
 		t.Errorf("%v, said %q", err, said)
 	}
-	if e, _, ok := costs.book.Lookup("gpt-4o", "openai"); !ok || e.InputPerToken() != "2.5e-06" {
+	if e, _, ok := costs.book.Lookup("gpt-4o", "openai"); !ok || e.Decimal("input_cost_per_token") != "2.5e-06" {
 		t.Error("the table is gone")
 	}
 	if problems := spendProblems(file); len(problems) != 1 || problems[0].Severity != config.Warning || problems[0].At.File != envPrices {

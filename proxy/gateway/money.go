@@ -173,7 +173,7 @@ func (g *Gateway) reserve(x *Exchange, b *binding, model []byte, now time.Time) 
 	}
 	amount := money.Nano(0)
 	switch {
-	case s.price == nil:
+	case !s.price.Known():
 		amount = leastCost
 	case !s.price.Free():
 		amount = g.worst(x, b, model)
@@ -181,7 +181,7 @@ func (g *Gateway) reserve(x *Exchange, b *binding, model []byte, now time.Time) 
 	at := now.UnixNano()
 	left := time.Duration(max(x.deadline-g.now(), 0))
 	r := g.budgets.Reserve(&s.hold, s.limits, amount, s.id, int64(x.Attempts), at, at+int64(left))
-	if r != nil && r.Away && s.price == nil { // it is free as far as anybody knows
+	if r != nil && r.Away && !s.price.Known() { // it is free as far as anybody knows
 		r = g.budgets.Reserve(&s.hold, s.limits, 0, s.id, int64(x.Attempts), at, at+int64(left))
 	}
 	if r == nil {

@@ -164,7 +164,8 @@ var aboutTable = sync.OnceValue(func() string {
 
 // Price is what calls to a deployment cost: of a provider's model, with what the
 // deployment says itself (in order, the last wins), adjusted. It is nil where
-// nothing is known and nothing is said. Deployments that cost the same share one.
+// nothing is known, nothing is said and nothing adjusted. Deployments that cost the
+// same share one.
 // The error names the field that is wrong.
 func (b *Book) Price(model, provider string, a Adjustment, own ...map[string]json.RawMessage) (*Price, error) {
 	if b == nil {
@@ -179,10 +180,12 @@ func (b *Book) Price(model, provider string, a Adjustment, own ...map[string]jso
 			said = said || IsPrice(name)
 		}
 	}
-	if !known && !said {
+	if !known && !said && a.Discount == "" && a.Margin == "" && a.Flat == "" {
 		return nil, nil
 	}
 	switch {
+	case !known && !said:
+		source = "the provider's own word"
 	case !known:
 		source = "the deployment"
 	case said:

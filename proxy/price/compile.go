@@ -32,6 +32,7 @@ type Price struct {
 
 	own      bool
 	free     bool
+	known    bool   // something has a price, be it 0
 	uplift   uint64 // factors, in 10⁻⁹
 	discount uint64 // what the discount leaves
 	margin   uint64 // one and the margin
@@ -359,6 +360,7 @@ func (c *compiler) sheets() {
 			for _, r := range s.rates {
 				p.free = p.free && r.zero()
 			}
+			p.known = p.known || s.known != 0
 			p.sheets = append(p.sheets, s)
 		}
 	}

@@ -36,7 +36,7 @@ func (p *Price) Cost(u *llm.Usage) (money.Nano, bool) {
 // is rounded half to even, once.
 func (p *Price) Costs(u *llm.Usage) Costs {
 	given := u.Priced && u.Charged >= 0
-	if p == nil {
+	if p == nil || !p.known && !given {
 		c := Costs{Exact: given || *u == llm.Usage{Reported: u.Reported, Estimated: u.Estimated}}
 		if given {
 			c.Cost = min(money.Nano(u.Charged), Dearest)
@@ -231,6 +231,11 @@ func (t *tally) pictures(s *sheet, u *llm.Usage) bool {
 	}
 	return t.piece(s, cPicture, u.Images)
 }
+
+// Known says that something is known of what calls cost, be it that they cost
+// nothing. Where it is not, what the provider says it charges is all that is
+// charged, with discount and margin.
+func (p *Price) Known() bool { return p != nil && p.known }
 
 // Free says that calls cost nothing, whatever they use, unless their provider
 // says so itself.
