@@ -98,9 +98,9 @@ func TestCaptureRateMistakes(t *testing.T) {
 			t.Errorf("%s: %s", query, line)
 		}
 	}
-	of.err = errors.New("HTTP 403: You have insufficient permissions.")
+	of.err = errors.New("HTTP 403: you have insufficient permissions")
 	got := w.call("master", "GET", "/spend/capture_rate?"+days, nil)
-	if got.Status != 502 || string(got.Raw) != `{"detail":{"error":"The bill of openai could not be read: HTTP 403: You have insufficient permissions."}}` {
+	if got.Status != 502 || string(got.Raw) != `{"detail":{"error":"The bill of openai could not be read: HTTP 403: you have insufficient permissions."}}` {
 		t.Errorf("%d %s", got.Status, got.Raw)
 	}
 	w.api.c.Billers = map[string]Biller{"openai": {Variable: "OPENAI_ADMIN_KEY"}}
