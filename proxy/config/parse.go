@@ -254,7 +254,7 @@ func (p *parser) include(path string, root *value) *value {
 			continue
 		}
 		if part := p.included(path, item); part != nil {
-			out.overlay(part)
+			p.overlay(out, part)
 		}
 	}
 	return out
@@ -284,8 +284,9 @@ func (p *parser) included(path string, item *value) *value {
 	return p.tree(name, data)
 }
 
-// overlay puts another top-level map over this one.
-func (v *value) overlay(other *value) {
+// overlay puts another top-level map over v. LiteLLM replaces whole sections without
+// a word, and half of a configuration is gone.
+func (p *parser) overlay(v, other *value) {
 	for _, e := range other.entries {
 		found := false
 		for i := range v.entries {
@@ -299,6 +300,7 @@ func (v *value) overlay(other *value) {
 				both.items = append(append([]*value{}, mine.value.items...), e.value.items...)
 				mine.value = &both
 			} else {
+				p.report.warnf(mine.at, e.name, "has no effect: %s has it too, and replaces it as a whole", e.at)
 				*mine = e
 			}
 		}
