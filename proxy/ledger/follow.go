@@ -74,6 +74,12 @@ func (s *session) add(f *journal.Segment, was int64) {
 	if was > f.Committed { // not of this file: it is another one's of the same name, or its end was lost with the power
 		seg.floor = 0
 	}
+	if was == 0 && s.confirmed == nil && f.Modified.Before(s.rowsFrom) {
+		// It came back from a snapshot after its cursor and its rows had gone with
+		// time: what it says itself was shipped would count once more. A database
+		// that goes back beside us is another matter.
+		seg.floor = f.Shipped
+	}
 	if at, ok := s.confirmed[f.Name]; ok {
 		seg.floor = min(seg.floor, at)
 	}

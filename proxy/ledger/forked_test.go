@@ -13,6 +13,7 @@ import (
 	"sluice/internal/dbtest"
 	"sluice/proxy/journal"
 	"sluice/proxy/ledger"
+	"sluice/proxy/money"
 	"sluice/supervisor/fleet"
 )
 
@@ -206,4 +207,52 @@ func TestStaleEnd(t *testing.T) {
 	stop()
 	flush(t, newLedger(d, dead))
 	mustMatch(t, d, tr)
+}
+
+// TestOldSnapshot brings segments back of which rows and cursors were deleted with
+// time: what was shipped of them does not count once more, the rest does.
+func TestOldSnapshot(t *testing.T) {
+	both(t, func(t *testing.T, d *data) {
+		dir, tr := dirOf(t), newTruth()
+		w := newLoad(t, dir, 1, tr)
+		w.settled(20)
+		stop := running(t, newLedger(d, dir))
+		shipped := func() bool {
+			segments, err := journal.Scan(dir)
+			return err == nil && len(segments) == 1 && segments[0].Shipped == segments[0].Committed
+		}
+		await(t, func() bool { return d.count(t) == "20" && shipped() })
+		stop()
+		w.settled(5) // nobody ships them
+		snapshot := killed(t, dir)
+		w.close()
+		segments, err := journal.Scan(snapshot)
+		if err != nil || len(segments) != 1 {
+			t.Fatal(segments, err)
+		}
+		long := time.Now().Add(-100 * 24 * time.Hour)
+		if err := os.Chtimes(segments[0].Path, long, long); err != nil {
+			t.Fatal(err)
+		}
+		d.exec(t, "DELETE FROM sluice.spend")
+		d.exec(t, "DELETE FROM sluice.journal_cursors")
+		if ok, err := d.SwapMeta(t.Context(), "spend_rows_from", "", long.Add(time.Hour).UTC().Format(time.RFC3339)); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		for range 2 { // the second finds cursors
+			flush(t, newLedger(d, snapshot))
+		}
+		if n := d.count(t); n != "5" {
+			t.Errorf("%s rows", n)
+		}
+		var want money.Nano
+		for _, cost := range tr.cost {
+			want += cost
+		}
+		for what, got := range d.sums(t) {
+			if got != int64(want) {
+				t.Errorf("%s have spent %d, not %d", what, got, want)
+			}
+		}
+	})
 }

@@ -34,6 +34,7 @@ import (
 type Database interface {
 	Ship(ctx context.Context, b *store.Batch) (store.Shipped, error)
 	Cursors(ctx context.Context, hostID string) (map[string]int64, error)
+	RowsFrom(ctx context.Context) (time.Time, error)
 	DropCursors(ctx context.Context, segments []string) error
 	Holders(ctx context.Context, hostID string) ([]bill.Holder, error)
 	Meta(ctx context.Context, name string) (string, error)

@@ -26,6 +26,7 @@ type session struct {
 	strangers   map[string]bool     // segments that are left alone, told once
 	unreadable  map[string]bool     // those of them that could not be read for long
 	confirmed   map[string]int64    // offsets up to which this process has shipped segments, of the session before
+	rowsFrom    time.Time           // rows that began earlier may have been deleted
 	lost        map[uint32]int      // dead generations without a journal: the scan after which they were seen
 	prices      map[int64]*priced
 	bodies      []*journal.Segment
@@ -178,6 +179,9 @@ func (s *session) look(ctx context.Context, now time.Time, all bool) error {
 	if !s.began {
 		cursors, err := s.l.c.Database.Cursors(ctx, s.l.c.HostID)
 		if err != nil {
+			return err
+		}
+		if s.rowsFrom, err = s.l.c.Database.RowsFrom(ctx); err != nil {
 			return err
 		}
 		s.began = true

@@ -104,23 +104,30 @@ func (s *Store) Reconcile(ctx context.Context, what Reconciling) (Reconciled, er
 
 // comparable is the first day of which all rows are there.
 func (s *Store) comparable(ctx context.Context) (day time.Time, err error) {
+	from, err := s.RowsFrom(ctx)
+	return from.UTC().Add(24*time.Hour - 1).Truncate(24 * time.Hour), err
+}
+
+// RowsFrom is the time since which all rows are there, of those that began: what
+// is older may have been deleted. Zero: nothing was.
+func (s *Store) RowsFrom(ctx context.Context) (from time.Time, err error) {
 	for _, name := range []string{metaRowsFrom, metaSlimFrom} {
 		text, err := s.Meta(ctx, name)
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return day, err
+			return from, err
 		}
 		at, err := time.Parse(time.RFC3339, text)
 		if err != nil {
-			return day, fmt.Errorf("read meta %s: %w", name, err)
+			return from, fmt.Errorf("read meta %s: %w", name, err)
 		}
-		if at = at.UTC().Add(24*time.Hour - 1).Truncate(24 * time.Hour); at.After(day) {
-			day = at
+		if at.After(from) {
+			from = at
 		}
 	}
-	return day, nil
+	return from, nil
 }
 
 func (s *Store) dayRows(ctx context.Context, day string) (n int64, err error) {
