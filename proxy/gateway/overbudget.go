@@ -28,7 +28,7 @@ func (g *Gateway) overBudget(x *Exchange, r *budget.Refusal, needed money.Nano) 
 		return &llm.Error{
 			Kind: llm.KindUnavailable, Type: "budget_unavailable", RetryAfter: max(r.RetryAfter, time.Second),
 			Message: "Nobody knows now whether " + ownerOf(r.Limit) +
-				" has budget left: what this host may spend is used up, and the database is not available. Try again shortly.",
+				" has budget left: what this host may spend is used up, and the database does not answer in time. Try again shortly.",
 		}
 	}
 	e := &llm.Error{Kind: llm.KindRateLimit, Type: typeOverBudget}
