@@ -49,7 +49,7 @@ func systemctl(ctx context.Context, args ...string) (string, error) {
 }
 
 func (s systemdUnit) look(ctx context.Context) (unitState, error) {
-	out, err := systemctl(ctx, "show", s.unit, "--property=ActiveState,MainPID,NRestarts")
+	out, err := systemctl(ctx, "show", s.unit, "--property=ActiveState,Result,MainPID,NRestarts")
 	if err != nil {
 		return unitState{}, err
 	}
@@ -57,17 +57,20 @@ func (s systemdUnit) look(ctx context.Context) (unitState, error) {
 }
 
 // parseUnit reads lines NAME=value. A unit that waits to be restarted is
-// activating.
+// activating; one whose process has failed is deactivating before, as one that
+// somebody stops, but with another result.
 func parseUnit(text string) (unitState, error) {
 	var state unitState
-	seen := 0
+	seen, ends, result := 0, false, ""
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		var err error
 		switch name {
 		case "ActiveState":
 			state.failed = value == "failed"
-			state.stopped = value == "inactive" || value == "deactivating"
+			state.stopped, ends = value == "inactive", value == "deactivating"
+		case "Result":
+			result = value
 		case "MainPID":
 			state.main, err = strconv.Atoi(value)
 		case "NRestarts":
@@ -80,9 +83,10 @@ func parseUnit(text string) (unitState, error) {
 		}
 		seen++
 	}
-	if seen != 3 {
-		return state, fmt.Errorf("%d of 3 properties of the unit are known", seen)
+	if seen != 4 {
+		return state, fmt.Errorf("%d of 4 properties of the unit are known", seen)
 	}
+	state.stopped = state.stopped || ends && result == "success"
 	return state, nil
 }
 

@@ -62,6 +62,10 @@ func (t *trial) run(ctx context.Context) error {
 		return t.tidy()
 	}
 	doc := fleet.UpgradeStatus{State: fleet.UpgradeTrial, From: t.version(proven), To: t.version(current)}
+	if begun := t.read(); begun != nil && begun.State == doc.State && begun.To == doc.To {
+		t.restarts = min(t.restarts, begun.Restarts) // what happened while nobody watched counts
+	}
+	doc.Restarts = t.restarts
 	if err := t.write(doc); err != nil {
 		return err
 	}
@@ -114,7 +118,7 @@ func (t *trial) watch(ctx context.Context, want string) error {
 	tick := time.NewTicker(t.times.tick)
 	defer tick.Stop()
 	lapse := time.Now() // ready was last seen then, or the trial began
-	var first time.Time
+	var first, stopped time.Time
 	for {
 		state, err := t.service.look(ctx)
 		switch {
@@ -122,12 +126,17 @@ func (t *trial) watch(ctx context.Context, want string) error {
 			t.log.Warn("service manager does not answer", slog.String("error", err.Error()))
 		case state.failed:
 			return errors.New("the service has failed")
-		case state.stopped:
+		case state.stopped && stopped.IsZero():
+			stopped = time.Now() // or it failed a moment ago, and is about to be restarted
+		case state.stopped && time.Since(stopped) >= t.times.again:
 			return fmt.Errorf("%w: the service is stopped", errLater)
 		case state.restarts < t.restarts:
 			t.restarts = state.restarts // stopped and started by somebody: counted from 0
 		case state.restarts > t.restarts:
 			return errors.New("the supervisor died")
+		}
+		if err == nil && !state.stopped {
+			stopped = time.Time{}
 		}
 		status, why := t.service.status()
 		now := time.Now()

@@ -145,6 +145,12 @@ func TestTrialRolledBack(t *testing.T) {
 				h.exec() // by systemd, again what current leads to
 			}
 		}, "the supervisor died", 0},
+		"dies, and is looked at before it is restarted": {func(h *host, since time.Duration, _ *fleet.Status) {
+			h.unit.stopped = since < 50*time.Millisecond
+			if !h.unit.stopped {
+				h.unit.restarts = 3
+			}
+		}, "the supervisor died", 0},
 		"does not start": {func(h *host, _ time.Duration, _ *fleet.Status) {
 			h.runs, h.unit.main, h.unit.failed = "", 0, true
 		}, "the service has failed", 1},
@@ -209,6 +215,22 @@ func TestTrialRefusesWhatCannotBeExecuted(t *testing.T) {
 	}
 }
 
+// A release that dies while nobody watches has died all the same.
+func TestTrialCountsWhatItDidNotSee(t *testing.T) {
+	tr, h := newTrial(t)
+	h.behaves = func(h *host, _ time.Duration, _ *fleet.Status) { h.unit.stopped = true }
+	if err := tr.run(t.Context()); err != nil || h.links(t) != "2.0 1.0 " {
+		t.Fatalf("%v, links %q", err, h.links(t))
+	}
+	h.unit.stopped, h.unit.restarts, h.behaves = false, 13, nil
+	if err := tr.run(t.Context()); err == nil || h.links(t) != "1.0 1.0 " {
+		t.Errorf("%v, links %q", err, h.links(t))
+	}
+	if doc := h.r.read(); doc == nil || doc.State != fleet.UpgradeRolledBack || !strings.Contains(doc.Reason, "the supervisor died") {
+		t.Errorf("report %v", doc)
+	}
+}
+
 // A service that is stopped meanwhile is left alone; its next start begins the
 // trial anew. A migrator that takes long does not end one.
 func TestTrialWaits(t *testing.T) {
@@ -232,11 +254,18 @@ func TestTrialWaits(t *testing.T) {
 }
 
 func TestParseUnit(t *testing.T) {
-	got, err := parseUnit("MainPID=42\nNRestarts=3\nActiveState=failed\n")
-	if want := (unitState{main: 42, restarts: 3, failed: true}); err != nil || got != want {
-		t.Errorf("%+v, %v", got, err)
+	for text, want := range map[string]unitState{
+		"Result=exit-code\nMainPID=42\nNRestarts=3\nActiveState=failed\n":      {main: 42, restarts: 3, failed: true},
+		"Result=success\nMainPID=42\nNRestarts=3\nActiveState=active\n":        {main: 42, restarts: 3},
+		"ActiveState=deactivating\nResult=success\nMainPID=42\nNRestarts=3\n":  {main: 42, restarts: 3, stopped: true},
+		"ActiveState=deactivating\nResult=exit-code\nMainPID=0\nNRestarts=3\n": {restarts: 3}, // failed, and is about to be restarted
+		"ActiveState=inactive\nResult=success\nMainPID=0\nNRestarts=0\n":       {stopped: true},
+	} {
+		if got, err := parseUnit(text); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
 	}
-	for _, text := range []string{"", "MainPID=42\nNRestarts=3\n", "MainPID=x\nNRestarts=3\nActiveState=active\n"} {
+	for _, text := range []string{"", "MainPID=42\nNRestarts=3\n", "MainPID=x\nNRestarts=3\nActiveState=active\nResult=success\n"} {
 		if _, err := parseUnit(text); err == nil {
 			t.Errorf("%q is taken", text)
 		}

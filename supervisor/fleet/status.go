@@ -33,6 +33,9 @@ type UpgradeStatus struct {
 	To     string `json:"to"`
 	Reason string `json:"reason,omitempty"` // of a failure
 	At     string `json:"at"`               // of the state, RFC 3339, UTC
+	// Restarts is how often the service manager had restarted the service when the
+	// trial began.
+	Restarts int `json:"restarts,omitempty"`
 }
 
 // String is one line for a human.
