@@ -90,8 +90,9 @@ func (a *appliance) lasts(g *generation, trouble, most, before int64) bool {
 }
 
 // waitedFor is how long the threads of a process have waited for a processor in
-// all, in nanoseconds; 0 where the kernel does not say (proc_pid_schedstat in the
-// kernel's Documentation/scheduler/sched-stats.rst).
+// all, in nanoseconds; 0 where the kernel does not say (/proc/PID/schedstat in its
+// Documentation/scheduler/sched-stats.rst), or where the unit hides processes
+// (ProtectProc=invisible hides those that nobody may trace, such as workers).
 func waitedFor(pid int) int64 {
 	tasks := "/proc/" + strconv.Itoa(pid) + "/task"
 	threads, err := os.ReadDir(tasks)
