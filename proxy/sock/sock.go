@@ -86,18 +86,19 @@ func (s *Socket) Ask(p []byte, sent func()) (n int, silent bool, err error) {
 	size := len(p)
 	err = s.raw.Read(s.ask)
 	n, s.in.p, h.p, s.gone = h.n, nil, nil, nil
+	silent = s.in.errno == syscall.EAGAIN
 	switch {
-	case err != nil && n < size:
+	case n == size: // what ended the wait is for the Read that follows
+		return n, true, nil
+	case err != nil:
 		return n, true, err
-	case s.in.errno != syscall.EAGAIN:
-		return n, false, nil
+	case !silent:
+		return n, silent, nil
 	case h.errno == syscall.EAGAIN:
 		more, err := s.Write(p[n:])
 		return n + more, true, err
-	case h.errno != 0:
-		return n, true, h.errno
 	}
-	return n, true, nil
+	return n, true, h.errno
 }
 
 // exchange is the look and the write of Ask; after them it asks the poller to
