@@ -316,12 +316,11 @@ func vmUpgrade(t *testing.T, m *guest) {
 	}
 	m.ssh("mkdir -p /etc/systemd/system/sluice-upgrade.service.d; printf '[Service]\nExecStart=\nExecStart=/usr/lib/sluice/proven/supervisor upgrade --watch 60s --ready 240s\n' " +
 		">/etc/systemd/system/sluice-upgrade.service.d/test.conf; systemctl daemon-reload")
-	pid := m.ssh("systemctl show sluice -P MainPID")
 	steps := []struct{ name, deb, bad, state, says, runs string }{
 		{"upgrade", one, "", fleet.UpgradeProven, "", "1.0.0"},
 		{"upgrade again", two, "", fleet.UpgradeProven, "", "1.1.0"},
 		{"does not start", bad[0], "no-start", fleet.UpgradeRolledBack, "died", "1.1.0"},
-		{"never ready", bad[1], "never-ready", fleet.UpgradeRolledBack, "not ready", "1.1.0"},
+		{"never ready", bad[1], "never-ready", fleet.UpgradeRolledBack, "", "1.1.0"}, // not ready for so long, or ended for it: what comes first
 		{"dies after 30 s", bad[2], "dies", fleet.UpgradeRolledBack, "died", "1.1.0"},
 		{"downgrade", one, "", fleet.UpgradeProven, "", "1.0.0"},
 	}
@@ -329,8 +328,8 @@ func vmUpgrade(t *testing.T, m *guest) {
 		if s.bad != "" {
 			m.ssh("sed -i '/SLUICE_TEST_BAD/d' /etc/sluice/environment; echo SLUICE_TEST_BAD=" + s.bad + " >>/etc/sluice/environment; systemctl restart sluice")
 			m.readyAgain(t)
-			pid = m.ssh("systemctl show sluice -P MainPID")
 		}
+		pid := m.ssh("systemctl show sluice -P MainPID")
 		l := e2e.StartLoad(t, loadgen.Spec{
 			Addr: m.addr(), Key: vmKey, Model: "whole", Duration: 30 * time.Minute, Timeout: 5 * time.Minute,
 			Classes: []loadgen.Class{{Name: "new", Fresh: true, Rate: 2}, {Name: "kept", Conns: 4, Think: time.Second}, {Name: "stream", Conns: 2, Stream: true, Model: "stream"}},
