@@ -13,9 +13,9 @@ import (
 
 // Times of a hang, in nanoseconds.
 const (
-	stalledFor = int64(time.Second)     // connections waited and none was accepted
-	noSignFor  = int64(time.Second)     // no sign of life: it is looked at closely
-	dumpTime   = int64(3 * time.Second) // between SIGQUIT and SIGKILL
+	stalledFor = int64(time.Second)              // connections waited and none was accepted
+	noSignFor  = 2 * int64(fleet.HeartbeatEvery) // no sign of life: it is looked at closely
+	dumpTime   = int64(3 * time.Second)          // between SIGQUIT and SIGKILL
 
 	// starvedMost bounds, in times of what makes a hang, how long others may keep
 	// the processors from a worker: one that hangs in a loop waits for them too.

@@ -286,8 +286,8 @@ func create(path string, size int64) error {
 	return nil
 }
 
-// syncDir makes the names of a directory survive a power cut.
-func syncDir(dir string) error {
+// SyncDir makes the names of a directory survive a power cut.
+func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err

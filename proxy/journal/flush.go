@@ -123,7 +123,7 @@ func (w *Writer) syncAll(ended []*pages, cur *pages, target uint64) (bad *pages,
 func (w *Writer) sync(p *pages) error {
 	err := w.c.syncFile(p)
 	if err == nil && !p.named && w.c.Sync != SyncNone {
-		err = syncDir(filepath.Dir(p.path))
+		err = SyncDir(filepath.Dir(p.path))
 		p.named = err == nil
 	}
 	w.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"sluice/proxy/bill"
+	"sluice/proxy/journal"
 )
 
 // asideName is the file of rows that the database does not take, beside the
@@ -46,7 +47,7 @@ func (a *aside) put(dir string, r *bill.Attempt) (bool, error) {
 		if err := a.read(f); err != nil {
 			return false, err
 		}
-		if err := syncDir(dir); err != nil { // it may be new: its name is to survive a power cut too
+		if err := journal.SyncDir(dir); err != nil { // it may be new: its name is to survive a power cut too
 			return false, err
 		}
 	}
@@ -68,15 +69,6 @@ func (a *aside) put(dir string, r *bill.Attempt) (bool, error) {
 	}
 	a.known[id] = true
 	return true, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // read learns what the file holds. What a process that died has left of a line is

@@ -101,16 +101,22 @@ func TestLookWithoutWaiting(t *testing.T) {
 	}
 }
 
-func TestWriteWaitsForRoom(t *testing.T) {
-	s, _, peer := pair(t)
-	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<17) // 2 MiB: more than the socket holds
+// readLate reads n bytes of what by then had to wait.
+func readLate(peer io.Reader, n int) <-chan []byte {
 	done := make(chan []byte)
 	go func() {
 		time.Sleep(20 * time.Millisecond)
-		got := make([]byte, len(sent))
+		got := make([]byte, n)
 		_, _ = io.ReadFull(peer, got)
 		done <- got
 	}()
+	return done
+}
+
+func TestWriteWaitsForRoom(t *testing.T) {
+	s, _, peer := pair(t)
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<17) // 2 MiB: more than the socket holds
+	done := readLate(peer, len(sent))
 	if n, err := s.Write(sent); n != len(sent) || err != nil {
 		t.Errorf("wrote %d, %v", n, err)
 	}
@@ -194,13 +200,7 @@ func TestAsk(t *testing.T) {
 func TestAskWaitsForRoom(t *testing.T) {
 	s, _, peer := pair(t)
 	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<17) // 2 MiB: more than the socket holds
-	done := make(chan []byte)
-	go func() {
-		time.Sleep(20 * time.Millisecond)
-		got := make([]byte, len(sent))
-		_, _ = io.ReadFull(peer, got)
-		done <- got
-	}()
+	done := readLate(peer, len(sent))
 	if n, silent, err := s.Ask(sent, func() { t.Error("sent at once") }); n != len(sent) || !silent || err != nil {
 		t.Errorf("asked %d, silent %v, %v", n, silent, err)
 	}
