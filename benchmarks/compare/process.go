@@ -79,7 +79,7 @@ func launch(ctx context.Context, dir string, c contender, o *options) (*process,
 	if c.env != nil {
 		p.cmd.Env = append(p.cmd.Env, c.env(at)...)
 	}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a group of the scheduler (sched_autogroup), as a service has one
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.name, err)
 	}
