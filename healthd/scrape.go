@@ -20,32 +20,33 @@ import (
 )
 
 const (
-	scrapeEvery   = time.Second
+	scrapeFresh   = time.Second      // what is shown is no older
+	scrapeRest    = 5 * time.Second  // between rounds that nobody asks for: what a killed worker may take along
 	scrapeMost    = 15 * time.Second // between two rounds that take long
 	scrapeTimeout = 500 * time.Millisecond
 	// maxExposition bounds what one worker may say.
 	maxExposition = 32 << 20
 )
 
-// exposition is one rendered round; immutable.
-type exposition struct {
-	merged    []byte
-	perWorker []byte
-}
-
-// scraper pulls the metrics of every living generation once a second, folds
-// what the dead have left, and renders the result for whoever asks.
+// scraper pulls the metrics of every living generation, folds what the dead have
+// left, and renders the result. It does so when somebody asks, and now and then
+// by itself.
 type scraper struct {
-	dir      fleet.Dir
-	seen     *observer
-	log      *slog.Logger
-	client   *http.Client
-	ledger   *ledger
-	rendered atomic.Pointer[exposition]
+	dir    fleet.Dir
+	seen   *observer
+	log    *slog.Logger
+	client *http.Client
+
+	mu         sync.Mutex // held through a round: who asks meanwhile gets its result
+	ledger     *ledger
+	began      time.Time // of the last round
+	next       time.Time // not before
+	merged     []byte    // rendered when first asked for, nil after a round
+	perWorker  []byte
+	saveFailed bool
 
 	rounds, failures atomic.Uint64
 	took             atomic.Int64 // ns, the last round
-	saveFailed       bool
 }
 
 func newScraper(dir fleet.Dir, seen *observer, log *slog.Logger) *scraper {
@@ -56,7 +57,6 @@ func newScraper(dir fleet.Dir, seen *observer, log *slog.Logger) *scraper {
 		log.Warn("counters begin anew", slog.String("error", err.Error()))
 	}
 	s.removeStale(time.Unix(0, started))
-	s.rendered.Store(&exposition{})
 	s.client = &http.Client{Timeout: scrapeTimeout, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			var d net.Dialer
@@ -81,18 +81,15 @@ func parseHost(addr string) (slot, generation int, err error) {
 	return slot, generation, nil
 }
 
-// run scrapes until ctx ends. Where workers have very much to tell, it asks less
-// often: a tenth of a CPU is what counting may cost.
+// run watches the appliance and scrapes until ctx ends.
 func (s *scraper) run(ctx context.Context) {
-	tick := time.NewTicker(scrapeEvery)
+	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var next time.Time
 	for {
 		s.seen.watch()
-		if began := time.Now(); !began.Before(next) {
-			s.round(ctx)
-			next = began.Add(min(10*time.Since(began), scrapeMost))
-		}
+		s.mu.Lock()
+		s.refresh(ctx, scrapeRest)
+		s.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
@@ -101,16 +98,47 @@ func (s *scraper) run(ctx context.Context) {
 	}
 }
 
+// exposition is what all workers count, added up or each for itself, no older
+// than scrapeFresh. It must not be changed.
+func (s *scraper) exposition(ctx context.Context, perWorker bool) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refresh(ctx, scrapeFresh)
+	if perWorker {
+		if s.perWorker == nil {
+			s.perWorker = render(s.ledger.perWorker())
+		}
+		return s.perWorker
+	}
+	if s.merged == nil {
+		s.merged = render(s.ledger.merged())
+	}
+	return s.merged
+}
+
+// refresh takes a round when the last one is older than age. Where workers have
+// very much to tell, rounds are rarer: a tenth of a CPU is what counting may
+// cost.
+func (s *scraper) refresh(ctx context.Context, age time.Duration) {
+	began := time.Now()
+	if began.Sub(s.began) < age || began.Before(s.next) {
+		return
+	}
+	s.round(ctx)
+	took := time.Since(began)
+	s.began, s.next = began, began.Add(min(10*took, scrapeMost))
+	s.took.Store(int64(took))
+}
+
 type pulled struct {
 	slot, generation int
 	text             []byte
 	err              error
 }
 
-// round is one turn: pull the living, fold the dead, save, publish. Nothing is
-// exported before it is saved.
+// round is one turn: pull the living, fold the dead, save. Nothing is exported
+// before it is saved.
 func (s *scraper) round(ctx context.Context) {
-	start := time.Now()
 	table := s.seen.table.Load()
 	var wg sync.WaitGroup
 	var results []*pulled
@@ -145,11 +173,8 @@ func (s *scraper) round(ctx context.Context) {
 	} else {
 		s.saveFailed = false
 	}
-	s.rendered.Store(&exposition{
-		merged: render(s.ledger.merged()), perWorker: render(s.ledger.perWorker()),
-	})
+	s.merged, s.perWorker = nil, nil
 	s.rounds.Add(1)
-	s.took.Store(int64(time.Since(start)))
 }
 
 func (s *scraper) pull(ctx context.Context, slot, generation int) ([]byte, error) {

@@ -139,11 +139,9 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
-	rendered := s.scraper.rendered.Load()
-	body := rendered.merged
-	if one := r.URL.Query().Get("per_worker"); one == "1" || one == "true" {
-		body = rendered.perWorker
-	}
+	one := r.URL.Query().Get("per_worker")
+	// A client that hangs up must not end a round that others wait for.
+	body := s.scraper.exposition(context.WithoutCancel(r.Context()), one == "1" || one == "true")
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_, _ = w.Write(body)
 	_, _ = w.Write(s.shown.metrics(own(nil, s.seen.table.Load(), s.seen.look(), s.scraper)))
