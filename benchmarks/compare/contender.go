@@ -17,6 +17,7 @@ type place struct {
 	addr     string // to listen on
 	spare    string // another free address
 	upstream string
+	cpus     int // how many it has
 	bin      string
 	beat     string // the script of the streams that are measured
 	database string // URL of a PostgreSQL database, where one was named
@@ -34,6 +35,8 @@ type contender struct {
 	// virtual makes the key that the load is sent with, once the contender
 	// answers; nil: the master key.
 	virtual func(context.Context, *process) (string, error)
+
+	upstream bool // it is what the others have behind them
 
 	ships bool   // its rows are shipped after the requests, and measured apart
 	needs string // an option that it cannot do without
@@ -81,7 +84,7 @@ func nginxFiles(p *place) map[string]string {
 	if os.Geteuid() == 0 {
 		user = "user root;\n"
 	}
-	return map[string]string{"nginx.conf": user + `worker_processes auto;
+	return map[string]string{"nginx.conf": user + `worker_processes ` + strconv.Itoa(p.cpus) + `;
 pid ` + p.dir + `/nginx.pid;
 events { worker_connections ` + strconv.Itoa(files()-64) + `; }
 http {

@@ -34,6 +34,8 @@ type options struct {
 	conns    int
 	idle     int
 	streamed int
+	share    bool
+	cpus     *cpus
 	upstream string // address of the fake provider, once it runs
 	database string
 	redis    string
@@ -59,12 +61,17 @@ func run() error {
 	flags.IntVar(&o.streams, "streams", 200, "streams at once; 0 measures none")
 	flags.StringVar(&o.database, "database", "", "URL of an empty PostgreSQL database, for sluice-limits-pg")
 	flags.StringVar(&o.redis, "redis", "", "host:port of a Redis without a password, for sluice-limits-redis")
+	flags.BoolVar(&o.share, "share", false, "contenders share all processors with upstream and load, instead of half of them each")
 	flags.IntVar(&o.idle, "idle", 0, "measure instead the memory that so many idle connections take")
 	flags.IntVar(&o.streamed, "streams-rss", 0, "measure instead the memory that so many open streams take")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return usage(err)
 	}
 	if err := needs("nginx", "haproxy", "wrk", "go", "git"); err != nil {
+		return err
+	}
+	var err error
+	if o.cpus, err = splitCPUs(o.share); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -132,7 +139,7 @@ func start(ctx context.Context, dir string, o *options) ([]*process, error) {
 		}
 	}
 	var running []*process
-	up, err := launch(ctx, dir, contender{name: "upstream", command: func(c *place) []string {
+	up, err := launch(ctx, dir, contender{name: "upstream", upstream: true, command: func(c *place) []string {
 		return []string{filepath.Join(c.dir, "..", "fakeprovider"), "--addr", c.addr}
 	}}, o)
 	if err != nil {

@@ -46,7 +46,7 @@ func launch(ctx context.Context, dir string, c contender, o *options) (*process,
 		return nil, fmt.Errorf("find the programs: %w", err)
 	}
 	at := &place{
-		dir: p.dir, addr: addrs[0], spare: addrs[1], upstream: o.upstream, bin: bin, beat: beat(o), database: o.database, redis: o.redis,
+		dir: p.dir, addr: addrs[0], spare: addrs[1], upstream: o.upstream, cpus: o.cpus.contender.Count(), bin: bin, beat: beat(o), database: o.database, redis: o.redis,
 	}
 	p.addr, p.spare, p.log = at.addr, at.spare, filepath.Join(p.dir, "log")
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
@@ -80,7 +80,7 @@ func launch(ctx context.Context, dir string, c contender, o *options) (*process,
 		p.cmd.Env = append(p.cmd.Env, c.env(at)...)
 	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a group of the scheduler (sched_autogroup), as a service has one
-	if err := p.cmd.Start(); err != nil {
+	if err := o.cpus.start(p); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.name, err)
 	}
 	go func() { // ends with the process

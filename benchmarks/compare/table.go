@@ -40,6 +40,7 @@ type machine struct {
 	Commit   string `json:"commit"`
 	CPU      string `json:"cpu"`
 	CPUs     int    `json:"cpus"`
+	Split    string `json:"processors"`
 	Kernel   string `json:"kernel"`
 	Memory   string `json:"memory"`
 	Load     string `json:"load_average"`
@@ -49,12 +50,12 @@ type machine struct {
 
 func newTable(ctx context.Context, o *options) *table {
 	return &table{
-		Machine: describe(ctx), Rounds: o.rounds, Seconds: o.seconds, Conns: o.conns, Streams: o.streams,
+		Machine: describe(ctx, o), Rounds: o.rounds, Seconds: o.seconds, Conns: o.conns, Streams: o.streams,
 		Samples: map[string][]*sample{}, Medians: map[string]*sample{}, Ratios: map[string]*ratioPairs{},
 	}
 }
 
-func describe(ctx context.Context) machine {
+func describe(ctx context.Context, o *options) machine {
 	said := func(name string, args ...string) string {
 		out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 		if err != nil && len(out) == 0 {
@@ -77,7 +78,7 @@ func describe(ctx context.Context) machine {
 	}
 	m := machine{
 		Date: time.Now().UTC().Format(time.RFC3339), Commit: said("git", "rev-parse", "--short", "HEAD"),
-		CPU: field("/proc/cpuinfo", "model name"), CPUs: runtime.NumCPU(), Kernel: said("uname", "-sr"),
+		CPU: field("/proc/cpuinfo", "model name"), CPUs: runtime.NumCPU(), Split: o.cpus.String(), Kernel: said("uname", "-sr"),
 		Memory: field("/proc/meminfo", "MemTotal"), Load: field("/proc/loadavg", ""), Go: runtime.Version(),
 	}
 	m.Versions = strings.Join([]string{said("nginx", "-v"), said("haproxy", "-v"), said("wrk", "-v")}, "; ")
@@ -171,7 +172,7 @@ func (t *table) spread(name string, get func(*sample) float64) string {
 func (t *table) write(w io.Writer) {
 	p := &printer{w: w}
 	m := t.Machine
-	p.printf("date      %s\ncommit    %s\nmachine   %d × %s, %s, %s\nload      %s at the start\nprograms  %s; %s\n", m.Date, m.Commit, m.CPUs, m.CPU, m.Memory, m.Kernel, m.Load, m.Go, m.Versions)
+	p.printf("date      %s\ncommit    %s\nmachine   %d × %s, %s, %s\ncpus      %s\nload      %s at the start\nprograms  %s; %s\n", m.Date, m.Commit, m.CPUs, m.CPU, m.Memory, m.Kernel, m.Split, m.Load, m.Go, m.Versions)
 	p.printf("rounds    %d of %.0f s each, in turns; medians; ratios are medians of the rounds' ratios to nginx\n\n", t.Rounds, t.Seconds)
 	p.printf("Requests: 1 KB chat request, 1 KB answer, %d connections (wrk); \"alone\" is one connection\n\n", t.Conns)
 	p.printf("%-20s %8s %8s %8s %9s %8s %8s %12s %8s %8s %7s\n", "", "req/s", "p50 µs", "p99 µs", "alone µs", "× nginx", "CPU µs", "spread", "× nginx", "RSS MB", "errors")
