@@ -13,14 +13,25 @@ const tidyEvery = 10 * time.Second
 // tidy trims the segments of the dead and removes those that are no longer
 // needed to heal what a failover may have lost.
 func (s *session) tidy(ctx context.Context, now time.Time) {
-	if !s.began || s.sending != nil || now.Sub(s.tidied) < tidyEvery {
+	if !s.began || s.sending != nil {
+		return
+	}
+	for _, g := range s.generations {
+		if g.closed && !g.trimmed && g.settled() {
+			// At once: where workers die every second nobody ships for ten, and each
+			// has left a whole segment.
+			g.trimmed = true
+			s.trim(g)
+		}
+	}
+	if now.Sub(s.tidied) < tidyEvery {
 		return
 	}
 	s.tidied = now
 	var done []*journal.Segment
 	for l, g := range s.generations {
-		if g.closed && g.settled() {
-			s.trim(g)
+		if g.trimmed && g.settled() {
+			s.trim(g) // what could not be before
 		}
 		for _, seg := range g.segments {
 			if seg.ended && seg.Finished && seg.shipped() {

@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/dbtest"
 	"sluice/internal/postgres"
 	"sluice/internal/postgres/pgtest"
 	"sluice/migrator/migrate"
+	"sluice/proxy/journal"
 	"sluice/proxy/ledger"
 	"sluice/proxy/store"
 )
@@ -195,4 +197,26 @@ func TestLostCommits(t *testing.T) {
 		flush(t, newLedger(d, dir))
 		mustMatch(t, d, tr)
 	})
+}
+
+// TestShortLivedShipper trims what a dead process had preallocated in its first
+// turn: where workers die every second, nobody ships for longer, and each leaves
+// 8 MiB.
+func TestShortLivedShipper(t *testing.T) {
+	t.Parallel()
+	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
+	w := newLoad(t, dir, 1, tr)
+	w.settled(10)
+	dead := killed(t, dir)
+	w.close()
+	began, c := time.Now(), config(d, dead)
+	c.Now = func() time.Time { return began.Add(min(time.Since(began), 5*time.Second)) }
+	running(t, ledger.New(c))
+	await(t, func() bool {
+		segments, err := journal.Scan(dead)
+		return err == nil && len(segments) == 1 && segments[0].Finished && segments[0].Size == segments[0].Committed
+	})
+	if n := d.count(t); n != "10" {
+		t.Errorf("%s rows, want 10", n)
+	}
 }

@@ -68,6 +68,7 @@ type generation struct {
 	early    map[key]*bill.Settle // settlements whose intent may still come
 	gone     bool                 // nobody writes it: seen before it was read
 	closed   bool                 // read to the end, nothing is open
+	trimmed  bool                 // what had been preallocated was given back, or could not be
 	// recovered says that what it held of leases was given back.
 	recovered bool
 }
@@ -185,7 +186,10 @@ func (s *session) look(ctx context.Context, now time.Time, all bool) error {
 			return err
 		}
 		s.began = true
-		return s.scan(cursors, now)
+		if err := s.scan(cursors, now); err != nil {
+			return err
+		}
+		return s.scan(nil, now) // who is gone is known from the second look on
 	}
 	if all || now.Sub(s.scanned) >= s.l.c.idleEvery() {
 		return s.scan(nil, now)
