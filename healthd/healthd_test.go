@@ -316,6 +316,39 @@ func TestMergedMetrics(t *testing.T) {
 	s.stop()
 }
 
+// TestAskedWhenAsked: workers are not asked all the time, but what is shown is
+// fresh, and who asks again at once gets the same.
+func TestAskedWhenAsked(t *testing.T) {
+	s := newStage(t)
+	began := time.Now()
+	conn := s.run()
+	defer func() { _ = conn.Close() }()
+	var n atomic.Int64
+	s.generation(0, 1, &n)
+	const rounds, served = "sluice_healthd_scrapes_total", `served_total{route="a"}`
+	s.until("the first worker", func() bool { return s.metric(served) == 0 })
+	asked, before := time.Now(), s.metric(rounds)
+	n.Store(7)
+	for range 3 {
+		s.metric(served)
+	}
+	if after := s.metric(rounds); after > before+1 && time.Since(asked) < scrapeFresh {
+		t.Errorf("%v rounds for questions within a second", after-before)
+	}
+	time.Sleep(scrapeFresh)
+	before = s.metric(rounds)
+	if v := s.metric(served); v != 7 {
+		t.Errorf("%v is shown, 7 were served a second ago", v)
+	}
+	idle := time.Now()
+	time.Sleep(3 * time.Second)
+	after, rested := s.metric(rounds), time.Since(idle)
+	if most := 2 + float64(rested/scrapeRest); after-before > most { // our own question, and one that was due
+		t.Errorf("%v rounds in %v without a question, %v after the start", after-before, rested, time.Since(began))
+	}
+	s.stop()
+}
+
 // TestOrphan: the supervisor goes, healthd answers on and gives listener and
 // table to the next one.
 func TestOrphan(t *testing.T) {

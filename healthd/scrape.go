@@ -118,7 +118,7 @@ func (s *scraper) exposition(ctx context.Context, perWorker bool) []byte {
 
 // refresh takes a round when the last one is older than age. Where workers have
 // very much to tell, rounds are rarer: a tenth of a CPU is what counting may
-// cost.
+// cost. mu is held.
 func (s *scraper) refresh(ctx context.Context, age time.Duration) {
 	began := time.Now()
 	if began.Sub(s.began) < age || began.Before(s.next) {
