@@ -35,13 +35,18 @@ const (
 	cursorsEvery = 10 * time.Second // where nothing but cursors is to be written
 	priceEvery   = time.Hour        // a price is said to be in use
 	mostBodies   = 2 << 20          // bytes of bodies in a batch
+	firstMost    = 500              // rows in the first batch, which does not wait: who is killed soon has done that much
 )
 
 // pick makes a batch where one is due.
 func (s *session) pick(now time.Time, all bool) {
 	c := &s.l.c
-	n := min(len(s.ready), c.Most)
-	due := all || n == c.Most || n > 0 && now.Sub(s.ready[0].since) >= c.Batch
+	most, first := c.Most, s.shippedAt.IsZero()
+	if first {
+		most = min(most, firstMost)
+	}
+	n := min(len(s.ready), most)
+	due := all || n == most || n > 0 && (first || now.Sub(s.ready[0].since) >= c.Batch)
 	if n == 0 && now.Sub(s.shippedAt) >= cursorsEvery {
 		s.free = nil
 	}

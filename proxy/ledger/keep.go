@@ -10,20 +10,25 @@ import (
 
 const tidyEvery = 10 * time.Second
 
-// tidy trims the segments of the dead and removes those that are no longer
-// needed to heal what a failover may have lost.
-func (s *session) tidy(ctx context.Context, now time.Time) {
-	if !s.began || s.sending != nil {
-		return
-	}
+// giveBack trims the segments of the dead, as soon as that may be and before
+// anything else is sent: where workers die every second nobody ships for long,
+// and each of them has left a whole segment.
+func (s *session) giveBack() {
 	for _, g := range s.generations {
 		if g.closed && !g.trimmed && g.settled() {
-			// At once: where workers die every second nobody ships for ten, and each
-			// has left a whole segment.
 			g.trimmed = true
 			s.trim(g)
 		}
 	}
+}
+
+// tidy removes segments that are no longer needed to heal what a failover may
+// have lost, and trims those of the dead that could not be trimmed before.
+func (s *session) tidy(ctx context.Context, now time.Time) {
+	if !s.began || s.sending != nil {
+		return
+	}
+	s.giveBack()
 	if now.Sub(s.tidied) < tidyEvery {
 		return
 	}
@@ -31,7 +36,7 @@ func (s *session) tidy(ctx context.Context, now time.Time) {
 	var done []*journal.Segment
 	for l, g := range s.generations {
 		if g.trimmed && g.settled() {
-			s.trim(g) // what could not be before
+			s.trim(g)
 		}
 		for _, seg := range g.segments {
 			if seg.ended && seg.Finished && seg.shipped() {

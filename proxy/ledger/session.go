@@ -157,6 +157,7 @@ func (s *session) turn(ctx context.Context, all bool) (more bool, err error) {
 			s.clear = s.scanned
 		}
 		s.finish(ctx, now)
+		s.giveBack()
 		s.pick(now, all)
 	}
 	if s.sending != nil {
