@@ -269,7 +269,7 @@ func TestTrimAndPrune(t *testing.T) {
 	}
 	end, err := s.Read(0, func(int64, int64, Record) error { return nil })
 	must(t, err)
-	if got := Prune(segments, time.Now().Add(48*time.Hour), time.Hour, 0); len(got) != 0 {
+	if got := Prune(segments, time.Now().Add(48*time.Hour), time.Hour, 0, 0); len(got) != 0 {
 		t.Error("a segment that is written may go")
 	}
 	must(t, s.MarkShipped(end))
@@ -281,12 +281,13 @@ func TestTrimAndPrune(t *testing.T) {
 		t.Errorf("a segment that was trimmed is %+v", s)
 	}
 	for _, p := range []struct {
-		age  time.Duration
-		most int64
-		want int
-	}{{0, 1 << 20, 0}, {48 * time.Hour, 1 << 20, 1}, {0, end - 1, 1}} {
-		if got := Prune(segments, time.Now().Add(p.age), 24*time.Hour, p.most); len(got) != p.want {
-			t.Errorf("after %s with %d bytes allowed %d may go, want %d", p.age, p.most, len(got), p.want)
+		age   time.Duration
+		most  int64
+		files int
+		want  int
+	}{{0, 1 << 20, 1, 0}, {48 * time.Hour, 1 << 20, 1, 1}, {0, end - 1, 1, 1}, {0, 1 << 20, 0, 1}} {
+		if got := Prune(segments, time.Now().Add(p.age), 24*time.Hour, p.most, p.files); len(got) != p.want {
+			t.Errorf("after %s with %d bytes and %d files allowed %d may go, want %d", p.age, p.most, p.files, len(got), p.want)
 		}
 	}
 }

@@ -245,9 +245,9 @@ func (s *Segment) Remove() error {
 }
 
 // Prune picks what may be removed of finished segments that are wholly shipped:
-// those that were last written before keep ago, and beyond most bytes the oldest
-// ones. segments are as Scan gives them.
-func Prune(segments []*Segment, now time.Time, keep time.Duration, most int64) []*Segment {
+// those that were last written before keep ago, and beyond so many bytes or files
+// the oldest ones. segments are as Scan gives them.
+func Prune(segments []*Segment, now time.Time, keep time.Duration, mostBytes int64, mostFiles int) []*Segment {
 	var done []*Segment
 	var bytes int64
 	for _, s := range segments {
@@ -258,8 +258,8 @@ func Prune(segments []*Segment, now time.Time, keep time.Duration, most int64) [
 	}
 	slices.SortStableFunc(done, func(a, b *Segment) int { return a.Modified.Compare(b.Modified) })
 	var out []*Segment
-	for _, s := range done {
-		if now.Sub(s.Modified) < keep && bytes <= most {
+	for i, s := range done {
+		if now.Sub(s.Modified) < keep && bytes <= mostBytes && len(done)-i <= mostFiles {
 			break
 		}
 		out = append(out, s)

@@ -117,6 +117,16 @@ func (s *session) alive(g *generation) bool {
 // is full, and what follows is read with the next one.
 var errEnough = errors.New("enough has been read")
 
+// enough says that nothing more is read before something was sent. Who has just
+// begun sends soon: killed before, it would have read a long backlog in vain, and
+// so would the next one.
+func (s *session) enough() bool {
+	if s.shippedAt.IsZero() {
+		return len(s.ready) >= min(2*s.l.c.Most, firstMost)
+	}
+	return len(s.ready) >= 2*s.l.c.Most
+}
+
 // follow reads what is new, as far as there is room for it in memory.
 func (s *session) follow(now time.Time) (more bool) {
 	for _, g := range s.generations {
@@ -124,7 +134,7 @@ func (s *session) follow(now time.Time) (more bool) {
 			if seg.ended {
 				continue
 			}
-			if len(s.ready) >= 2*s.l.c.Most {
+			if s.enough() {
 				return true
 			}
 			from := seg.read
@@ -172,7 +182,7 @@ func (s *session) read(seg *segment, now time.Time) error {
 		if n++; n%chunk == 0 {
 			runtime.Gosched()
 		}
-		if len(s.ready) >= 2*s.l.c.Most {
+		if s.enough() {
 			return errEnough
 		}
 		s.record(seg, off, end, r, now)

@@ -52,7 +52,7 @@ func (s *session) tidy(ctx context.Context, now time.Time) {
 			s.remove(f)
 		}
 	}
-	for _, f := range journal.Prune(done, s.l.c.now(), s.l.c.KeepSegments, s.l.c.KeepBytes) {
+	for _, f := range journal.Prune(done, s.l.c.now(), s.l.c.KeepSegments, s.l.c.KeepBytes, keepFiles) {
 		if !s.remove(f) {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -219,4 +220,37 @@ func TestShortLivedShipper(t *testing.T) {
 	if n := d.count(t); n != "10" {
 		t.Errorf("%s rows, want 10", n)
 	}
+}
+
+// sizes notes how many rows each batch has.
+type sizes struct {
+	ledger.Database
+	mu  sync.Mutex
+	got []int // guarded by mu
+}
+
+func (s *sizes) Ship(ctx context.Context, b *store.Batch) (store.Shipped, error) {
+	s.mu.Lock()
+	s.got = append(s.got, len(b.Rows))
+	s.mu.Unlock()
+	return s.Database.Ship(ctx, b)
+}
+
+// TestFirstBatch sends a little of a long backlog before it reads on: who is
+// killed soon would have read it in vain, and so would the next one.
+func TestFirstBatch(t *testing.T) {
+	t.Parallel()
+	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
+	w := newLoad(t, dir, 1, tr)
+	w.settled(1200)
+	s := &sizes{Database: d}
+	running(t, ledger.New(config(s, dir)))
+	await(t, func() bool { return d.count(t) == "1200" })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.got[0] != 500 || len(s.got) > 3 {
+		t.Errorf("batches of %v rows, want 500 and the rest", s.got)
+	}
+	w.close()
+	mustMatch(t, d, tr)
 }

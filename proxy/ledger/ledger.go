@@ -80,6 +80,7 @@ const (
 	batchRows    = 5000
 	keepSegments = 24 * time.Hour
 	keepBytes    = 2 << 30
+	keepFiles    = 1000 // all are listed every second; workers that die in a loop leave small ones
 )
 
 // Ledger ships the journals of its host while it holds their lock. Its methods
