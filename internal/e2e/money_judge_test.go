@@ -347,7 +347,7 @@ func (w *moneyWorld) settled(calls []moneyCall, within time.Duration) *verdict {
 }
 
 // quiet waits until the provider serves nobody and the rows are right, or the
-// time is over, and returns the last comparison.
+// time is over, and returns the last comparison, which then began when it was.
 func (w *moneyWorld) quiet(calls []moneyCall, within time.Duration) *verdict {
 	w.t.Helper()
 	deadline := time.Now().Add(within)
@@ -359,9 +359,11 @@ func (w *moneyWorld) quiet(calls []moneyCall, within time.Duration) *verdict {
 			w.t.Errorf("the provider still serves %s, %s, %d bytes so far, since %v", e.ID, e.Path, e.Bytes, time.Since(e.Start))
 		}
 	}
+	deadline = time.Now().Add(within) // of what was served last
 	for {
+		over := time.Now().After(deadline)
 		v := w.compare(calls)
-		if len(v.all()) == 0 || time.Now().After(deadline) {
+		if len(v.all()) == 0 || over {
 			return v
 		}
 		time.Sleep(500 * time.Millisecond)

@@ -139,7 +139,20 @@ func (c *chaos) run(t *testing.T) {
 		if log := a.Log(); strings.Contains(log, "panic") {
 			t.Errorf("a panic\n%s", a.Tail(40))
 		}
+		within(t, 5*time.Second, "the segments of the dead being trimmed", w.hosts, func() bool { return a.untrimmed() <= 2*4 })
 	}
+}
+
+// untrimmed is how many segments have the size that they were made with. One of
+// each worker that lives is right, and of one that dies one more for a moment.
+func (a *Appliance) untrimmed() (n int) {
+	a.t.Helper()
+	for _, path := range a.segments() {
+		if st, err := os.Stat(path); err == nil && st.Size() >= 8<<20 {
+			n++
+		}
+	}
+	return n
 }
 
 // onSQLite is a world of one host whose database is in its state directory.
@@ -252,7 +265,12 @@ func TestMoneyKilledAppliance(t *testing.T) {
 			t.Parallel()
 			(&chaos{
 				// Whose table is gone is dead when nobody has heard of it for 30 s.
-				name: "M4 " + name, lasts: length(9*time.Second, 10*time.Minute), o: o, within: time.Minute,
+				name: "M4 " + name, lasts: length(9*time.Second, 10*time.Minute), within: time.Minute,
+				o: func(t *testing.T) moneyOptions {
+					o := o(t)
+					o.Env = map[string]string{"SLUICE_START_PAUSE": "0"} // it would wait longer and longer for a start that lasts
+					return o
+				},
 				fault: func(w *moneyWorld, stop <-chan struct{}) string {
 					for n := 0; ; n++ {
 						select {
