@@ -132,7 +132,7 @@ func (c *chaos) run(t *testing.T) {
 	what := <-did
 	if c.trims {
 		a := w.hosts[0] // of four workers, one that dies leaves one more for a moment
-		within(t, 6*time.Second, "the segments of the dead being trimmed", w.hosts, func() bool { return a.untrimmed() <= 2*4 })
+		within(t, 9*time.Second, "the segments of the dead being trimmed", w.hosts, func() bool { return a.untrimmed() <= 2*4 })
 	}
 	calls := load.stop()
 	v := w.settled(calls, c.within)
