@@ -25,22 +25,28 @@ func splitCPUs(share bool) (*cpus, error) {
 	if err := unix.SchedGetaffinity(0, &all); err != nil {
 		return nil, fmt.Errorf("look up the processors: %w", err)
 	}
-	c := &cpus{contender: all, others: all, apart: !share && all.Count() > 1}
-	if !c.apart {
-		return c, nil
+	if share || all.Count() < 2 {
+		return &cpus{contender: all, others: all}, nil
 	}
-	for cpu, left := 0, all.Count()/2; left > 0; cpu++ {
-		if all.IsSet(cpu) {
-			c.contender.Clear(cpu)
-			left--
+	c := halves(all)
+	return c, c.keep()
+}
+
+// halves gives the contenders the upper half, and the odd one.
+func halves(all unix.CPUSet) *cpus {
+	c := &cpus{contender: all, others: all, apart: true}
+	for cpu, seen := 0, 0; seen < all.Count(); cpu++ {
+		if !all.IsSet(cpu) {
+			continue
 		}
-	}
-	for cpu := range 1024 {
-		if c.contender.IsSet(cpu) {
+		if seen < all.Count()/2 {
+			c.contender.Clear(cpu)
+		} else {
 			c.others.Clear(cpu)
 		}
+		seen++
 	}
-	return c, c.keep()
+	return c
 }
 
 // keep puts ourselves onto the processors of the load, with every thread that

@@ -35,18 +35,27 @@ const (
 	cursorsEvery = 10 * time.Second // where nothing but cursors is to be written
 	priceEvery   = time.Hour        // a price is said to be in use
 	mostBodies   = 2 << 20          // bytes of bodies in a batch
-	firstMost    = 500              // rows in the first batch, which does not wait: who is killed soon has done that much
+	firstMost    = 500              // rows in the first batch of a session
 )
+
+// first says that nothing was sent yet. The first batch is small and does not
+// wait: who is killed soon would have read a long backlog in vain, and so would
+// the next one.
+func (s *session) first() bool { return s.shippedAt.IsZero() }
+
+// most is how many rows the next batch has at most.
+func (s *session) most() int {
+	if s.first() {
+		return min(s.l.c.Most, firstMost)
+	}
+	return s.l.c.Most
+}
 
 // pick makes a batch where one is due.
 func (s *session) pick(now time.Time, all bool) {
 	c := &s.l.c
-	most, first := c.Most, s.shippedAt.IsZero()
-	if first {
-		most = min(most, firstMost)
-	}
-	n := min(len(s.ready), most)
-	due := all || n == most || n > 0 && (first || now.Sub(s.ready[0].since) >= c.Batch)
+	n := min(len(s.ready), s.most())
+	due := all || n == s.most() || n > 0 && (s.first() || now.Sub(s.ready[0].since) >= c.Batch)
 	if n == 0 && now.Sub(s.shippedAt) >= cursorsEvery {
 		s.free = nil
 	}

@@ -117,15 +117,8 @@ func (s *session) alive(g *generation) bool {
 // is full, and what follows is read with the next one.
 var errEnough = errors.New("enough has been read")
 
-// enough says that nothing more is read before something was sent. Who has just
-// begun sends soon: killed before, it would have read a long backlog in vain, and
-// so would the next one.
-func (s *session) enough() bool {
-	if s.shippedAt.IsZero() {
-		return len(s.ready) >= min(2*s.l.c.Most, firstMost)
-	}
-	return len(s.ready) >= 2*s.l.c.Most
-}
+// enough says that nothing more is read before something was sent.
+func (s *session) enough() bool { return len(s.ready) >= 2*s.most() }
 
 // follow reads what is new, as far as there is room for it in memory.
 func (s *session) follow(now time.Time) (more bool) {

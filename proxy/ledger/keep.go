@@ -35,7 +35,7 @@ func (s *session) tidy(ctx context.Context, now time.Time) {
 	s.tidied = now
 	var done []*journal.Segment
 	for l, g := range s.generations {
-		if g.trimmed && g.settled() {
+		if g.closed && g.settled() {
 			s.trim(g)
 		}
 		for _, seg := range g.segments {
