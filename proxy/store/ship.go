@@ -68,7 +68,7 @@ type Shipped struct {
 const (
 	shipTime  = 30 * time.Second // one batch, in all its tries
 	shipLock  = 2 * time.Second  // for rows that a change or another host writes
-	shipTries = 5
+	shipTries = 10               // a change of several objects locks them in its own order: one of the two is the victim
 )
 
 // Ship writes a batch in one transaction: its rows insert-if-absent by request
