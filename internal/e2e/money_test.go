@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -139,6 +140,11 @@ func (c *chaos) run(t *testing.T) {
 	t.Logf("%s: %s; %v", c.name, what, v)
 	if v.statuses["success"] < 100 || v.entries == 0 {
 		t.Errorf("too little happened to prove anything: %v", v)
+	}
+	// No budget is spent. What killed attempts have reserved is held until their rows
+	// are in the database, which can be all that is left of a lease for a moment.
+	if n := v.answers[http.StatusTooManyRequests]; n > v.calls/100 {
+		t.Errorf("%d of %d calls were refused for budgets that were not spent", n, v.calls)
 	}
 	for _, a := range w.hosts {
 		if log := a.Log(); strings.Contains(log, "panic") {

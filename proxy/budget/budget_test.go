@@ -419,7 +419,7 @@ func TestEarlierLives(t *testing.T) {
 		if r := second.try(&hold, 50*cent, team("t", money.Dollar)); r == nil || r.Away {
 			t.Fatalf("%+v", r)
 		}
-		second.table.Header().EarlierShipped.Store(1)
+		second.table.Header().Earlier.Tell(nil)
 		eventually(t, "the earlier life's lease went back", func() bool { return len(first.leases(t)) == 0 })
 		eventually(t, "it can be leased", func() bool { return second.try(&hold, 50*cent, team("t", money.Dollar)) == nil })
 		if len(elsewhere.leases(t)) != 1 {

@@ -90,7 +90,8 @@ type Budgets struct {
 	beaten  atomic.Bool  // the database knows this holder
 	astray  atomic.Int64 // how far the clocks differ as the log says, nanoseconds; 0: it says nothing
 
-	earlierAt int64 // Now of the next look for earlier lives of this host; the sweeping goroutine's
+	earlierAt   int64 // Now of the next look for earlier lives of this host; the sweeping goroutine's
+	earlierLeft bool  // one of them waits for its journals to be shipped
 }
 
 // New makes the budgets; Run has to be running for them.
@@ -121,7 +122,7 @@ func New(c Config) *Budgets {
 		c.Shipped = h.JournalShipped.Load
 	}
 	if c.HolderShipped == nil {
-		c.HolderShipped = func(string) bool { return h.EarlierShipped.Load() != 0 }
+		c.HolderShipped = h.Earlier.Shipped
 	}
 	return &Budgets{
 		c: c, bank: c.Table.Leases(), claims: fleet.NewClaims(c.Table, c.Area), holder: c.Holder,

@@ -14,6 +14,7 @@ import (
 // Times of what is looked after for the whole host.
 const (
 	beatEvery    = 10 * time.Second // a holder tells that it is alive
+	earlierEvery = 5 * time.Second  // where an earlier life's leases wait: this one may not last long either
 	holderGone   = 20 * time.Second // one of this host that was silent so long has no table any more
 	sweepsAnIdle = 6                // looks at idle leases in the time that makes a lease idle
 	pageOf       = 500              // leases that are looked at together
@@ -48,7 +49,11 @@ func (b *Budgets) sweepOn(ctx context.Context) {
 				b.tend(ctx, suspects, &next)
 			}
 		}
-		t := time.NewTimer(every + rand.N(every/4))
+		wait := every
+		if b.earlierLeft {
+			wait = min(wait, earlierEvery)
+		}
+		t := time.NewTimer(wait + rand.N(wait/4))
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -135,13 +140,17 @@ func (b *Budgets) releaseEarlier(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.earlierAt = 0
+	b.earlierAt, b.earlierLeft = 0, false
 	if len(holders) <= 1 { // no earlier life: one that appears is a copy of this host's disk
 		b.earlierAt = fleet.Now() + int64(3*b.c.Gone)
 	}
 	for i := range holders {
 		h := &holders[i]
-		if h.Holder == b.holder || h.Silent < b.c.Gone || !b.c.HolderShipped(h.Holder) {
+		if h.Holder == b.holder || h.Silent < b.c.Gone {
+			continue
+		}
+		if !b.c.HolderShipped(h.Holder) {
+			b.earlierLeft = true
 			continue
 		}
 		amount, leases, err := b.c.Leaser.ReleaseHolder(ctx, h.Holder)

@@ -6,8 +6,8 @@ import (
 )
 
 // tell says in the host table what leases of budgets wait for: up to when
-// everything that was settled is in the database, and whether earlier lives of
-// the table have left nothing to ship. Both are told only of what the cursors of
+// everything that was settled is in the database, and which earlier lives of the
+// table have left something to ship. Both are told only of what the cursors of
 // the database have confirmed: a standby that took over may lack commits.
 func (s *session) tell() {
 	t := s.l.c.Table
@@ -17,17 +17,16 @@ func (s *session) tell() {
 	h := t.Header()
 	if s.scans < 2 || s.verify || s.verified.IsZero() { // who lives is known from the second look on
 		h.JournalShipped.Store(0)
-		h.EarlierShipped.Store(0)
+		h.Earlier.Forget()
 		return
 	}
-	mark := fleet.Now()
+	left := map[string]struct{}{}
 	for _, g := range s.generations {
 		if s.foreign(g) && (!g.closed || !g.settled()) {
-			mark = 0
-			break
+			left[g.holder] = struct{}{}
 		}
 	}
-	h.EarlierShipped.Store(mark)
+	h.Earlier.Tell(left)
 	// What was settled since the oldest attempt that waits was may wait too.
 	to := s.clear
 	if s.verified.Before(to) {

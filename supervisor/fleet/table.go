@@ -142,17 +142,18 @@ type Header struct {
 	LeaseTurn    atomic.Int64  // Now until which a process looks after the leases of the host; claimed by CAS
 	JournalFull  atomic.Int64  // Now of the last refusal because the journal was at its bound; 0 never
 
-	// Written by whoever ships the journals, 0 until it knows: the Now before which
-	// everything that was settled on the host is in the database, and the Now at
-	// which nothing of earlier lives of the table was left to ship.
+	// JournalShipped is the Now before which everything that was settled on the host
+	// is in the database, written by whoever ships the journals; 0 until it knows.
 	JournalShipped atomic.Int64
-	EarlierShipped atomic.Int64
+	_              int64
 
 	LimitHosts atomic.Int64 // hosts that share limits over Redis, as last known; 0 nobody knows
 
 	// DatabaseClock is unix nanoseconds by the database's clock less Now, as last
 	// seen; 0: nobody has looked. Setting this host's clock does not change it.
 	DatabaseClock atomic.Int64
+
+	Earlier Earlier // what earlier lives of the table have left to ship
 }
 
 // States of the migrator.
