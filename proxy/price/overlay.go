@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -13,7 +14,8 @@ import (
 // its model; the last of own wins. Prices that the table has for cases of one
 // that is replaced (a larger prompt, a tier, the cache) go with it, and all of
 // the table's where the deployment is billed by the time of its calls: a price of
-// one's own is what is charged. Fields that are no prices come along.
+// one's own is what is charged. A price of one's own for such a case replaces that
+// of the case alone. Fields that are no prices come along.
 func Overlay(table map[string]json.RawMessage, own ...map[string]json.RawMessage) map[string]json.RawMessage {
 	out := maps.Clone(table)
 	if out == nil {
@@ -27,15 +29,14 @@ func Overlay(table map[string]json.RawMessage, own ...map[string]json.RawMessage
 				continue
 			}
 			prices[name] = value
-			at, ok := placeOf(name)
-			switch {
-			case name == tieredField:
-				in, answer = true, true
-			case ok && at.component == cInput:
+			switch name {
+			case tieredField:
+				in, answer = in || ranged(value, cInput), answer || ranged(value, cOutput)
+			case componentFields[cInput]:
 				in = true
-			case ok && at.component == cOutput:
+			case componentFields[cOutput]:
 				answer = true
-			case ok && (at.component == cSecond || at.component == cSecondOut):
+			case componentFields[cSecond], componentFields[cSecondOut]:
 				timed = true
 			}
 		}
@@ -43,14 +44,59 @@ func Overlay(table map[string]json.RawMessage, own ...map[string]json.RawMessage
 	if len(prices) == 0 {
 		return out
 	}
-	maps.DeleteFunc(out, func(name string, _ json.RawMessage) bool {
+	gone := func(name string) bool {
 		at, ok := placeOf(name)
-		return timed && IsPrice(name) || (in || answer) && (name == tieredField || name == offPeakField) ||
-			ok && (in && at.component <= cVideoIn || answer && at.component >= cOutput && at.component <= cVideoOut)
-	})
+		return ok && (in && at.component <= cVideoIn || answer && at.component >= cOutput && at.component <= cVideoOut)
+	}
+	maps.DeleteFunc(out, func(name string, _ json.RawMessage) bool { return timed && IsPrice(name) || gone(name) })
+	if in || answer {
+		without(out, tieredField, gone)
+		without(out, offPeakField, gone)
+	}
 	maps.Copy(out, prices)
 	out[ownField] = json.RawMessage("true")
 	return out
+}
+
+// ranged reports whether a list of ranges has a price of a component.
+func ranged(raw json.RawMessage, c component) bool {
+	var list []map[string]json.RawMessage
+	if json.Unmarshal(raw, &list) != nil {
+		return true // Compile says what is wrong with it
+	}
+	return slices.ContainsFunc(list, func(t map[string]json.RawMessage) bool { return t[componentFields[c]] != nil })
+}
+
+// without takes the prices that are gone out of a field that holds several, and
+// the field where none is left.
+func without(fields map[string]json.RawMessage, name string, gone func(string) bool) {
+	raw, ok := fields[name]
+	if !ok {
+		return
+	}
+	var list []map[string]json.RawMessage
+	one := strings.HasPrefix(string(raw), "{")
+	if one {
+		list = make([]map[string]json.RawMessage, 1)
+		_ = json.Unmarshal(raw, &list[0]) // of the table, which is sound
+	} else {
+		_ = json.Unmarshal(raw, &list)
+	}
+	left := false
+	for _, o := range list {
+		maps.DeleteFunc(o, func(name string, _ json.RawMessage) bool { return gone(name) })
+		for name := range o {
+			left = left || IsPrice(name)
+		}
+	}
+	switch {
+	case !left:
+		delete(fields, name)
+	case one:
+		fields[name], _ = json.Marshal(list[0])
+	default:
+		fields[name], _ = json.Marshal(list)
+	}
 }
 
 // Adjustment is what is taken off and put on a deployment's costs: decimal
