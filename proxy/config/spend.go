@@ -220,7 +220,7 @@ func (r *Router) Enforced() bool {
 // isPrice reports whether a parameter is part of what a deployment costs.
 func isPrice(name string) bool {
 	return strings.Contains(name, "cost_per_") || strings.Contains(name, "_token_cost") || name == "tiered_pricing" ||
-		name == "search_context_cost_per_query" || strings.HasPrefix(name, "regional_processing_uplift_multiplier")
+		name == "off_peak_pricing" || name == "search_context_cost_per_query" || strings.HasPrefix(name, "regional_processing_uplift_multiplier")
 }
 
 // price keeps a parameter that says what a call costs.

@@ -21,6 +21,7 @@ model_list:
       default_api_key_rpm_limit: 7
       input_cost_per_token: 3.0000000000000004e-07
       output_cost_per_token: "0.000002"
+      off_peak_pricing: {hours_utc: "16:30-00:30", input_cost_per_token: 1e-08}
     model_info: {base_model: gpt-4o-mini, cache_read_input_token_cost: 1e-8}
 litellm_settings:
   max_budget: 100
@@ -63,8 +64,11 @@ settings: {monitoring_postgres_enabled: false}
 	if string(p.Prices["input_cost_per_token"]) != "3.0000000000000004e-07" || string(p.Prices["output_cost_per_token"]) != "0.000002" {
 		t.Errorf("prices are not kept as they stand: %s", p.Prices)
 	}
+	if peak := string(p.Prices["off_peak_pricing"]); !strings.Contains(peak, `"16:30-00:30"`) {
+		t.Errorf("the prices of cheap hours: %s", peak)
+	}
 	for _, d := range p.Defaults {
-		if strings.Contains(d.Name, "cost") {
+		if strings.Contains(d.Name, "cost") || strings.Contains(d.Name, "pricing") {
 			t.Errorf("%s goes to the provider", d.Name)
 		}
 	}

@@ -371,6 +371,11 @@ func (c *compiler) sheets() {
 func (c *compiler) sheet(band int, tier llm.Tier) sheet {
 	var s sheet
 	for at := range components {
+		// Those of cheap hours hold for prompts of any size.
+		if r, ok := c.rates[place{at, llm.TierOffPeak, 0}]; ok && tier == llm.TierOffPeak {
+			s.set(at, r)
+			continue
+		}
 		for b := band; b >= 0; b-- {
 			above := max(c.price.bands[b], 0)
 			r, ok := c.rates[place{at, tier, above}]

@@ -236,24 +236,27 @@ func TestMost(t *testing.T) {
 
 func TestBad(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"input_cost_per_token":-1e-06}`:                                       "input_cost_per_token: is negative",
-		`{"input_cost_per_token":"cheap"}`:                                      "input_cost_per_token: is not a decimal number",
-		`{"input_cost_per_token":true}`:                                         "input_cost_per_token: is not a decimal number",
-		`{"input_cost_per_token":1e-31}`:                                        "input_cost_per_token: has more than 30 decimals",
-		`{"input_cost_per_token":1e9}`:                                          "input_cost_per_token: is too large",
-		`{"input_cost_per_token":1e999}`:                                        "input_cost_per_token: is too large",
-		`{"input_cost_per_token":1e9999}`:                                       "input_cost_per_token: is not a decimal number",
-		`{"input_cost_per_second":1e-28}`:                                       "input_cost_per_second: has more than 30 decimals",
-		`{"search_context_cost_per_query":{"search_context_size_low":[]}}`:      "search_context_size_low: is not a decimal number",
-		`{"tiered_pricing":{}}`:                                                 "tiered_pricing: is not a list of ranges",
-		`{"tiered_pricing":[{"range":["a"],"input_cost_per_token":1}]}`:         "tiered_pricing: 0: range",
-		`{"tiered_pricing":[{"range":[0,5],"input_cost_per_token":-1}]}`:        "tiered_pricing: 0: input_cost_per_token: is negative",
-		`{"cost_discount":1.5}`:                                                 "cost_discount: is too large",
-		`{"cost_margin_percentage":-0.5}`:                                       "cost_margin_percentage: is negative",
-		`{"cost_margin_percentage":1e9}`:                                        "cost_margin_percentage: is too large",
-		`{"cost_discount":0.0000000001}`:                                        "cost_discount: more than 9 decimals",
-		`{"off_peak_pricing":{"windows":[{"hours_utc":"x"}]}}`:                  "off_peak_pricing: windows",
-		`{"off_peak_pricing":{"windows":[{"hours_utc":"1-2","weekdays":[8]}]}}`: "off_peak_pricing: windows",
+		`{"input_cost_per_token":-1e-06}`:                                           "input_cost_per_token: is negative",
+		`{"input_cost_per_token":"cheap"}`:                                          "input_cost_per_token: is not a decimal number",
+		`{"input_cost_per_token":true}`:                                             "input_cost_per_token: is not a decimal number",
+		`{"input_cost_per_token":1e-31}`:                                            "input_cost_per_token: has more than 30 decimals",
+		`{"input_cost_per_token":1e9}`:                                              "input_cost_per_token: is too large",
+		`{"input_cost_per_token":1e999}`:                                            "input_cost_per_token: is too large",
+		`{"input_cost_per_token":1e9999}`:                                           "input_cost_per_token: is not a decimal number",
+		`{"input_cost_per_second":1e-28}`:                                           "input_cost_per_second: has more than 30 decimals",
+		`{"search_context_cost_per_query":{"search_context_size_low":[]}}`:          "search_context_size_low: is not a decimal number",
+		`{"tiered_pricing":{}}`:                                                     "tiered_pricing: is not a list of ranges",
+		`{"tiered_pricing":[{"range":["a"],"input_cost_per_token":1}]}`:             "tiered_pricing: 0: range",
+		`{"tiered_pricing":[{"range":[0,5],"input_cost_per_token":-1}]}`:            "tiered_pricing: 0: input_cost_per_token: is negative",
+		`{"cost_discount":1.5}`:                                                     "cost_discount: is too large",
+		`{"cost_margin_percentage":-0.5}`:                                           "cost_margin_percentage: is negative",
+		`{"cost_margin_percentage":1e9}`:                                            "cost_margin_percentage: is too large",
+		`{"cost_discount":0.0000000001}`:                                            "cost_discount: more than 9 decimals",
+		`{"off_peak_pricing":{"windows":[{"hours_utc":"x"}]}}`:                      "off_peak_pricing: windows",
+		`{"off_peak_pricing":{"windows":[{"hours_utc":"1-2","weekdays":[8]}]}}`:     "off_peak_pricing: windows",
+		`{"off_peak_pricing":{"windows":[{"hours_utc":"1-2","weekdays":["day"]}]}}`: "off_peak_pricing: windows",
+		`{"off_peak_pricing":{"hours_utc":"1-25"}}`:                                 "off_peak_pricing: hours_utc",
+		`{"off_peak_pricing":{"weekday_timezone":"Mars","hours_utc":"1-2"}}`:        "off_peak_pricing: weekday_timezone",
 	} {
 		if _, err := Compile(fieldsOf(t, text), ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
@@ -291,6 +294,35 @@ func TestOffPeak(t *testing.T) {
 	if n, _ := p.Cost(&llm.Usage{Input: 10, Output: 10, Tier: llm.TierOffPeak}); n != 5_000+20_000 {
 		t.Error(n)
 	}
+	for fields, want := range map[string][2]string{ // a time that is cheap, and one that is not
+		`{"hours_utc":"16:30-00:30"}`:                                                                         {"2026-11-21T23:00:00Z", "2026-11-21T01:00:00Z"},
+		`{"hours_utc":["01:00-02:00","03:00-04:00"]}`:                                                         {"2026-11-21T03:30:00Z", "2026-11-21T02:30:00Z"},
+		`{"windows":[{"hours_utc":"00:00-00:00","weekdays":["Sat",7]}]}`:                                      {"2026-11-22T12:00:00Z", "2026-11-23T12:00:00Z"},
+		`{"windows":[{"hours_utc":"00:00-00:00","weekdays":["monday"]}]}`:                                     {"2026-11-23T12:00:00Z", "2026-11-22T23:00:00Z"},
+		`{"weekday_timezone":"Asia/Shanghai","windows":[{"hours_utc":"00:00-00:00","weekdays":[6,7]}]}`:       {"2026-11-20T16:00:00Z", "2026-11-22T16:00:00Z"},
+		`{"hours_utc":"02:00-03:00","windows":[{"hours_utc":"05:00-06:00","weekdays":["sun"]}]}`:              {"2026-11-23T02:00:00Z", "2026-11-23T05:00:00Z"},
+		`{"hours_utc":"02:00-03:00","windows":[{"hours_utc":["05:00-06:00"],"weekdays":[7]}],"extra":"none"}`: {"2026-11-22T05:00:00Z", "2026-11-22T06:00:00Z"},
+	} {
+		p := compiled(t, `{"input_cost_per_token":2e-06,"off_peak_pricing":`+strings.Replace(fields, "{", `{"input_cost_per_token":"1e-06",`, 1)+`}`)
+		again, err := Read(p.Document())
+		if err != nil || again.Version() != p.Version() {
+			t.Errorf("%s: %v %s", fields, err, p.Document())
+			continue
+		}
+		for i, at := range want {
+			when, _ := time.Parse(time.RFC3339, at)
+			if p.OffPeak(when) != (i == 0) || again.OffPeak(when) != (i == 0) {
+				t.Errorf("%s at %s: %t, by its document %t", fields, at, p.OffPeak(when), again.OffPeak(when))
+			}
+		}
+	}
+	p = compiled(t, `{"input_cost_per_token":1e-06,"input_cost_per_token_above_200k_tokens":4e-06,"output_cost_per_token":2e-06,
+		"output_cost_per_token_above_200k_tokens":8e-06,"off_peak_pricing":{"hours_utc":"00:00-00:00","input_cost_per_token":5e-07}}`)
+	if n, _ := p.Cost(&llm.Usage{Input: 300_000, Output: 10, Tier: llm.TierOffPeak}); n != 150_000_000+80_000 {
+		t.Error("a large prompt in cheap hours costs", n)
+	}
+	p = compiled(t, `{"input_cost_per_token":1e-06,"output_cost_per_token":2e-06,"off_peak_pricing":{"input_cost_per_token":5e-07,
+		"windows":[{"hours_utc":["16:30-00:00","00:00-00:30"],"weekdays":[1,2,3,4,5]},{"hours_utc":"23:00-01:00","weekdays":[7]}]}}`)
 	again, err := Read(p.Document())
 	if err != nil || again.Version() != p.Version() || !again.OffPeak(time.Date(2026, 11, 23, 17, 0, 0, 0, time.UTC)) {
 		t.Errorf("%v %s", err, p.Document())

@@ -12,7 +12,10 @@ import (
 )
 
 // offPeak is when a provider is cheaper: minutes of the day in UTC, by weekday.
-type offPeak struct{ windows []window }
+type offPeak struct {
+	windows []window
+	zone    *time.Location // says which weekday it is
+}
 
 type window struct {
 	days  uint8 // a bit for each weekday, Sunday the lowest
@@ -22,16 +25,16 @@ type window struct {
 // daySpan is a span of minutes of a day, [from, to).
 type daySpan struct{ from, to int }
 
-// OffPeak says whether a call that begins at this time has the prices of
-// llm.TierOffPeak. It is UTC that counts.
+// OffPeak says whether a call that ends at this time has the prices of
+// llm.TierOffPeak.
 func (p *Price) OffPeak(at time.Time) bool {
 	if p == nil || p.peak == nil {
 		return false
 	}
 	at = at.UTC()
-	minute := at.Hour()*60 + at.Minute()
+	minute, day := at.Hour()*60+at.Minute(), at.In(p.peak.zone).Weekday()
 	for _, w := range p.peak.windows {
-		if w.days>>at.Weekday()&1 == 0 {
+		if w.days>>day&1 == 0 {
 			continue
 		}
 		for _, s := range w.spans {
@@ -43,8 +46,40 @@ func (p *Price) OffPeak(at time.Time) bool {
 	return false
 }
 
-// errWindow is that of hours that cannot be read.
-var errWindow = errors.New("windows: are not hours like 00:00-08:00 and weekdays from 1 (Monday) to 7")
+// Errors of hours that cannot be read.
+var (
+	errWindow = errors.New("windows: are not hours like 00:00-08:00 and weekdays from 1 (Monday) to 7, or their names")
+	errHours  = errors.New("hours_utc: are not hours like 00:00-08:00")
+	errZone   = errors.New("weekday_timezone: is not the name of a time zone")
+)
+
+// rule is a member of windows as it is written.
+type rule struct {
+	Hours    hours     `json:"hours_utc"`
+	Weekdays []weekday `json:"weekdays,omitempty"`
+}
+
+// weekday is one from 1 (Monday) to 7.
+type weekday int
+
+var weekdays = [...]string{"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"}
+
+// UnmarshalJSON takes a number, or the name or the beginning of it.
+func (d *weekday) UnmarshalJSON(b []byte) error {
+	if !strings.HasPrefix(string(b), `"`) {
+		return json.Unmarshal(b, (*int)(d))
+	}
+	var name string
+	err := json.Unmarshal(b, &name)
+	name = strings.ToLower(strings.TrimSpace(name))
+	*d = 0 // none
+	for i, full := range weekdays {
+		if len(name) >= len("mon") && strings.HasPrefix(full, name) {
+			*d = weekday(i + 1)
+		}
+	}
+	return err
+}
 
 // hours are one text or a list of them.
 type hours []string
@@ -65,33 +100,9 @@ func (c *compiler) offPeak(raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return fmt.Errorf("is not an object: %w", err)
 	}
-	var windows []struct {
-		Hours    hours `json:"hours_utc"`
-		Weekdays []int `json:"weekdays,omitempty"`
-	}
-	if json.Unmarshal(fields["windows"], &windows) != nil {
-		return errWindow
-	}
-	o := &offPeak{}
-	for _, w := range windows {
-		made := window{}
-		for _, day := range w.Weekdays {
-			if day < 1 || day > 7 {
-				return errWindow
-			}
-			made.days |= 1 << (day % 7)
-		}
-		if len(w.Weekdays) == 0 {
-			made.days = 1<<7 - 1
-		}
-		for _, text := range w.Hours {
-			spans, ok := spansOf(text)
-			if !ok {
-				return errWindow
-			}
-			made.spans = append(made.spans, spans...)
-		}
-		o.windows = append(o.windows, made)
+	rules, o, err := peakHours(fields)
+	if err != nil {
+		return err
 	}
 	kept := map[string]json.RawMessage{}
 	for name, value := range fields {
@@ -112,17 +123,71 @@ func (c *compiler) offPeak(raw json.RawMessage) error {
 	if len(kept) == 0 || len(o.windows) == 0 {
 		return nil
 	}
-	text, err := json.Marshal(windows)
-	if err != nil {
+	if kept["windows"], err = json.Marshal(rules); err != nil {
 		return err
 	}
-	kept["windows"] = text
+	if o.zone != time.UTC {
+		kept["weekday_timezone"], _ = json.Marshal(o.zone.String())
+	}
 	c.price.peak = o
 	return c.keep(offPeakField, kept)
 }
 
-// spansOf reads hours of a day, which may go over midnight: they then hold the
-// end and the beginning of the same weekday.
+// peakHours reads when a provider is cheaper: in the hours of every day and in
+// those of windows, as one list of rules.
+func peakHours(fields map[string]json.RawMessage) (rules []rule, o *offPeak, err error) {
+	o = &offPeak{zone: time.UTC}
+	if raw := fields["hours_utc"]; len(raw) > 0 && string(raw) != "null" {
+		rules = make([]rule, 1)
+		if json.Unmarshal(raw, &rules[0].Hours) != nil {
+			return nil, nil, errHours
+		}
+	}
+	flat := len(rules)
+	if raw := fields["windows"]; len(raw) > 0 {
+		var more []rule
+		if json.Unmarshal(raw, &more) != nil {
+			return nil, nil, errWindow
+		}
+		rules = append(rules, more...)
+	}
+	if raw := fields["weekday_timezone"]; len(raw) > 0 && string(raw) != "null" {
+		var name string
+		if err := json.Unmarshal(raw, &name); err != nil {
+			return nil, nil, errZone
+		}
+		if o.zone, err = time.LoadLocation(strings.TrimSpace(name)); err != nil || o.zone == time.Local {
+			return nil, nil, errZone
+		}
+	}
+	for i, r := range rules {
+		made := window{}
+		for _, day := range r.Weekdays {
+			if day < 1 || day > 7 {
+				return nil, nil, errWindow
+			}
+			made.days |= 1 << (day % 7)
+		}
+		if len(r.Weekdays) == 0 {
+			made.days = 1<<7 - 1
+		}
+		for _, text := range r.Hours {
+			spans, ok := spansOf(text)
+			switch {
+			case !ok && i < flat:
+				return nil, nil, errHours
+			case !ok:
+				return nil, nil, errWindow
+			}
+			made.spans = append(made.spans, spans...)
+		}
+		o.windows = append(o.windows, made)
+	}
+	return rules, o, nil
+}
+
+// spansOf reads hours of a day, which may go over midnight, or all around: they
+// then hold the end and the beginning of the same weekday.
 func spansOf(text string) ([]daySpan, bool) {
 	from, to, ok := strings.Cut(text, "-")
 	a, okA := minuteOf(from)
