@@ -78,8 +78,11 @@ func (t Tier) String() string {
 }
 
 // TierNamed is the tier of a service_tier; names without a price of their own,
-// like default, auto and scale, are TierStandard.
+// like default, auto and scale, are TierStandard. OpenAI calls priority fast too.
 func TierNamed(name []byte) Tier {
+	if string(name) == "fast" {
+		return TierPriority
+	}
 	for t, n := range tierNames {
 		if string(name) == n && Tier(t) != TierOffPeak {
 			return Tier(t)

@@ -67,6 +67,9 @@ func TestTiers(t *testing.T) {
 			t.Error(name)
 		}
 	}
+	if TierNamed([]byte("fast")) != TierPriority {
+		t.Error("fast")
+	}
 	if Tiers.String() != "unknown" || SearchSizeNamed([]byte("x")) != SearchUnsaid {
 		t.Error("names")
 	}

@@ -10,10 +10,12 @@
 //	input_tokens, cache_read_input_tokens, ...              Anthropic: beside them
 //
 // and in whether those of reasoning are a part of the answer's: with xAI and
-// Google they are not, which the total tells.
+// Google they are not, which the total tells. Google does not say how many there
+// were: they are what the total has beside prompt and answer.
 package usage
 
 import (
+	"bytes"
 	"unsafe"
 
 	"sluice/proxy/jsonscan"
@@ -27,7 +29,8 @@ const Most = 1 << 30
 // reader is a usage object while it is read.
 type reader struct {
 	u         llm.Usage
-	anthropic bool // input_tokens stands there, not prompt_tokens
+	openai    bool // prompt_tokens stands there
+	anthropic bool // input_tokens does
 	beside    bool // a count of the cache has Anthropic's name
 	byok      bool
 	upstream  money.Nano
@@ -71,6 +74,7 @@ func (r *reader) member(m *llm.Member, value []byte, inner *jsonscan.Object) {
 	u := &r.u
 	switch string(m.Name) {
 	case "prompt_tokens":
+		r.openai = true
 		u.Input = max(u.Input, count(m, value))
 	case "input_tokens":
 		r.anthropic = true
@@ -103,6 +107,8 @@ func (r *reader) member(m *llm.Member, value []byte, inner *jsonscan.Object) {
 		r.byok = m.Kind == llm.JSONTrue
 	case "cost":
 		r.cost(m, value, inner)
+	case "cost_in_usd_ticks":
+		r.ticks(m, value)
 	default:
 		r.details(m, value, inner)
 	}
@@ -152,7 +158,13 @@ func (r *reader) details(m *llm.Member, value []byte, inner *jsonscan.Object) {
 			*n.to = max(*n.to, count(d, d.Value.Of(value)))
 		}
 	}
+	// LiteLLM has what the cache keeps for how long one level deeper.
+	if d := inner.Find("cache_creation_token_details"); d != nil {
+		r.details(&llm.Member{Name: cacheCreation, Kind: d.Kind}, d.Value.Of(value), inner)
+	}
 }
+
+var cacheCreation = []byte("cache_creation")
 
 type detail struct {
 	name string
@@ -178,6 +190,24 @@ func (r *reader) cost(m *llm.Member, value []byte, inner *jsonscan.Object) {
 	}
 }
 
+// ticks takes what xAI says it charges, in 10⁻¹⁰ dollars. That nothing is charged
+// is not believed: it is what stands there where nobody has computed it.
+//
+// Source: https://docs.x.ai/developers/cost-tracking
+func (r *reader) ticks(m *llm.Member, value []byte) {
+	if bytes.ContainsAny(value, "eE") {
+		return
+	}
+	n := count(m, value)
+	nano := n / 10
+	if rest := n % 10; rest > 5 || rest == 5 && nano%2 == 1 {
+		nano++
+	}
+	if n > 0 && n <= 10*int64(maxCharge) {
+		r.u.Charged, r.u.Priced = nano, true
+	}
+}
+
 // maxCharge is more than any one call has cost.
 const maxCharge = 10_000 * money.Dollar
 
@@ -193,11 +223,16 @@ func dollars(m *llm.Member, value []byte) (money.Nano, bool) {
 // usage puts together what was read; false if it cannot be.
 func (r *reader) usage() (llm.Usage, bool) {
 	u := &r.u
-	if r.beside && (r.anthropic || u.CachedIn+u.CacheWrite > u.Input) {
+	if r.apart() {
 		u.Input += u.CachedIn + u.CacheWrite
 	}
-	if u.Reasoning > 0 && u.Total == u.Input+u.Output+u.Reasoning {
-		u.Output += u.Reasoning
+	switch rest := u.Total - u.Input - u.Output; {
+	case rest <= 0:
+	case rest == u.Reasoning:
+		u.Output += rest
+	case u.Reasoning == 0 && u.Input > 0 && u.Citations == 0:
+		u.Output += rest
+		u.Reasoning = rest
 	}
 	u.Total = max(u.Total, u.Input+u.Output)
 	if u.Total > Most || u.CachedIn > u.Total || u.Reasoning > u.Total {
@@ -218,8 +253,22 @@ func (r *reader) usage() (llm.Usage, bool) {
 	if r.byok { // what the caller's own contract with the provider behind it costs comes on top
 		u.Charged = min(u.Charged+int64(r.upstream), int64(maxCharge))
 	}
-	u.Reported = u.Total > 0 || u.Millis > 0
+	u.Reported = u.Input+u.Output > 0 || u.Millis > 0
 	return *u, true
+}
+
+// apart reports whether the tokens of the cache are beside those of the prompt.
+func (r *reader) apart() bool {
+	u := &r.u
+	cache := u.CachedIn + u.CacheWrite
+	switch {
+	case !r.beside:
+		return false
+	case r.anthropic && !r.openai, cache > u.Input:
+		return true
+	default:
+		return cache > 0 && u.Total == u.Input+cache+u.Output
+	}
 }
 
 func count(m *llm.Member, value []byte) int64 {

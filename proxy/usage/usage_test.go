@@ -70,6 +70,38 @@ func TestDialects(t *testing.T) {
 				Input: 33, Output: 7, Total: 40, Citations: 1920, Searches: 18, SearchSize: llm.SearchLow, Reasoning: 7, Charged: 306_000_000, Priced: true,
 			},
 		},
+		"google": {
+			`{"completion_tokens":1,"prompt_tokens":9,"total_tokens":103}`,
+			llm.Usage{Input: 9, Output: 94, Total: 103, Reasoning: 93},
+		},
+		"google, nothing but thought":  {`{"prompt_tokens":12,"total_tokens":112}`, llm.Usage{Input: 12, Output: 100, Total: 112, Reasoning: 100}},
+		"a total that has thought and other things": {
+			`{"prompt_tokens":12,"completion_tokens":8,"total_tokens":112,"completion_tokens_details":{"reasoning_tokens":5}}`,
+			llm.Usage{Input: 12, Output: 8, Total: 112, Reasoning: 5},
+		},
+		"xai, what it charges": {
+			`{"prompt_tokens":32,"completion_tokens":9,"total_tokens":135,"completion_tokens_details":{"reasoning_tokens":94},"num_sources_used":0,"cost_in_usd_ticks":37756005}`,
+			llm.Usage{Input: 32, Output: 103, Total: 135, Reasoning: 94, Charged: 3_775_600, Priced: true},
+		},
+		"xai, rounded to even":     {`{"prompt_tokens":1,"cost_in_usd_ticks":15}`, llm.Usage{Input: 1, Total: 1, Charged: 2, Priced: true}},
+		"xai, rounded up":          {`{"prompt_tokens":1,"cost_in_usd_ticks":26}`, llm.Usage{Input: 1, Total: 1, Charged: 3, Priced: true}},
+		"xai, no charge":           {`{"prompt_tokens":1,"cost_in_usd_ticks":0}`, llm.Usage{Input: 1, Total: 1}},
+		"xai, a charge below zero": {`{"prompt_tokens":1,"cost_in_usd_ticks":-5}`, llm.Usage{Input: 1, Total: 1}},
+		"xai, too large a charge":  {`{"prompt_tokens":1,"cost_in_usd_ticks":100000000000001}`, llm.Usage{Input: 1, Total: 1}},
+		"xai, a charge in a power": {`{"prompt_tokens":1,"cost_in_usd_ticks":1e5}`, llm.Usage{Input: 1, Total: 1}},
+		"litellm, an hour in the cache": {
+			`{"prompt_tokens":2100,"completion_tokens":10,"total_tokens":2110,"prompt_tokens_details":{"cached_tokens":1500,"cache_creation_tokens":500,` +
+				`"cache_creation_token_details":{"ephemeral_5m_input_tokens":100,"ephemeral_1h_input_tokens":400}},"cache_creation_input_tokens":500,"cache_read_input_tokens":1500}`,
+			llm.Usage{Input: 2100, Output: 10, Total: 2110, CachedIn: 1500, CacheWrite: 500, CacheWriteHour: 400},
+		},
+		"names of two dialects": {
+			`{"prompt_tokens":2100,"completion_tokens":10,"total_tokens":2110,"input_tokens":2100,"output_tokens":10,"cache_read_input_tokens":1500}`,
+			llm.Usage{Input: 2100, Output: 10, Total: 2110, CachedIn: 1500},
+		},
+		"a cache beside the prompt, as the total tells": {
+			`{"prompt_tokens":2000,"completion_tokens":10,"total_tokens":3510,"cache_read_input_tokens":1500}`,
+			llm.Usage{Input: 3500, Output: 10, Total: 3510, CachedIn: 1500},
+		},
 		"a charge that cannot be":          {`{"prompt_tokens":1,"completion_tokens":2,"cost":1e9}`, llm.Usage{Input: 1, Output: 2, Total: 3}},
 		"a negative charge":                {`{"prompt_tokens":1,"completion_tokens":2,"cost":-1}`, llm.Usage{Input: 1, Output: 2, Total: 3}},
 		"a charge that is a text":          {`{"prompt_tokens":1,"completion_tokens":2,"cost":"1"}`, llm.Usage{Input: 1, Output: 2, Total: 3}},
