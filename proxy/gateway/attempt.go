@@ -139,7 +139,7 @@ func (g *Gateway) try(x *Exchange, d *route.Deployment) (*Answer, *llm.Error) {
 		return nil, e
 	}
 	x.began = g.now()
-	x.Usage, x.FirstByte = llm.Usage{}, 0
+	x.Usage, x.FirstByte, x.cited = llm.Usage{}, 0, false
 	model, name := x.names(b, d)
 	if err := g.begin(x, b, model); err != nil {
 		return nil, err

@@ -98,6 +98,12 @@ func quoted(b []byte) int {
 // is for figures on the way.
 func (s *speech) tokens() int64 { return (s.said + 3) / 4 }
 
+// after is how many tokens followed the first so many bytes, which are fewer than
+// all.
+func (s *speech) after(model string, bytes int64) int64 {
+	return (s.count(model)*(s.said-bytes) + s.said - 1) / s.said
+}
+
 // count is how many tokens in all, by the model's vocabulary.
 func (s *speech) count(model string) int64 {
 	text := unescaped(s.text)
@@ -176,4 +182,7 @@ func (x *Exchange) estimate() {
 	}
 	u.Total = u.Input + u.Output
 	x.Usage = u
+	if u.Output > 0 {
+		x.searched()
+	}
 }

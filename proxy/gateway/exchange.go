@@ -116,6 +116,7 @@ type Exchange struct {
 	scratch      []byte   // names and header values
 	lent         *loan    // where Header and scratch came from; nil for nowhere
 	choices      llm.Span // of a whole answer
+	cited        bool     // the answer names what a search of the web has found
 	head         []byte   // of the provider's request, where it holds the client's headers
 	model        []byte   // the name the client asked for, as JSON
 	began        int64    // of the running or last call
@@ -147,6 +148,7 @@ func (x *Exchange) Reset() {
 		x.scratch = nil
 	}
 	x.scratch, x.call = x.scratch[:0], upstream.Call{}
+	x.cited = false
 	x.Said, x.wants = Said{}, auth.Model{}
 	clear(x.tagNames)
 	clear(x.tagged)

@@ -321,7 +321,7 @@ func (x *Exchange) end(status bill.Status, e *llm.Error) *llm.Error {
 	s.open = false
 	s.costs = price.Costs{}
 	if status == bill.StatusSuccess || status == bill.StatusCut {
-		x.settleUsage()
+		x.settleUsage(status == bill.StatusCut)
 		s.costs = s.price.Costs(&x.Usage)
 		s.at.average.add(x.Usage.Output / x.answers())
 	}
@@ -342,20 +342,6 @@ func (x *Exchange) end(status bill.Status, e *llm.Error) *llm.Error {
 		return g.unwritten(err)
 	}
 	return nil
-}
-
-// settleUsage completes the usage of an answer that is whole or was cut.
-func (x *Exchange) settleUsage() {
-	p := x.price
-	if !x.Usage.Reported {
-		x.estimate()
-	}
-	if p.Timed() && x.Usage.Millis == 0 {
-		x.Usage.Millis = max(x.g.now()-x.began, 0) / int64(time.Millisecond)
-	}
-	if p.OffPeak(time.Now()) && x.Usage.Tier == llm.TierStandard {
-		x.Usage.Tier = llm.TierOffPeak
-	}
 }
 
 // settled fills in how an attempt ended.

@@ -42,11 +42,13 @@ type pump struct {
 
 	form     form // of the last event that said something
 	spoken   speech
-	withhold bool // usage chunks
-	begun    bool // the first bytes were looked at
-	started  bool // an event with data has passed
-	done     bool // the terminal event has passed
-	broken   bool // an error event has been produced
+	told     int64 // bytes of what was spoken when the usage was
+	withhold bool  // usage chunks
+	seeks    bool  // searches of the web have a price, and none was seen
+	begun    bool  // the first bytes were looked at
+	started  bool  // an event with data has passed
+	done     bool  // the terminal event has passed
+	broken   bool  // an error event has been produced
 	joined   []byte
 }
 
@@ -74,6 +76,7 @@ func (g *Gateway) stream(x *Exchange, b *binding, name []byte, src source) (*Ans
 	p := &x.pump
 	p.reset()
 	p.x, p.target, p.src = x, b.target, src
+	p.seeks = x.price.Searched()
 	p.withhold = !x.Request.IncludeUsage && !g.alwaysUsage
 	x.kept.on = g.journal != nil && x.keeps()
 	for !p.started && !p.done && len(p.out) < pumpComment {
@@ -312,6 +315,9 @@ func (p *pump) alike(data []byte) bool {
 		p.spoken.say(text)
 		return true
 	}
+	if p.seeks && bytes.Contains(data, citation) {
+		p.x.cited, p.seeks = true, false
+	}
 	n := p.at + len(p.pattern)
 	if len(p.pattern) == 0 || len(data) <= n || !bytes.Equal(data[p.at:n], p.pattern) || hasUsage(data) {
 		return false
@@ -339,14 +345,18 @@ func (p *pump) parse(b []byte, ev sse.Event, data []byte) *llm.Error {
 		return p.x.failure(f, 0)
 	}
 	p.started = true
-	if u := o.Find("usage"); u != nil && u.Kind == llm.JSONObject {
+	p.x.readTier(o, data)
+	u := o.Find("usage")
+	used := u != nil && u.Kind == llm.JSONObject
+	if used {
 		p.x.readUsage(u.Value.Of(data))
-		p.x.readTier(o, data)
-		if p.withhold && noChoices(o, data) {
+		if p.told = p.spoken.said; p.withhold && noChoices(o, data) {
 			return nil
 		}
 	}
-	p.spoken.say(said(data).Of(data))
+	if p.spoken.say(said(data).Of(data)); used {
+		p.told = p.spoken.said
+	}
 	if p.x.kept.on {
 		p.x.kept.heard(data)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"io"
 
 	"sluice/proxy/bill"
@@ -18,10 +19,11 @@ func (g *Gateway) finish(x *Exchange, b *binding, name []byte) (*Answer, *llm.Er
 	if f, bad := b.target.ErrorIn(o, x.whole); bad {
 		return nil, x.failure(f, 0)
 	}
+	x.readTier(o, x.whole)
 	if u := o.Find("usage"); u != nil && u.Kind == llm.JSONObject {
 		x.readUsage(u.Value.Of(x.whole))
 	}
-	x.readTier(o, x.whole)
+	x.cited = x.price.Searched() && bytes.Contains(x.whole, citation)
 	if c := o.Find("choices"); c != nil {
 		x.choices = c.Value
 	}

@@ -241,6 +241,9 @@ func (p *Price) Known() bool { return p != nil && p.known }
 // says so itself.
 func (p *Price) Free() bool { return p == nil || p.free }
 
+// Searched says that searches of the web have a price.
+func (p *Price) Searched() bool { return p != nil && !p.sheets[0].rates[cSearchMedium].zero() }
+
 // Timed says that calls are billed by the time that they take, not by tokens:
 // Usage.Millis is to be that time.
 func (p *Price) Timed() bool {

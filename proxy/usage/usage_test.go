@@ -74,7 +74,7 @@ func TestDialects(t *testing.T) {
 			`{"completion_tokens":1,"prompt_tokens":9,"total_tokens":103}`,
 			llm.Usage{Input: 9, Output: 94, Total: 103, Reasoning: 93},
 		},
-		"google, nothing but thought":  {`{"prompt_tokens":12,"total_tokens":112}`, llm.Usage{Input: 12, Output: 100, Total: 112, Reasoning: 100}},
+		"google, nothing but thought": {`{"prompt_tokens":12,"total_tokens":112}`, llm.Usage{Input: 12, Output: 100, Total: 112, Reasoning: 100}},
 		"a total that has thought and other things": {
 			`{"prompt_tokens":12,"completion_tokens":8,"total_tokens":112,"completion_tokens_details":{"reasoning_tokens":5}}`,
 			llm.Usage{Input: 12, Output: 8, Total: 112, Reasoning: 5},
