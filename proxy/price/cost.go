@@ -48,6 +48,7 @@ func (p *Price) Costs(u *llm.Usage) Costs {
 	if given = given && !p.own; given {
 		// A nano-dollar is 10²¹ of our units.
 		t.add(rate{54, 3875820019684212736}, u.Charged)
+		t.used = true // be it for nothing
 	} else {
 		t.usage(p.sheet(u), u)
 	}

@@ -62,6 +62,13 @@ func TestCost(t *testing.T) {
 			llm.Usage{Input: 200_001, Output: 10},
 			400_002_000 + 50_000, true,
 		},
+		"at a threshold that is not in thousands": {
+			`{"input_cost_per_token":1e-06,"input_cost_per_token_above_2500_tokens":2e-06}`, llm.Usage{Input: 2500}, 2_500_000, true,
+		},
+		"beyond it": {
+			`{"input_cost_per_token":1e-06,"input_cost_per_token_above_2500_tokens":2e-06,"input_cost_per_token_above_2500_tokens_flex":1e-07}`,
+			llm.Usage{Input: 2501}, 5_002_000, true,
+		},
 		"beyond one of two": {
 			`{"input_cost_per_token":1e-06,"input_cost_per_token_above_128k_tokens":2e-06,"input_cost_per_token_above_512k_tokens":9e-06}`,
 			llm.Usage{Input: 300_000},
@@ -108,16 +115,19 @@ func TestCost(t *testing.T) {
 			llm.Usage{Output: 10, Reasoning: 8, AudioOut: 8},
 			8*3000 + 2*10_000, true,
 		},
-		"negative counts":                             {chat, llm.Usage{Input: -10, Output: -1, CachedIn: -4}, 0, true},
-		"half of a nano-dollar, to even":              {`{"input_cost_per_token":5e-10}`, llm.Usage{Input: 1}, 0, true},
-		"one and a half":                              {`{"input_cost_per_token":5e-10}`, llm.Usage{Input: 3}, 2, true},
-		"noise is kept until the end":                 {`{"input_cost_per_token":3.0000000000000004e-07}`, llm.Usage{Input: 1_000_000_000}, 300_000_000_000, true},
-		"too much":                                    {`{"input_cost_per_token":100000}`, llm.Usage{Input: 1 << 30}, Dearest, false},
-		"discount and margin":                         {`{"input_cost_per_token":1e-06,"cost_discount":0.05,"cost_margin_percentage":0.1,"cost_margin_fixed_amount":0.001}`, llm.Usage{Input: 1000}, 1_045_000 + 1_000_000, true},
-		"a region":                                    {`{"input_cost_per_token":1e-06,"cost_uplift":1.1}`, llm.Usage{Input: 1000}, 1_100_000, true},
-		"charged by the provider":                     {chat, llm.Usage{Input: 1000, Charged: 77, Priced: true}, 77, true},
-		"charged nothing":                             {chat, llm.Usage{Input: 1000, Priced: true}, 0, true},
-		"charged by the provider, with a margin":      {`{"input_cost_per_token":1e-06,"cost_margin_percentage":0.1}`, llm.Usage{Input: 1000, Charged: 1000, Priced: true}, 1100, true},
+		"negative counts":                        {chat, llm.Usage{Input: -10, Output: -1, CachedIn: -4}, 0, true},
+		"half of a nano-dollar, to even":         {`{"input_cost_per_token":5e-10}`, llm.Usage{Input: 1}, 0, true},
+		"one and a half":                         {`{"input_cost_per_token":5e-10}`, llm.Usage{Input: 3}, 2, true},
+		"noise is kept until the end":            {`{"input_cost_per_token":3.0000000000000004e-07}`, llm.Usage{Input: 1_000_000_000}, 300_000_000_000, true},
+		"too much":                               {`{"input_cost_per_token":100000}`, llm.Usage{Input: 1 << 30}, Dearest, false},
+		"discount and margin":                    {`{"input_cost_per_token":1e-06,"cost_discount":0.05,"cost_margin_percentage":0.1,"cost_margin_fixed_amount":0.001}`, llm.Usage{Input: 1000}, 1_045_000 + 1_000_000, true},
+		"a region":                               {`{"input_cost_per_token":1e-06,"cost_uplift":1.1}`, llm.Usage{Input: 1000}, 1_100_000, true},
+		"charged by the provider":                {chat, llm.Usage{Input: 1000, Charged: 77, Priced: true}, 77, true},
+		"charged nothing":                        {chat, llm.Usage{Input: 1000, Priced: true}, 0, true},
+		"charged by the provider, with a margin": {`{"input_cost_per_token":1e-06,"cost_margin_percentage":0.1}`, llm.Usage{Input: 1000, Charged: 1000, Priced: true}, 1100, true},
+		"charged nothing by the provider, with a margin": {
+			`{"input_cost_per_token":1e-06,"cost_margin_fixed_amount":0.001}`, llm.Usage{Input: 1000, Priced: true}, 1_000_000, true,
+		},
 		"charged by the provider, but we know better": {`{"input_cost_per_token":1e-06,"custom_pricing":true}`, llm.Usage{Input: 1000, Charged: 77, Priced: true}, 1_000_000, true},
 	} {
 		p := compiled(t, c.fields)
@@ -211,6 +221,11 @@ func TestMost(t *testing.T) {
 	}
 	if got, want := p.Most(Ask{Tier: llm.TierPriority, Prompt: 100, Output: 10}), money.Nano(110*9000+10*20_000+1); got != want {
 		t.Errorf("%d, want %d", got, want)
+	}
+	// Who asks for a cheaper class of service may be given another.
+	if flex := compiled(t, `{"input_cost_per_token":2e-06,"output_cost_per_token":1e-05,"input_cost_per_token_flex":1e-06,"output_cost_per_token_flex":5e-06}`); flex.Most(
+		Ask{Tier: llm.TierFlex, Prompt: 100, Output: 10}) != 110*2000+10*10_000 {
+		t.Error("less is reserved than the standard class costs")
 	}
 	for _, u := range []llm.Usage{
 		{Input: 110, Output: 10}, {Input: 110, CacheWrite: 110, Output: 10, Reasoning: 10}, {Input: 1, Output: 1}, {Input: 110, CachedIn: 110},

@@ -149,12 +149,16 @@ func placeOf(name string) (p place, ok bool) {
 			break
 		}
 	}
-	if head, size, found := cutLast(name, "_above_"); found && strings.HasSuffix(size, "k_tokens") {
-		n, err := strconv.ParseInt(strings.TrimSuffix(size, "k_tokens"), 10, 32)
+	if head, size, found := cutLast(name, "_above_"); found && strings.HasSuffix(size, "_tokens") {
+		size, thousands := strings.CutSuffix(strings.TrimSuffix(size, "_tokens"), "k")
+		n, err := strconv.ParseInt(size, 10, 32)
 		if err != nil || n <= 0 {
 			return place{}, false
 		}
-		name, p.above = head, n*1000
+		if thousands {
+			n *= 1000
+		}
+		name, p.above = head, n
 	}
 	p.component, ok = componentNamed[name]
 	if !ok && name == cacheHitField {

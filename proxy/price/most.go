@@ -23,11 +23,22 @@ type Ask struct {
 // Most is what a call may come to at most. It is rounded up, and an upper bound
 // where the text is no longer than was estimated: of the prices of text, pictures
 // and sound, plain or cached, the dearest of each counts, of the answer's the
-// dearest of all. What models do beside, like searches, is not in it.
+// dearest of all; of a class of service that costs less than the standard one,
+// that one's, which the provider may give instead. What models do beside, like
+// searches, is not in it.
 func (p *Price) Most(a Ask) money.Nano {
 	if p == nil || p.free {
 		return 0
 	}
+	n := p.most(a)
+	if a.Tier != llm.TierStandard {
+		a.Tier = llm.TierStandard
+		n = max(n, p.most(a))
+	}
+	return n
+}
+
+func (p *Price) most(a Ask) money.Nano {
 	const bound = math.MaxInt32 << 8
 	text, output := clamp(a.Prompt, bound), clamp(a.Output, bound)
 	text += (text + 9) / 10
