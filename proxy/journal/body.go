@@ -182,7 +182,7 @@ func (b *bodies) finish() {
 	seal(rec, b.id.mark, uint64(b.count))
 	rec = append(rec, make([]byte, padded(len(rec))-len(rec))...)
 	if _, err := b.file.WriteAt(rec, b.end); err == nil && b.commit(b.end+int64(len(rec))) {
-		_, _ = b.file.WriteAt([]byte{1}, wordState) // else who reads it asks the host table
+		_, _ = b.file.WriteAt([]byte{stateFinished}, wordState) // else who reads it asks the host table
 	}
 	b.drop()
 }

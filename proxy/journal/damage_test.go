@@ -277,7 +277,7 @@ func TestTrimAndPrune(t *testing.T) {
 	segments, err = Scan(c.Dir)
 	must(t, err)
 	s = segments[0]
-	if !s.Finished || s.Size != end || s.Unshipped() != 0 || s.Shipped != end {
+	if !s.Finished || !s.Left || s.Size != end || s.Unshipped() != 0 || s.Shipped != end {
 		t.Errorf("a segment that was trimmed is %+v", s)
 	}
 	for _, p := range []struct {
@@ -289,6 +289,43 @@ func TestTrimAndPrune(t *testing.T) {
 		if got := Prune(segments, time.Now().Add(p.age), 24*time.Hour, p.most, p.files); len(got) != p.want {
 			t.Errorf("after %s with %d bytes and %d files allowed %d may go, want %d", p.age, p.most, p.files, len(got), p.want)
 		}
+	}
+}
+
+// A segment that is known and finished is not looked at again, one that may be
+// written is; what is finished by its writer is not one that a dead one has left.
+func TestRescan(t *testing.T) {
+	c := config(t)
+	w := open(t, c)
+	must(t, w.Intent(intent(1), nil))
+	known := map[string]*Segment{}
+	rescan := func() *Segment {
+		t.Helper()
+		segments, err := Rescan(func(name string) *Segment { return known[name] }, c.Dir)
+		must(t, err)
+		if len(segments) != 1 {
+			t.Fatalf("%d segments", len(segments))
+		}
+		known[segments[0].Name] = segments[0]
+		return segments[0]
+	}
+	first := rescan()
+	must(t, w.Intent(intent(2), nil))
+	if s := rescan(); s.Committed <= first.Committed || s.Finished {
+		t.Errorf("a segment that grows is %+v", s)
+	}
+	must(t, w.Close())
+	finished := rescan()
+	if !finished.Finished || finished.Left {
+		t.Errorf("a segment that its writer has finished is %+v", finished)
+	}
+	must(t, os.Truncate(finished.Path, 100)) // whoever reads it would see that
+	if s := rescan(); s != finished {
+		t.Errorf("it was looked at again: %+v", s)
+	}
+	must(t, os.Remove(finished.Path))
+	if segments, err := Rescan(func(name string) *Segment { return known[name] }, c.Dir); err != nil || len(segments) != 0 {
+		t.Errorf("it is not there any more: %v, %v", segments, err)
 	}
 }
 

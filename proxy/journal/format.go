@@ -22,7 +22,8 @@ import (
 //	1024  the bytes from 0 to identEnd once more
 //	2048  committed: offset behind the last acknowledged record
 //	2112  shipped: offset up to which everything is in the database
-//	2176  state: 1 finished, nothing will be appended
+//	2176  state: 1 finished, nothing will be appended; 2 finished by somebody else,
+//	      who knew that its writer is dead
 //
 // The last three are words of 8 bytes that change; the offsets have a check in
 // their lower 24 bits. A reader trusts CRCs alone: committed tells a record that
@@ -37,6 +38,9 @@ const (
 	wordCommitted = 2048
 	wordShipped   = 2112
 	wordState     = 2176
+
+	stateFinished = 1
+	stateLeft     = 2
 )
 
 // What a record begins with, little endian:

@@ -216,7 +216,7 @@ func (p *pages) finish() error {
 		err = os.Remove(p.path)
 	} else {
 		err = p.file.Truncate(p.end)
-		if _, markErr := p.file.WriteAt([]byte{1}, wordState); err == nil {
+		if _, markErr := p.file.WriteAt([]byte{stateFinished}, wordState); err == nil {
 			err = markErr
 		}
 	}

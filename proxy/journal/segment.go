@@ -31,6 +31,7 @@ type Segment struct {
 	Committed int64     // offset behind the last acknowledged record
 	Shipped   int64     // offset that MarkShipped has told
 	Finished  bool      // nothing will be appended
+	Left      bool      // its writer is dead: somebody else has finished it
 
 	// Problem says why the segment cannot be read, nil if it can: another
 	// layout, a damaged header. Such a segment is left alone.
@@ -48,6 +49,12 @@ const Start = 4096
 // those of the next one: who has found a segment reads those before it to their
 // end first.
 func Scan(dirs ...string) ([]*Segment, error) {
+	return Rescan(func(string) *Segment { return nil }, dirs...)
+}
+
+// Rescan is Scan that does not look again at segments which are known, by their
+// name, and are finished.
+func Rescan(known func(name string) *Segment, dirs ...string) ([]*Segment, error) {
 	var out []*Segment
 	first := map[string]time.Time{} // segment of a holder
 	for _, dir := range unique(dirs) {
@@ -56,12 +63,15 @@ func Scan(dirs ...string) ([]*Segment, error) {
 			return nil, fmt.Errorf("list the journal: %w", err)
 		}
 		for _, name := range names {
-			s := &Segment{Path: filepath.Join(dir, name), Name: name}
-			switch err := s.look(); {
-			case errors.Is(err, fs.ErrNotExist): // removed meanwhile
-				continue
-			case err != nil && s.Problem == nil:
-				return nil, err
+			s := known(name)
+			if path := filepath.Join(dir, name); s == nil || !s.Finished || s.Path != path {
+				s = &Segment{Path: path, Name: name}
+				switch err := s.look(); {
+				case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+					continue
+				case err != nil && s.Problem == nil:
+					return nil, err
+				}
 			}
 			if at, ok := first[s.Holder]; !ok || s.Created.Before(at) {
 				first[s.Holder] = s.Created
@@ -167,7 +177,7 @@ func (s *Segment) header(f *os.File) error {
 	s.Holder, s.Boot = hex.EncodeToString(id.holder[:]), hex.EncodeToString(id.boot[:])
 	s.Slot, s.Generation, s.Number, s.Created = id.slot, id.generation, id.number, id.at()
 	s.Committed, s.Shipped = word(page, wordCommitted), word(page, wordShipped)
-	s.Finished = page[wordState] == 1
+	s.Finished, s.Left = page[wordState] >= stateFinished, page[wordState] == stateLeft
 	return nil
 }
 
@@ -209,12 +219,12 @@ func (s *Segment) Trim(upTo int64) error {
 				return err
 			}
 		}
-		_, err := f.WriteAt([]byte{1}, wordState)
+		_, err := f.WriteAt([]byte{stateLeft}, wordState)
 		return err
 	}); err != nil {
 		return fmt.Errorf("trim journal segment %s: %w", s.Path, err)
 	}
-	s.Size, s.Finished = min(s.Size, upTo), true
+	s.Size, s.Finished, s.Left = min(s.Size, upTo), true, true
 	return nil
 }
 

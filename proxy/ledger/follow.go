@@ -21,7 +21,7 @@ func (s *session) scan(cursors map[string]int64, now time.Time) error {
 	for _, g := range s.generations {
 		g.gone = g.gone || !s.alive(g)
 	}
-	found, err := journal.Scan(s.l.c.Dirs...)
+	found, err := journal.Rescan(s.known, s.l.c.Dirs...)
 	if err != nil {
 		return err
 	}
@@ -43,6 +43,14 @@ func (s *session) scan(cursors map[string]int64, now time.Time) error {
 		for _, g := range s.generations {
 			g.skip()
 		}
+	}
+	return nil
+}
+
+// known is the segment of that name as the last look found it, nil for none.
+func (s *session) known(name string) *journal.Segment {
+	if seg := s.segments[name]; seg != nil {
+		return seg.Segment
 	}
 	return nil
 }
@@ -105,12 +113,8 @@ func (s *session) alive(g *generation) bool {
 	if t := s.l.c.Table; t != nil && g.holder == s.l.c.Holder && t.Find(int(g.generation)) >= 0 {
 		return true
 	}
-	for _, seg := range g.segments {
-		if seg.Written() {
-			return true
-		}
-	}
-	return false
+	left := func(seg *segment) bool { return seg.Left }
+	return !slices.ContainsFunc(g.segments, left) && slices.ContainsFunc(g.segments, func(seg *segment) bool { return seg.Written() })
 }
 
 // errEnough ends the reading of a segment before its end: memory, or the batch,
