@@ -111,8 +111,8 @@ func TestLimits(t *testing.T) {
 			began := time.Now()
 			// Over the end of a minute, so that both forms have something to show.
 			until := began.Truncate(time.Minute).Add(time.Minute + 8*time.Second)
-			if until.Sub(began) < 20*time.Second {
-				until = until.Add(length(20*time.Second, 5*time.Minute))
+			if least := length(20*time.Second, 5*time.Minute); until.Sub(began) < least {
+				until = until.Add(least)
 			}
 			stop, kills := make(chan struct{}), make(chan int, 1)
 			go func() { defer close(kills); kills <- w.killWorkers(400*time.Millisecond, 1500*time.Millisecond, stop) }() // ends with stop
