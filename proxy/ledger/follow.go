@@ -91,6 +91,9 @@ func (s *session) add(f *journal.Segment, was int64) {
 	if at, ok := s.confirmed[f.Name]; ok {
 		seg.floor = min(seg.floor, at)
 	}
+	if seg.floor > max(f.Shipped, journal.Start) { // who shipped it died before it said so, or the power went
+		s.mark(f, seg.floor)
+	}
 	s.segments[f.Name] = seg
 	g.segments = append(g.segments, seg)
 }
@@ -253,6 +256,11 @@ func (s *session) record(seg *segment, off, end int64, r journal.Record, now tim
 // intent takes the beginning of an attempt.
 func (s *session) intent(seg *segment, off int64, r *journal.Intent, now time.Time) {
 	g, k := seg.of, key{r.RequestID, r.Attempt}
+	if a := g.open[k]; a != nil && off >= seg.floor { // written once more: what this segment holds is the better one
+		a.intent = place{seg, off}
+		seg.pin(off, a)
+		return
+	}
 	settled := g.early[k]
 	delete(g.early, k)
 	if off < seg.floor {

@@ -138,11 +138,16 @@ func journalConfig(dir string, generation int64) journal.Config {
 
 func newLoad(tb testing.TB, dir string, generation int64, tr *truth) *load {
 	tb.Helper()
-	w, err := journal.Open(journalConfig(dir, generation))
+	return newLoadOf(tb, journalConfig(dir, generation), tr)
+}
+
+func newLoadOf(tb testing.TB, c journal.Config, tr *truth) *load {
+	tb.Helper()
+	w, err := journal.Open(c)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &load{t: tb, w: w, truth: tr, price: perToken, n: uint64(generation) << 32}
+	return &load{t: tb, w: w, truth: tr, price: perToken, n: uint64(c.Generation) << 32}
 }
 
 func (l *load) now() time.Time { return time.Now().Add(l.off) }
