@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -16,11 +17,12 @@ func hold(f *os.File) {
 }
 
 // Written says whether a process on this machine still has the segment open to
-// write it.
+// write it. Where nobody can tell, one may have: this process may have too many
+// files open.
 func (s *Segment) Written() bool {
 	f, err := os.Open(s.Path)
 	if err != nil {
-		return false
+		return !errors.Is(err, fs.ErrNotExist)
 	}
 	defer f.Close()
 	for {

@@ -398,3 +398,21 @@ func TestNoise(t *testing.T) {
 		}
 	}
 }
+
+// TestWritten: whoever cannot look takes a segment for one that is written.
+func TestWritten(t *testing.T) {
+	c := config(t)
+	w := open(t, c)
+	segments, err := Scan(c.Dir)
+	must(t, err)
+	loop := filepath.Join(t.TempDir(), "loop")
+	must(t, os.Symlink(loop, loop)) // which cannot be opened
+	missing := &Segment{Path: filepath.Join(t.TempDir(), "missing")}
+	if !segments[0].Written() || !(&Segment{Path: loop}).Written() || missing.Written() {
+		t.Errorf("open %v, unknown %v, missing %v", segments[0].Written(), (&Segment{Path: loop}).Written(), missing.Written())
+	}
+	must(t, w.Close())
+	if segments[0].Written() {
+		t.Error("a closed segment is written")
+	}
+}

@@ -96,6 +96,9 @@ func (s *session) add(f *journal.Segment, was int64) {
 	}
 	s.segments[f.Name] = seg
 	g.segments = append(g.segments, seg)
+	// It was written, or came back, after it was asked who writes the journal: that
+	// is asked again.
+	g.gone, g.closed, g.trimmed = false, false, false
 }
 
 // skip passes over the segments at the beginning of a journal that are wholly
