@@ -484,3 +484,34 @@ func TestPagesGone(t *testing.T) {
 		must(t, w.Close())
 	}
 }
+
+// TestSyncFailsBesideWriters makes an fdatasync fail during which a record was
+// written into the same segment: what is acknowledged afterwards stands in a
+// segment that was synced.
+func TestSyncFailsBesideWriters(t *testing.T) {
+	c := config(t)
+	c.Sync = SyncAlways
+	var failed string
+	syncing, fail := make(chan struct{}), make(chan struct{})
+	c.syncFile = func(p *pages) error {
+		if failed != "" {
+			return nil
+		}
+		failed = p.path
+		close(syncing)
+		<-fail
+		return syscall.EIO
+	}
+	w := open(t, c)
+	must(t, w.Intent(intent(1), nil))
+	<-syncing
+	must(t, w.Intent(intent(2), nil))
+	close(fail)
+	must(t, w.Settle(id(2), 0, settle(2)))
+	must(t, w.Close())
+	must(t, os.Remove(failed)) // the kernel has dropped what it could not write
+	records := read(t, c.Dir)
+	if intents, settles := only[*Intent](records), only[*Settle](records); len(intents) != 2 || len(settles) != 1 {
+		t.Errorf("%d intents and %d settlements are on the disk, not 2 and 1", len(intents), len(settles))
+	}
+}

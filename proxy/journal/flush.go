@@ -80,6 +80,8 @@ func (w *Writer) flush() error {
 			return nil
 		}
 		w.leave(bad, err)
+		// What was written meanwhile may stand in that one too.
+		w.unsynced, w.tail, target = append(w.unsynced, w.tail...), w.tail[:0], w.sequence
 		if try < tries && len(w.unsynced) > 0 {
 			if againErr := w.again(); againErr == nil {
 				w.mu.Unlock()
