@@ -161,13 +161,13 @@ func (b *bodies) make() bool {
 	}
 	f, err := os.OpenFile(path+suffixNew, os.O_RDWR, 0)
 	if err == nil {
+		hold(f) // before it can be listed: nobody's, and empty, it would go
 		err = os.Rename(path+suffixNew, path)
 	}
 	if err != nil {
 		_ = os.Remove(path + suffixNew)
 		return false
 	}
-	hold(f)
 	b.file, b.end = f, Start
 	return true
 }

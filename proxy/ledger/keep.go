@@ -48,7 +48,7 @@ func (s *session) tidy(ctx context.Context, now time.Time) {
 		}
 	}
 	for _, f := range s.bodies {
-		if f.Finished && f.Shipped >= f.Committed || f.Committed <= journal.Start && !f.Written() {
+		if s.used(f) {
 			s.remove(f)
 		}
 	}
@@ -62,6 +62,21 @@ func (s *session) tidy(ctx context.Context, now time.Time) {
 			return // the row stays and says nothing
 		}
 	}
+}
+
+// used says that nothing more is to be shipped of a segment of bodies.
+func (s *session) used(f *journal.Segment) bool {
+	if f.Shipped < f.Committed {
+		return false
+	}
+	if f.Finished {
+		return true
+	}
+	if s.alive(&generation{life: life{f.Holder, f.Slot, f.Generation}}) || f.Written() {
+		return false
+	}
+	last, err := journal.Find(f.Path) // it may have been written since it was listed
+	return err == nil && last.Problem == nil && f.Shipped >= last.Committed
 }
 
 // trim gives back what a dead process had preallocated. Segments without a record
