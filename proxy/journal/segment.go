@@ -205,7 +205,7 @@ func (s *Segment) MarkShipped(upTo int64) error {
 	}); err != nil {
 		return fmt.Errorf("mark journal segment %s as shipped: %w", s.Path, err)
 	}
-	s.Shipped = upTo
+	s.Shipped, s.Modified = upTo, time.Now() // from now on it is kept
 	return nil
 }
 

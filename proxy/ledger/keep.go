@@ -8,7 +8,10 @@ import (
 	"sluice/proxy/journal"
 )
 
-const tidyEvery = 10 * time.Second
+const (
+	tidyEvery = 10 * time.Second
+	tidyMost  = 1000 // segments that are removed at once: rows wait meanwhile
+)
 
 // giveBack trims the segments of the dead, as soon as that may be and before
 // anything else is sent: where workers die every second nobody ships for long,
@@ -52,16 +55,24 @@ func (s *session) tidy(ctx context.Context, now time.Time) {
 			s.remove(f)
 		}
 	}
-	for _, f := range journal.Prune(done, s.l.c.now(), s.l.c.KeepSegments, s.l.c.KeepBytes, keepFiles) {
-		if !s.remove(f) {
-			continue
-		}
-		s.forget(f.Name)
-		if err := s.l.c.Database.DropCursors(ctx, []string{f.Name}); err != nil {
-			s.verify = true
-			return // the row stays and says nothing
+	old := journal.Prune(done, s.l.c.now(), s.l.c.KeepSegments, s.l.c.KeepBytes, keepFiles)
+	if len(old) > tidyMost {
+		old, s.tidied = old[:tidyMost], time.Time{} // the others after the next batch
+	}
+	for _, f := range old {
+		if s.remove(f) {
+			s.forget(f.Name)
+			s.removed = append(s.removed, f.Name)
 		}
 	}
+	if len(s.removed) == 0 {
+		return
+	}
+	if err := s.l.c.Database.DropCursors(ctx, s.removed); err != nil {
+		s.verify = true
+		return // they are forgotten later
+	}
+	s.removed = nil
 }
 
 // used says that nothing more is to be shipped of a segment of bodies.

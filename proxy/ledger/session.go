@@ -47,6 +47,7 @@ type session struct {
 	cursorsAt time.Time // when cursors alone were shipped last
 	claimsAt  time.Time
 	tidied    time.Time
+	removed   []string // segments whose cursors the database still has
 
 	holders   []bill.Holder // of this host's earlier lives
 	holdersAt time.Time
@@ -135,13 +136,13 @@ func newSession(l *Ledger) *session {
 // from the memory of this one, which went on otherwise. What stands before such a
 // cursor here is shipped too; what is there already counts once.
 func (s *session) again() {
-	told, unreadable, failures, since := s.strangers, s.unreadable, s.failures, s.since
+	told, unreadable, removed, failures, since := s.strangers, s.unreadable, s.removed, s.failures, s.since
 	confirmed := make(map[string]int64, len(s.segments))
 	for name, seg := range s.segments {
 		confirmed[name] = seg.floor
 	}
 	*s = *newSession(s.l)
-	s.strangers, s.unreadable, s.confirmed, s.failures, s.since = told, unreadable, confirmed, failures, since
+	s.strangers, s.unreadable, s.removed, s.confirmed, s.failures, s.since = told, unreadable, removed, confirmed, failures, since
 }
 
 // turn does what there is to do, and reports whether there is more. With all,

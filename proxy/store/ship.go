@@ -183,10 +183,13 @@ func (s *Store) Cursors(ctx context.Context, hostID string) (map[string]int64, e
 
 // DropCursors forgets segments that are not there any more.
 func (s *Store) DropCursors(ctx context.Context, segments []string) error {
-	for _, name := range segments {
-		if _, err := s.db.exec(ctx, "DELETE FROM sluice.journal_cursors WHERE segment = $1", []any{name}); err != nil {
-			return fmt.Errorf("forget the cursor of a journal: %w", err)
-		}
+	d := s.db.dialect()
+	names, err := d.texts(segments)
+	if err == nil {
+		_, err = s.db.exec(ctx, "DELETE FROM sluice.journal_cursors WHERE segment IN ("+d.list("$1")+")", []any{names})
+	}
+	if err != nil {
+		return fmt.Errorf("forget the cursors of journals: %w", err)
 	}
 	return nil
 }
