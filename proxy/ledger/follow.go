@@ -82,9 +82,8 @@ func (s *session) add(f *journal.Segment, was int64) {
 	if was > f.Committed { // not of this file: it is another one's of the same name, or its end was lost with the power
 		seg.floor = 0
 	}
-	if was == 0 && s.confirmed == nil && f.Modified.Before(s.rowsFrom) {
-		// It came back from a snapshot after its cursor and its rows had gone with
-		// time: what it says itself was shipped would count once more. A database
+	if seg.floor == 0 && s.confirmed == nil && f.Modified.Before(s.rowsFrom) {
+		// It came back from a snapshot after its rows had gone with time: what it says itself was shipped would count once more. A database
 		// that goes back beside us is another matter.
 		seg.floor = f.Shipped
 	}
@@ -355,7 +354,8 @@ func (s *session) finish(ctx context.Context, now time.Time) {
 		if !g.gone || g.closed || !g.ended() {
 			continue
 		}
-		if len(g.open) > 0 && s.foreign(g) && !s.silent(ctx, g.holder, now) {
+		twin := len(g.open) > 0 && s.foreign(g) && !s.silent(ctx, g.holder, now)
+		if twin && !s.old(g) {
 			continue
 		}
 		g.closed = true
@@ -367,12 +367,29 @@ func (s *session) finish(ctx context.Context, now time.Time) {
 		s.l.c.Log.Warn("a process died with attempts at providers open: they are charged by what is known of them",
 			slog.String("journal", g.String()), slog.Int("attempts", len(g.open)))
 		for _, a := range g.opened() {
+			if a.shipped = twin && time.Unix(0, a.Intent.At).Before(s.rowsFrom); a.shipped {
+				continue // its row may have been deleted
+			}
 			s.interrupt(a)
 			s.whole(a, now)
 		}
 		s.l.c.Metrics.interrupted.Add(len(g.open))
 		clear(g.open)
 	}
+}
+
+// old says that all that a journal has open began so long ago that another machine
+// which has the same one has ended it, and has told the database. Until that is
+// said the cursor stays where the first began, and each process ships what stands
+// behind once more: rows that are there, until they are deleted.
+func (s *session) old(g *generation) bool {
+	before := s.l.c.now().Add(-s.l.c.KeepSegments).UnixNano()
+	for _, a := range g.open {
+		if a.Intent.At > before {
+			return false
+		}
+	}
+	return true
 }
 
 // silent says whether nobody has heard of the holder of another host table for a

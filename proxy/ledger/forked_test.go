@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/internal/dbtest"
+	"sluice/proxy/bill"
 	"sluice/proxy/journal"
 	"sluice/proxy/ledger"
 	"sluice/proxy/money"
@@ -210,8 +211,17 @@ func TestStaleEnd(t *testing.T) {
 }
 
 // TestOldSnapshot brings segments back of which rows and cursors were deleted with
-// time: what was shipped of them does not count once more, the rest does.
+// time, or whose cursors are those of what came behind the snapshot: what was
+// shipped of them does not count once more, the rest does.
 func TestOldSnapshot(t *testing.T) {
+	for name, cursors := range map[string]string{
+		"none": "DELETE FROM sluice.journal_cursors", "later": "UPDATE sluice.journal_cursors SET position = position + 100000",
+	} {
+		t.Run(name, func(t *testing.T) { oldSnapshot(t, cursors) })
+	}
+}
+
+func oldSnapshot(t *testing.T, cursors string) {
 	both(t, func(t *testing.T, d *data) {
 		dir, tr := dirOf(t), newTruth()
 		w := newLoad(t, dir, 1, tr)
@@ -235,7 +245,7 @@ func TestOldSnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.exec(t, "DELETE FROM sluice.spend")
-		d.exec(t, "DELETE FROM sluice.journal_cursors")
+		d.exec(t, cursors)
 		if ok, err := d.SwapMeta(t.Context(), "spend_rows_from", "", long.Add(time.Hour).UTC().Format(time.RFC3339)); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
@@ -255,4 +265,45 @@ func TestOldSnapshot(t *testing.T) {
 			}
 		}
 	})
+}
+
+// elsewhere is a database that has heard of a life of the host table just now.
+type elsewhere struct {
+	*data
+	silent time.Duration
+}
+
+func (e *elsewhere) Holders(context.Context, string) ([]bill.Holder, error) {
+	return []bill.Holder{{Holder: holder, HostID: hostID, Silent: e.silent}}, nil
+}
+
+// TestTwinLives ships from the disk of a machine that was made from that of another
+// one, which goes on: what that one has open is left alone, but not for ever. The
+// cursor would stay there, and what stands behind it be shipped again by each
+// process, also when its rows are old enough to be deleted.
+func TestTwinLives(t *testing.T) {
+	t.Parallel()
+	d, dir, tr := open(t, &data{file: dbtest.SQLite(t)}), dirOf(t), newTruth()
+	w := newLoad(t, dir, 1, tr)
+	k := w.intent()
+	w.settled(10)
+	dead := killed(t, dir)
+	now, c := &clock{}, config(&elsewhere{data: d}, dead)
+	c.Now, c.Holder = now.now, strings.Repeat("f", 32)
+	running(t, ledger.New(c))
+	await(t, func() bool { return d.count(t) == "10" })
+	time.Sleep(10 * tick)
+	if n := d.count(t); n != "10" {
+		t.Errorf("%s rows: what a living process has open was ended", n)
+	}
+	now.add(25 * time.Hour)
+	await(t, func() bool {
+		segments, err := journal.Scan(dead)
+		return err == nil && len(segments) == 1 && segments[0].Shipped == segments[0].Committed
+	})
+	if row := d.rows(t)[k]; row.status != "interrupted" {
+		t.Errorf("after a day it is %q", row.status)
+	}
+	w.close()
+	mustMatch(t, d, tr)
 }
