@@ -45,10 +45,14 @@ func (s *session) first() bool { return s.shippedAt.IsZero() }
 
 // most is how many rows the next batch has at most.
 func (s *session) most() int {
-	if s.first() {
-		return min(s.l.c.Most, firstMost)
+	most := s.l.c.Most
+	if s.fewer > 0 {
+		most = s.fewer
 	}
-	return s.l.c.Most
+	if s.first() {
+		return min(most, firstMost)
+	}
+	return most
 }
 
 // pick makes a batch where one is due.

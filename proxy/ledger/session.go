@@ -37,6 +37,7 @@ type session struct {
 	aside   aside      // rows that the database does not take
 
 	failures  int // in a row
+	fewer     int // rows that a batch has at most, 0: as many as usual
 	since     time.Time
 	verify    bool      // the database was away: the cursors are looked at
 	verified  time.Time // when they were
@@ -136,13 +137,14 @@ func newSession(l *Ledger) *session {
 // from the memory of this one, which went on otherwise. What stands before such a
 // cursor here is shipped too; what is there already counts once.
 func (s *session) again() {
-	told, unreadable, removed, failures, since := s.strangers, s.unreadable, s.removed, s.failures, s.since
+	told, unreadable, removed, failures, since, fewer := s.strangers, s.unreadable, s.removed, s.failures, s.since, s.fewer
 	confirmed := make(map[string]int64, len(s.segments))
 	for name, seg := range s.segments {
 		confirmed[name] = seg.floor
 	}
 	*s = *newSession(s.l)
-	s.strangers, s.unreadable, s.removed, s.confirmed, s.failures, s.since = told, unreadable, removed, confirmed, failures, since
+	s.strangers, s.unreadable, s.removed, s.confirmed = told, unreadable, removed, confirmed
+	s.failures, s.since, s.fewer = failures, since, fewer
 }
 
 // turn does what there is to do, and reports whether there is more. With all,
@@ -221,6 +223,9 @@ func (s *session) send(ctx context.Context) error {
 	}
 	s.answered()
 	s.shippedAt = c.Now()
+	if s.fewer += s.fewer/8 + min(s.fewer, 1); s.fewer >= c.Most {
+		s.fewer = 0
+	}
 	if !apart { // which has counted them
 		c.Metrics.shipped(len(b.batch.Rows), out, c.Now().Sub(began))
 	}
@@ -236,6 +241,9 @@ func (s *session) answered() {
 	}
 }
 
+// failuresMost is how often a batch is sent until less is.
+const failuresMost = 3
+
 // failed notes that the database did not answer, tells it once, and says how
 // long to wait.
 func (s *session) failed(err error) time.Duration {
@@ -246,6 +254,13 @@ func (s *session) failed(err error) time.Duration {
 		s.since = c.Now()
 		c.Log.Warn("the journals cannot be shipped now: they grow until they can", slog.Any("error", err))
 	}
+	if s.failures%failuresMost == 0 && s.sending != nil && len(s.sending.batch.Rows) > 1 {
+		// Perhaps that is more than it takes in the time that it has.
+		fewer := len(s.sending.batch.Rows) / 2
+		s.again()
+		s.fewer = fewer
+	}
+	s.report(c.Now())
 	const most = 5 * time.Second
 	wait := min(s.l.c.Tick*2/5<<min(s.failures, 8), most)
 	return wait/2 + rand.N(wait/2)
@@ -315,6 +330,9 @@ func (s *session) unshipped() int64 {
 
 func (s *session) report(now time.Time) {
 	var lag time.Duration
+	if s.failures > 0 { // where nothing has been read, nobody knows what waits
+		lag = now.Sub(s.since)
+	}
 	for _, a := range s.ready[:min(len(s.ready), 1)] {
 		lag = now.Sub(time.Unix(0, a.Settle.At))
 	}
