@@ -175,7 +175,7 @@ func (l *Ledger) Flush(ctx context.Context) error {
 		if !errors.Is(err, errLocked) {
 			return err
 		}
-		if allShipped(l.c.Dirs) {
+		if allShipped(l.c.Dirs, l.c.HostID) {
 			return nil
 		}
 		if err := store.Pause(ctx, l.c.Tick/5); err != nil {

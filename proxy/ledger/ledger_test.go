@@ -228,6 +228,14 @@ func TestStrangers(t *testing.T) {
 		if segments, err := journal.Scan(dir); err != nil || len(segments) != 3 {
 			t.Errorf("%d segments are left, %v", len(segments), err)
 		}
+		ships := newLedger(d, dir)
+		running(t, ships)
+		await(t, ships.Holds)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		if err := newLedger(d, dir).Flush(ctx); err != nil {
+			t.Errorf("who stops waits for what nobody ships: %v", err)
+		}
 	})
 }
 

@@ -56,15 +56,15 @@ func (s *session) unread() bool {
 	return false
 }
 
-// allShipped says, to a process that does not ship, that every segment which is
-// finished is in the database.
-func allShipped(dirs []string) bool {
+// allShipped says, to a process that does not ship, that every segment of this host
+// which is finished is in the database.
+func allShipped(dirs []string, hostID string) bool {
 	segments, err := journal.Scan(dirs...)
 	if err != nil {
 		return false
 	}
 	for _, f := range segments {
-		if f.Finished && f.Committed > journal.Start && f.Unshipped() > 0 {
+		if f.Host == hostID && f.Finished && f.Committed > journal.Start && f.Unshipped() > 0 {
 			return false
 		}
 	}
