@@ -115,7 +115,10 @@ func candidates(model, provider string) []string {
 		add(bedrockRegion.ReplaceAllString(base, ""))
 	case strings.HasPrefix(provider, "vertex_ai"), provider == "gemini":
 		both(vertexVersion.ReplaceAllString(base, ""))
+	case provider == "fireworks_ai":
+		both(base)
 	}
+	add(sizeName(model, provider))
 	return names
 }
 
