@@ -9,6 +9,7 @@ import (
 	"sluice/proxy/config"
 	"sluice/proxy/gateway"
 	"sluice/proxy/price"
+	"sluice/proxy/provider"
 )
 
 // envPrices names a file of prices that lies over the embedded table.
@@ -19,6 +20,7 @@ const envPrices = "SLUICE_PRICES_FILE"
 type prices struct {
 	book    *price.Book
 	adjust  *price.Adjustments
+	lookup  provider.Lookup
 	problem func(string)
 	unknown []string // names of models of whose prices nothing is known
 }
@@ -58,34 +60,43 @@ func newPrices(file *config.File, problem func(string)) (*prices, error) {
 	if err != nil {
 		problem(err.Error())
 	}
-	return &prices{book: book, adjust: adjust, problem: problem}, nil
+	return &prices{book: book, adjust: adjust, lookup: file.Variable, problem: problem}, nil
 }
 
 // fill gives a deployment its price: what the table says of its model, or of
 // model_info.base_model, with the deployment's own prices over it. A price that
 // cannot be read is said, and the deployment is served with that of the table.
 func (p *prices) fill(m *gateway.Model, d *config.Deployment) {
-	model, provider := m.Params.Model, m.Params.Provider
-	if prefix, name, ok := strings.Cut(model, "/"); ok && provider == "" {
-		provider, model = prefix, name
-	}
-	asked := model
+	prefix, model, address := p.called(&m.Params)
+	look := prefix
 	if d.Info.BaseModel != "" {
-		asked = d.Info.BaseModel
+		look, model = "", d.Info.BaseModel
 	}
 	own := p.own(d)
-	if len(own) == 0 && strings.Contains(asked, "*") {
-		m.PriceOf = p.wildcard(provider, m.Params.APIBase) // what it calls is known when it is called
+	if strings.Contains(model, "*") {
+		if err := p.check(own); err != nil {
+			p.leftOut(m.Name, err)
+			own = nil
+		}
+		m.PriceOf = p.wildcard(own) // what it calls is known when it is called
 		return
 	}
-	base := provider
-	if d.Info.BaseModel != "" {
-		base = ""
-	}
-	m.Price = p.price(asked, base, provider, m.Params.APIBase, own, m.Name)
+	m.Price = p.price(model, look, prefix, address, own, m.Name)
 	if !m.Price.Known() && m.Params.Mock == nil {
 		p.unknown = append(p.unknown, m.Name)
 	}
+}
+
+// called is who serves a deployment, under which name, and where.
+func (p *prices) called(d *provider.Params) (prefix, model, address string) {
+	if t, err := provider.Bind(*d, p.lookup); err == nil {
+		return t.Provider, strings.TrimPrefix(d.Model, t.Provider+"/"), t.BaseURL
+	}
+	prefix, model = d.Provider, d.Model
+	if head, name, ok := strings.Cut(model, "/"); ok && prefix == "" {
+		prefix, model = head, name
+	}
+	return prefix, model, d.APIBase
 }
 
 // own are the prices that a deployment has itself; those of model_info first, so
@@ -115,22 +126,29 @@ func (p *prices) check(own []map[string]json.RawMessage) error {
 
 // price finds or makes a price. nil means that nothing is known: then nothing is
 // charged.
-func (p *prices) price(model, look, provider, base string, own []map[string]json.RawMessage, name string) *price.Price {
-	adjustment := p.adjust.Of(provider)
-	adjustment.Region = price.RegionOf(base)
+func (p *prices) price(model, look, prefix, address string, own []map[string]json.RawMessage, name string) *price.Price {
+	adjustment := p.adjust.Of(prefix)
+	adjustment.Region = price.RegionOf(address)
 	made, err := p.book.Price(model, look, adjustment, own...)
 	if err == nil {
 		return made
 	}
-	p.problem(fmt.Sprintf("model_name %q: %s; its own prices are left out", name, err))
+	p.leftOut(name, err)
 	if made, err = p.book.Price(model, look, adjustment); err != nil {
 		return nil
 	}
 	return made
 }
 
+// leftOut says that a deployment's own prices cannot be used.
+func (p *prices) leftOut(name string, err error) {
+	p.problem(fmt.Sprintf("model_name %q: %s; its own prices are left out", name, err))
+}
+
 // wildcard gives the prices of the models that a deployment of many is called
 // for.
-func (p *prices) wildcard(provider, base string) func(model string) *price.Price {
-	return func(model string) *price.Price { return p.price(model, provider, provider, base, nil, model) }
+func (p *prices) wildcard(own []map[string]json.RawMessage) func(t *provider.Target, model string) *price.Price {
+	return func(t *provider.Target, model string) *price.Price {
+		return p.price(model, t.Provider, t.Provider, t.BaseURL, own, model)
+	}
 }

@@ -36,7 +36,14 @@ func TestPricesOfFile(t *testing.T) {
 		d.Params.Prices = own
 		costs.fill(&m, d)
 		if m.PriceOf != nil {
-			m.Price = m.PriceOf(called)
+			if model == "*" {
+				model = "groq/*"
+			}
+			target, err := provider.Bind(provider.Params{Model: model}, file.Variable)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Price = m.PriceOf(target, called)
 		}
 		n, _ := m.Price.Cost(&llm.Usage{Input: 1000})
 		return int64(n)
@@ -53,11 +60,34 @@ func TestPricesOfFile(t *testing.T) {
 		{"openai/gpt-4o", "", config.Objects{"input_cost_per_token": json.RawMessage("1e-06")}, 1_500_000},
 		{"openai/*", "gpt-4o", nil, 6_000_000},
 		{"openai/*", "nobody", nil, 0},
+		{"openai/*", "gpt-4o", config.Objects{"output_cost_per_token": json.RawMessage("1e-06")}, 6_000_000},
+		{"openai/*", "gpt-4o", config.Objects{"input_cost_per_token": json.RawMessage("1e-06")}, 1_500_000},
+		{"openai/*", "nobody", config.Objects{"input_cost_per_token": json.RawMessage("1e-06")}, 1_500_000},
+		{"gpt-4o", "", nil, 6_000_000},
+		{"gpt-*", "gpt-4o", nil, 6_000_000},
+		{"*", "qwen/qwen3.8-27b", nil, 800_000},
+		{"*", "gpt-4o", nil, 0},
 		{"openai/nobody", "", nil, 0},
 	} {
 		if got := cost(c.model, c.own, c.called); got != c.want {
 			t.Errorf("%+v: %d", c, got)
 		}
+	}
+	eu := &config.File{Environ: file.Environ.With(map[string]string{"OPENAI_BASE_URL": "https://eu.api.openai.com/v1"})}
+	costs, err := newPrices(eu, func(problem string) { t.Error(problem) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := gateway.Model{Params: provider.Params{Model: "openai/gpt-6-astra"}}
+	costs.fill(&m, &config.Deployment{})
+	here := gateway.Model{Params: provider.Params{Model: "openai/gpt-6-astra", APIBase: "https://api.openai.com/v1"}}
+	costs.fill(&here, &config.Deployment{})
+	u := llm.Usage{Input: 1000}
+	if there, _ := m.Price.Cost(&u); there != 11_000_000 {
+		t.Errorf("a region that the environment names: %d", there)
+	}
+	if there, _ := here.Price.Cost(&u); there != 10_000_000 {
+		t.Errorf("a deployment elsewhere: %d", there)
 	}
 	lost, said := &prices{}, ""
 	lost.problem = func(problem string) { said += problem }
@@ -70,7 +100,7 @@ func TestPricesOfFile(t *testing.T) {
 	}
 	write(`{"gpt-4o":`)
 	said = ""
-	costs, err := newPrices(file, func(problem string) { said += problem })
+	costs, err = newPrices(file, func(problem string) { said += problem })
 	if err != nil || !strings.Contains(said, path) || !strings.Contains(said, "embedded table alone") {
 		t.Errorf("%v, said %q", err, said)
 	}

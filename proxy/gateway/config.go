@@ -43,7 +43,7 @@ type Model struct {
 	Price            *price.Price // nil: nothing is known, nothing is charged
 	// PriceOf is the price of each model of a deployment that has a '*' in its
 	// name; nil where Price is that of all.
-	PriceOf       func(model string) *price.Price
+	PriceOf       func(t *provider.Target, model string) *price.Price
 	Order         int
 	Timeout       time.Duration // 0: the router's
 	StreamTimeout time.Duration // 0: Timeout
@@ -293,7 +293,7 @@ func (b *binding) terms(m *Model, d *route.Deployment, all *Terms) {
 		return *n
 	}
 	if m.PriceOf != nil {
-		b.prices = &priceList{of: m.PriceOf}
+		b.prices = &priceList{of: func(model string) *price.Price { return m.PriceOf(b.target, model) }}
 	}
 	b.price, b.average = m.Price, &expectation{}
 	b.maxInput, b.maxOutput = m.Info.MaxInput, m.Info.MaxOutput

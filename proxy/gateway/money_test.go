@@ -403,7 +403,10 @@ func TestPricesBehindAWildcard(t *testing.T) {
 	b, d := account(t, func(c *Config) {
 		c.Models = []Model{{
 			Name: "any/*", Retries: -1, Params: provider.Params{Model: "openai/*", Mock: ptr("hello")},
-			PriceOf: func(model string) *price.Price { asked = append(asked, model); return p },
+			PriceOf: func(t *provider.Target, model string) *price.Price {
+				asked = append(asked, t.Provider+"/"+model)
+				return p
+			},
 		}}
 	})
 	for range 2 {
@@ -411,7 +414,7 @@ func TestPricesBehindAWildcard(t *testing.T) {
 			t.Fatal(e)
 		}
 	}
-	if strings.Join(asked, " ") != "gpt-x" || d.intents[0].Price != p.Version() || d.intents[0].ProviderModel != "gpt-x" {
+	if strings.Join(asked, " ") != "openai/gpt-x" || d.intents[0].Price != p.Version() || d.intents[0].ProviderModel != "gpt-x" {
 		t.Errorf("asked for %q: %+v", asked, d.intents[0])
 	}
 }
