@@ -36,6 +36,13 @@ func TestRedisLimits(t *testing.T) {
 			}
 		}
 	}
+	// A host that does not reach Redis in time, as on a machine with more to do than
+	// processors, goes by itself: docs/operations.md says by how much it may be wrong.
+	more := func(int) int { return 0 }
+	if n := redisAway(t, hosts); n > 0 {
+		t.Logf("the hosts took Redis for away %d times", n)
+		more = func(limit int) int { return limit * 2 / 3 }
+	}
 	for k, limit := range limits {
 		calls := loads[k].end()
 		passed, refused := len(withStatus(calls, http.StatusOK)), withStatus(calls, http.StatusTooManyRequests)
@@ -43,7 +50,7 @@ func TestRedisLimits(t *testing.T) {
 		least := limit + int(float64(limit)*(time.Since(began).Seconds()-4)/60)
 		t.Logf("limit %d a minute on three hosts, %v, %d workers killed: %d admitted, %d refused, %d lost with workers",
 			limit, time.Since(began).Round(time.Second), kills, passed, len(refused), lost)
-		if worst := aboveLimit(calls, limit); worst != "" {
+		if worst := aboveLimit(calls, limit, more(limit)); worst != "" {
 			t.Errorf("limit %d: %s", limit, worst)
 		}
 		if passed < least*9/10-lost {
@@ -67,7 +74,7 @@ func TestRedisLimitsKnownBad(t *testing.T) {
 	}
 	l := startRedisLoad(hosts, redisKey(0), 6, 5*time.Millisecond)
 	time.Sleep(2 * time.Second)
-	worst := aboveLimit(l.end(), 60)
+	worst := aboveLimit(l.end(), 60, 0)
 	t.Logf("hosts without Redis: %s", worst)
 	if worst == "" {
 		t.Error("nothing was found: the test does not see what it should")
@@ -189,7 +196,7 @@ func failover(t *testing.T, router string, master *redistest.Server) {
 		l := startRedisLoad(hosts, key, 6, 5*time.Millisecond)
 		time.Sleep(3 * time.Second)
 		calls := l.end()
-		if worst := aboveLimit(calls, 60); worst != "" {
+		if worst := aboveLimit(calls, 60, 0); worst != "" {
 			t.Error(worst)
 		}
 		if n := len(withStatus(calls, http.StatusOK)); n < 55 {

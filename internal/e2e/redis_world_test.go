@@ -220,16 +220,26 @@ func percentile(calls []redisCall, p float64) time.Duration {
 	return took[min(int(p*float64(len(took))), len(took)-1)]
 }
 
+// redisAway says how often the hosts took Redis for away: a call that was not
+// answered in time, or many that were slow.
+func redisAway(t *testing.T, hosts []*Appliance) (n int) {
+	t.Helper()
+	for _, a := range hosts {
+		n += int(a.metric(t, "sluice_redis_failed_calls_total") + a.metric(t, "sluice_redis_breaker_opened_total"))
+	}
+	return n
+}
+
 // aboveLimit looks for an interval in which more was admitted than the limit a
-// minute promises, wherever within its call each admission was.
-func aboveLimit(calls []redisCall, limit int) (worst string) {
+// minute promises, and so many more, wherever within its call each admission was.
+func aboveLimit(calls []redisCall, limit, more int) (worst string) {
 	passed := withStatus(calls, http.StatusOK)
 	for i := range passed {
 		rest := slices.Clone(passed[i:])
 		slices.SortFunc(rest, func(a, b redisCall) int { return a.after.Compare(b.after) })
 		for k := limit; k < len(rest); k++ {
 			d := rest[k].after.Sub(passed[i].before)
-			if may := limit + int(float64(limit)*d.Seconds()/60); k+1 > may {
+			if may := limit + more + int(float64(limit)*d.Seconds()/60); k+1 > may {
 				return fmt.Sprintf("%d admitted in %v, where %d may be", k+1, d, may)
 			}
 		}
