@@ -30,11 +30,14 @@ func (s *speech) say(text []byte) {
 }
 
 // spoken are the members of an event that hold what a model says, likeliest
-// first.
-var spoken = [...][]byte{
-	[]byte(`"content":"`), []byte(`"content": "`), []byte(`"arguments":"`), []byte(`"reasoning_content":"`), []byte(`"reasoning":"`),
-	[]byte(`"arguments": "`), []byte(`"reasoning_content": "`), []byte(`"refusal":"`),
-}
+// first, and arguments that of a call, of which there may be several in one.
+var (
+	spoken = [...][]byte{
+		[]byte(`"content":"`), []byte(`"content": "`), []byte(`"reasoning_content":"`), []byte(`"reasoning":"`),
+		[]byte(`"reasoning_content": "`), []byte(`"reasoning": "`), []byte(`"refusal":"`), []byte(`"refusal": "`),
+	}
+	arguments = []byte(`"arguments":`)
+)
 
 // said finds what an event says, the inside of a string; nowhere if it says
 // nothing.
@@ -50,6 +53,41 @@ func said(data []byte) llm.Span {
 		}
 	}
 	return llm.Span{}
+}
+
+// hear takes all that an event says, and tells where; nowhere if it says nothing,
+// or at more places than one.
+func (s *speech) hear(data []byte) llm.Span {
+	text := said(data)
+	s.say(text.Of(data))
+	places := 0
+	if text.Present() {
+		places++
+	}
+	for from := 0; ; {
+		i := bytes.Index(data[from:], arguments)
+		if i < 0 {
+			break
+		}
+		from += i + len(arguments)
+		for from < len(data) && space(data[from]) {
+			from++
+		}
+		if from == len(data) || data[from] != '"' {
+			continue
+		}
+		from++
+		if n := quoted(data[from:]); n > 0 {
+			places++
+			text = llm.Span{From: from, To: from + n}
+			s.say(text.Of(data))
+			from += n
+		}
+	}
+	if places != 1 {
+		return llm.Span{}
+	}
+	return text
 }
 
 // form is what stood around the text of an event that was looked through: what

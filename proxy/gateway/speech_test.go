@@ -48,9 +48,6 @@ func event(text string) []byte {
 	return []byte(`{"id":"x","model":"m","choices":[{"index":0,"delta":{"content":"` + text + `"},"finish_reason":null}]}`)
 }
 
-// hear takes what an event says as the pump does.
-func (s *speech) hear(data []byte) { s.say(said(data).Of(data)) }
-
 // TestSpeech: the text of a stream is found in its events, whatever is in it.
 func TestSpeech(t *testing.T) {
 	var s speech
@@ -59,8 +56,10 @@ func TestSpeech(t *testing.T) {
 	}
 	s.hear([]byte(`{"choices":[{"delta":{"content":null,"tool_calls":[{"function":{"arguments":"{\"a\":1}"}}]}}]}`))
 	s.hear([]byte(`{"choices":[{"delta":{"role":"assistant"}}]}`))
+	s.hear([]byte(`{"choices": [{"delta": {"content": null, "reasoning": " so"}}]}`))
+	s.hear([]byte(`{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":""}},{"function":{"arguments":"{}"}},{"function":{"arguments": "[]"}}]}}]}`))
 	s.hear([]byte(`{"choices":[{"delta":{"content":"cut`))
-	if got, want := unescaped(s.text), "Hello \"world\"\n back\\!{\"a\":1}cut"; got != want {
+	if got, want := unescaped(s.text), "Hello \"world\"\n back\\!{\"a\":1} so{}[]cut"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if got, want := s.count("gpt-4o"), tokens.Count("gpt-4o", unescaped(s.text)); got != want {

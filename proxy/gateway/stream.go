@@ -322,11 +322,8 @@ func (p *pump) alike(data []byte) bool {
 	if len(p.pattern) == 0 || len(data) <= n || !bytes.Equal(data[p.at:n], p.pattern) || hasUsage(data) {
 		return false
 	}
-	if text := said(data); text.Present() {
-		p.spoken.say(text.Of(data))
-		if text.From >= n {
-			p.form.learn(data, text)
-		}
+	if text := p.spoken.hear(data); text.Present() && text.From >= n {
+		p.form.learn(data, text)
 	}
 	return true
 }
@@ -354,7 +351,7 @@ func (p *pump) parse(b []byte, ev sse.Event, data []byte) *llm.Error {
 			return nil
 		}
 	}
-	if p.spoken.say(said(data).Of(data)); used {
+	if p.spoken.hear(data); used {
 		p.told = p.spoken.said
 	}
 	if p.x.kept.on {
