@@ -36,7 +36,7 @@ func spendDates() []Field {
 // spendLogFields name rows of spend. All that are given have to hold.
 func spendLogFields() []Field {
 	text := func(name, summary string) Field { return Field{Name: name, Type: String, Summary: summary} }
-	return append(append(spendDates(), pageFields("page_size", 100)...),
+	return append(append(spendDates(), pageFields("page_size", 1000)...),
 		text("api_key", "Calls with this key: the key, or its digest."),
 		text("key_alias", "Calls with keys of this alias."),
 		text("user_id", "Calls of this user."),
@@ -50,9 +50,9 @@ func spendLogFields() []Field {
 		Field{Name: "min_spend", Type: Money, Summary: "Calls that cost so many dollars or more."},
 		Field{Name: "max_spend", Type: Money, Summary: "Calls that cost so many dollars or less."},
 		Field{Name: "status_filter", Type: String, Enum: []string{"success", "failure"}},
-		Field{Name: "cache_hit_filter", Type: String, Enum: []string{"True", "False", "true", "false"}},
+		Field{Name: "cache_hit_filter", Type: String, Enum: []string{"hit", "miss", "True", "False", "true", "false"}},
 		text("error_code", "The HTTP status that a failure was answered with."),
-		Field{Name: "sort_by", Type: String, Enum: []string{"startTime", "endTime", "spend", "total_tokens"}},
+		Field{Name: "sort_by", Type: String, Enum: []string{"startTime", "endTime", "spend", "total_tokens", "model", "request_duration_ms", "ttft_ms"}},
 		Field{Name: "sort_order", Type: String, Enum: []string{"asc", "desc"}, Summary: "The newest or largest first is desc, and the default."},
 	)
 }

@@ -173,7 +173,7 @@ func (a *API) spendSummary(c *Call, f store.SpendFilter, p period) (any, *llm.Er
 		newest = max(newest, s.Day)
 	}
 	out := []map[string]any{}
-	for at := p.from; at.Format(time.DateOnly) <= last; at = at.AddDate(0, 0, 1) {
+	for at := p.from.Truncate(24 * time.Hour); at.Before(p.to); at = at.AddDate(0, 0, 1) {
 		name := at.Format(time.DateOnly)
 		d := days[name]
 		if d == nil && name <= newest {
@@ -222,6 +222,11 @@ func (a *API) spendPages(c *Call) (any, *llm.Error) {
 		return nil, e
 	}
 	if id := c.Arg("request_id"); id != "" {
+		p, e := c.period()
+		if e != nil {
+			return nil, e
+		}
+		f.From, f.To = p.from, p.to
 		rows, e := a.spendByID(c, f, id)
 		return spendPage{Data: rows, Total: len(rows), Page: 1, PageSize: max(len(rows), 1), TotalPages: pages(len(rows), max(len(rows), 1))}, e
 	}
@@ -264,6 +269,13 @@ func (a *API) spendPage(c *Call, f store.SpendFilter) (any, *llm.Error) {
 	return out, e
 }
 
+// spendSorts are what pages are sorted by, by sort_by. startTime is the order in
+// which calls were admitted.
+var spendSorts = map[string]string{
+	"endTime": "ended_at", "spend": "cost", "total_tokens": "total_tokens", "model": "provider_model",
+	"request_duration_ms": store.SortDuration, "ttft_ms": store.SortFirstByte,
+}
+
 // spendAsked is the filter of the query.
 func (a *API) spendAsked(c *Call) (f store.SpendFilter, e *llm.Error) {
 	if f.Scope, e = c.spendScope(); e != nil {
@@ -272,9 +284,15 @@ func (a *API) spendAsked(c *Call) (f store.SpendFilter, e *llm.Error) {
 	f.Token, f.UserID, f.TeamID, f.EndUser = c.argKey(), c.Arg("user_id"), c.Arg("team_id"), c.Arg("end_user")
 	f.SessionID, f.Model, f.ModelID, f.ProviderModel = c.Arg("session_id"), c.Arg("model_group"), c.Arg("model_id"), c.Arg("model")
 	f.Status, f.Oldest = c.Arg("status_filter"), c.Arg("sort_order") == "asc"
-	f.Sort = map[string]string{"endTime": "ended_at", "spend": "cost", "total_tokens": "total_tokens"}[c.Arg("sort_by")]
-	if hit, ok := truth(c.Arg("cache_hit_filter")); ok {
+	f.Sort = spendSorts[c.Arg("sort_by")]
+	switch filter := c.Arg("cache_hit_filter"); filter {
+	case "hit", "miss":
+		hit := filter == "hit"
 		f.CacheHit = &hit
+	default:
+		if hit, ok := truth(filter); ok {
+			f.CacheHit = &hit
+		}
 	}
 	if code := c.Arg("error_code"); code != "" {
 		n, err := strconv.ParseInt(code, 10, 32)

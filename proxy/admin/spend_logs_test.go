@@ -50,6 +50,8 @@ func newSpendWorld(w *world) *spendWorld {
 		binary.BigEndian.PutUint64(a.RequestID[:8], uint64(at.UnixMilli())<<16|0x7000)
 		binary.BigEndian.PutUint64(a.RequestID[8:], 1<<63|uint64(n))
 		a.Intent.At, a.Settle.At, a.FirstByteAt = at.UnixNano(), at.Add(3*time.Second).UnixNano(), at.Add(time.Second).UnixNano()
+		a.Settle.At += int64(n/3%5) * int64(time.Millisecond)
+		a.FirstByteAt += int64(n/3*7%5) * int64(time.Millisecond)
 		a.CallType, a.Model, a.ModelID, a.Provider, a.ProviderModel = "/v1/chat/completions", "gpt", "m-1", "openai", "gpt-2026"
 		a.Status, a.HTTPStatus, a.Cost, a.CallID, a.ProviderID = bill.StatusSuccess, 200, money.Nano(100+n), fmt.Sprint("call-", n), fmt.Sprint("chatcmpl-", n)
 		a.Usage.Input, a.Usage.Output, a.Usage.Total, a.Session = 10, 5, 15, fmt.Sprint("s-", n%7)
@@ -64,7 +66,7 @@ func newSpendWorld(w *world) *spendWorld {
 			a.Team, a.Organization, a.Tags, a.EndUser = "t1", "o1", []string{"red"}, "customer"
 		}
 		if n%12 == 11 {
-			a.Status, a.HTTPStatus, a.ErrorKind, a.Cost = bill.StatusFailure, 429, "rate_limit", 0
+			a.Status, a.HTTPStatus, a.ErrorKind, a.Cost, a.FirstByteAt = bill.StatusFailure, 429, "rate_limit", 0, 0
 		}
 		s.rows = append(s.rows, a)
 	}

@@ -53,14 +53,23 @@ type SpendFilter struct {
 	CacheHit    *bool
 	Least, Most *money.Nano // of the cost
 
-	Sort   string    // "" by request: the order in which they were admitted; cost, total_tokens, started_at, ended_at
+	Sort   string    // "" by request: the order in which they were admitted; cost, total_tokens, started_at, ended_at, provider_model, SortDuration, SortFirstByte
 	Oldest bool      // the first ones first
 	After  *SpendKey // behind this row, in the order of requests
 	Limit  int       // 0: all
 	Offset int
 }
 
-var spendOrders = map[string]bool{"cost": true, "total_tokens": true, "started_at": true, "ended_at": true}
+// How long attempts took, and how long they took to their first byte: those that
+// have none come last.
+const (
+	SortDuration  = "ended_at - started_at"
+	SortFirstByte = "first_byte_at - started_at"
+)
+
+var spendOrders = map[string]bool{
+	"cost": true, "total_tokens": true, "started_at": true, "ended_at": true, "provider_model": true, SortDuration: true, SortFirstByte: true,
+}
 
 // readable are rows that say who called what.
 const readable = "call_type <> ''"
@@ -84,7 +93,7 @@ func (s *Store) EachSpend(ctx context.Context, f SpendFilter, fn func(r *SpendRo
 		if !spendOrders[f.Sort] {
 			return fmt.Errorf("rows of spend cannot be sorted by %q", f.Sort)
 		}
-		b.add(f.Sort, direction, ", ")
+		b.add(f.Sort, direction, " NULLS LAST, ")
 	}
 	b.add("request_id", direction, ", attempt", direction)
 	if err := b.page(f.Limit, f.Offset); err != nil {
