@@ -25,7 +25,7 @@ const leastRetention = 48 * time.Hour
 const (
 	deleteRows   = 1000
 	deletePause  = 50 * time.Millisecond
-	deleteTime   = 10 * time.Minute // of one run; the next goes on
+	deleteTime   = 10 * time.Minute // of one run; where rows are left, the next is soon
 	compareEvery = time.Hour
 	compareRows  = 2_000_000        // of a day that is compared every hour
 	apartFor     = 30 * time.Minute // from one run in the cluster to the next
@@ -40,7 +40,7 @@ type jobs struct {
 	c       *Config
 	running atomic.Bool
 
-	nextDelete, nextCompare time.Time
+	nextDelete, nextCompare time.Time // a job that runs may set its own
 }
 
 func (j *jobs) init(c *Config) {
@@ -162,7 +162,9 @@ func (j *jobs) held(was *stamp, now time.Time) time.Time {
 	return since
 }
 
-// deleteOld deletes rows that are older than they are to be kept, in steps.
+// deleteOld deletes rows that are older than they are to be kept, in steps. What
+// it has no time for is deleted as soon as it may run again: a day may add more
+// than a run deletes.
 func (j *jobs) deleteOld(ctx context.Context, now time.Time) error {
 	var before, slim time.Time
 	if j.c.Rows.Period > 0 {
@@ -171,9 +173,10 @@ func (j *jobs) deleteOld(ctx context.Context, now time.Time) error {
 	if j.c.DisableRows {
 		slim = now.Add(-max(leastRetention, 2*j.c.KeepSegments))
 	}
-	total, until := 0, now.Add(deleteTime)
+	total, n, until := 0, 0, now.Add(deleteTime)
 	for j.c.now().Before(until) {
-		n, err := j.c.Database.DeleteSpend(ctx, before, slim, deleteRows)
+		var err error
+		n, err = j.c.Database.DeleteSpend(ctx, before, slim, deleteRows)
 		total += n
 		j.c.Metrics.deleted.Add(n)
 		if err != nil {
@@ -186,8 +189,11 @@ func (j *jobs) deleteOld(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
+	if soon := j.c.now().Add(apartFor); n > 0 && soon.Before(j.nextDelete) {
+		j.nextDelete = soon
+	}
 	if total > 0 {
-		j.c.Log.Info("old rows of spend were deleted", slog.Int("rows", total), slog.Time("before", before))
+		j.c.Log.Info("old rows of spend were deleted", slog.Int("rows", total), slog.Time("before", before), slog.Bool("more", n > 0))
 	}
 	return j.c.Database.DeleteUnused(ctx, before, deleteRows)
 }
