@@ -171,7 +171,7 @@ func exportSpend(ctx context.Context, p *boot.Process, args *spendExport, s *sto
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(f.Sync(), f.Close(), os.Rename(part, args.Out)); err != nil {
+		if err := finishExport(f, args.Out); err != nil {
 			return fmt.Errorf("finish the export: %w", err)
 		}
 		_, err = fmt.Fprintf(p.Stdout, "%d rows are in %s\n", rows, args.Out)
@@ -179,6 +179,14 @@ func exportSpend(ctx context.Context, p *boot.Process, args *spendExport, s *sto
 	}
 	_, err = writeSpend(ctx, p.Stderr, args.Format, target, s, from, to)
 	return err
+}
+
+// finishExport gives a file its name, once the disk has it.
+func finishExport(f *os.File, name string) error {
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
 }
 
 // Rows that are read at once, and how often it is told how far an export is.

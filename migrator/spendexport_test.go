@@ -173,3 +173,22 @@ func costsOf(t *testing.T, format string, text []byte) (costs []money.Nano, firs
 	}
 	return costs, first
 }
+
+// TestSpendExportFinish: a file that the disk may not have whole does not get its
+// name.
+func TestSpendExportFinish(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "spend.csv")
+	for _, broken := range []bool{true, false} {
+		f, err := os.Create(name + ".part")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if broken { // what is closed cannot be synced
+			_ = f.Close()
+		}
+		err = finishExport(f, name)
+		if _, there := os.Stat(name); (err == nil) == broken || (there == nil) == broken {
+			t.Errorf("broken %t: %v, %v", broken, err, there)
+		}
+	}
+}
