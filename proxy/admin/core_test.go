@@ -330,11 +330,14 @@ func TestDatabaseAway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
 	defer cancel()
 	<-ctx.Done()
-	r := a.Serve(ctx, &Request{Route: routeNamed(t, "GET", "/user/list"), Query: url.Values{}, Caller: &auth.Identity{
-		Known: true, User: "u", Key: &identity.Key{Token: "x", UserID: "u"},
-	}})
-	if r.Status != 503 {
-		t.Errorf("past the deadline: %d %s", r.Status, r.Body)
+	for method, says := range map[string]string{"GET": "Ask for less", "POST": "may have been made"} {
+		route := routeNamed(t, method, map[string]string{"GET": "/user/list", "POST": "/user/new"}[method])
+		r := a.Serve(ctx, &Request{Route: route, Query: url.Values{}, Caller: &auth.Identity{
+			Known: true, User: "u", Key: &identity.Key{Token: "x", UserID: "u"},
+		}})
+		if r.Status != 503 || !strings.Contains(string(r.Body), says) {
+			t.Errorf("%s past the deadline: %d %s", method, r.Status, r.Body)
+		}
 	}
 }
 

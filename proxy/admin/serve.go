@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ func (a *API) Serve(ctx context.Context, r *Request) Reply {
 	c := &Call{Request: *r, Ctx: ctx, Now: a.c.Now().UTC(), api: a}
 	v, e := a.serve(c)
 	if e != nil && ctx.Err() != nil {
-		e = late(e)
+		e = c.late(e)
 	}
 	if e != nil {
 		return c.refused(e)
@@ -153,17 +154,18 @@ func (c *Call) notes() []llm.Field {
 }
 
 // late is what became of a call whose time was up.
-func late(e *llm.Error) *llm.Error {
+func (c *Call) late(e *llm.Error) *llm.Error {
 	if e.Kind != llm.KindInternal && e.Kind != llm.KindUnavailable {
 		return e
 	}
 	if !errors.Is(e, context.DeadlineExceeded) && e.Kind != llm.KindUnavailable {
 		return e
 	}
-	return &llm.Error{
-		Kind: llm.KindUnavailable, Status: 503, Type: "db_unavailable", RetryAfter: time.Second, Err: e,
-		Message: "The database did not answer in time. Read the object before you send the request again: the change may have been made.",
+	message := "The database did not answer in time. Read the object before you send the request again: the change may have been made."
+	if c.Route.Method == http.MethodGet {
+		message = "The database did not answer in time. Ask for less, such as a shorter period or a smaller page, or again shortly."
 	}
+	return &llm.Error{Kind: llm.KindUnavailable, Status: 503, Type: "db_unavailable", RetryAfter: time.Second, Err: e, Message: message}
 }
 
 // noDatabase is the answer where none is configured, in the forms that LiteLLM
