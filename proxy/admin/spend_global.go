@@ -114,10 +114,11 @@ func (a *API) globalKeys(c *Call) (any, *llm.Error) {
 	return out, e
 }
 
-// globalTeams answers what teams have spent, by day and in all. A team goes by
-// its alias where it has one.
+// globalTeams answers what teams have spent, by day and in all, the most first. A
+// team goes by its alias where it has one; calls without a team are in a part of
+// their own, so that the parts come to what was spent.
 func (a *API) globalTeams(c *Call) (any, *llm.Error) {
-	found, e := a.sums(c, store.DailyFilter{Entity: store.EntityTeam, Named: true, By: []string{store.ByDay, store.ByEntity}})
+	found, e := a.sums(c, store.DailyFilter{Entity: store.EntityTeam, By: []string{store.ByDay, store.ByEntity}})
 	if e != nil {
 		return nil, e
 	}
@@ -147,15 +148,22 @@ func (a *API) globalTeams(c *Call) (any, *llm.Error) {
 		day[name] = before + s.Spend
 		if _, known := at[name]; !known {
 			at[name] = len(out.Totals)
-			out.Teams, out.Totals = append(out.Teams, name), append(out.Totals, total{TeamID: name})
+			out.Totals = append(out.Totals, total{TeamID: name})
 		}
 		out.Totals[at[name]].Total += s.Spend
+	}
+	out.Totals = mostFirst(out.Totals, func(t total) int64 { return int64(t.Total) }, len(out.Totals))
+	for _, t := range out.Totals {
+		out.Teams = append(out.Teams, t.TeamID)
 	}
 	return out, e
 }
 
 // teamName is a team's alias, or its id where it has none.
 func teamName(id string, aliases map[string]string) string {
+	if id == "" {
+		return unassigned
+	}
 	if alias := aliases[id]; alias != "" && alias != "date" {
 		return alias
 	}

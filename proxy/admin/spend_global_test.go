@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -71,9 +72,12 @@ func TestGlobalSpend(t *testing.T) {
 		if seen := w.call("iu", "GET", "/spend/tags"+period, nil).Body.([]any); len(seen) != 0 {
 			t.Error(seen)
 		}
-		teams := s.sumBy(within, func(a *bill.Attempt) string { return a.Team })
+		teams := s.sumBy(within, func(a *bill.Attempt) string { return cmp.Or(a.Team, "Unassigned") })
 		doc := get("/global/spend/teams").(M)
-		check("teams", doc["total_spend_per_team"], "team_id", "total_spend", teams, false)
+		check("teams", doc["total_spend_per_team"], "team_id", "total_spend", teams, true)
+		if _, all := s.of(within); teams["t1"]+teams["t2"]+teams["Unassigned"] != all {
+			t.Errorf("%v is not all of %s", teams, all)
+		}
 		check("a team's days", doc["daily_spend"], "date", "t1", s.sumBy(tm, byDay), false)
 		if names := fmt.Sprint(get("/global/spend/all_tag_names"), get("/global/all_end_users"), get("/global/spend/all_end_users")); names !=
 			"map[tag_names:[red]] map[end_users:[customer]] map[end_users:[customer]]" {
@@ -118,6 +122,9 @@ func TestSpendReports(t *testing.T) {
 			var days []string
 			for _, d := range get("master", "/global/spend/report"+period+target).([]any) {
 				days = append(days, d.(M)["group_by_day"].(string))
+				if _, err := time.Parse("2006-01-02T00:00:00+00:00", days[len(days)-1]); err != nil {
+					t.Error(err)
+				}
 				for _, e := range d.(M)[part].([]any) {
 					var parts money.Nano
 					for _, m := range e.(M)["metadata"].([]any) {
@@ -135,7 +142,7 @@ func TestSpendReports(t *testing.T) {
 			}
 			want := s.sumBy(all, func(a *bill.Attempt) string {
 				if part == "teams" {
-					return a.Team
+					return cmp.Or(a.Team, "Unassigned Team")
 				}
 				return a.EndUser
 			})

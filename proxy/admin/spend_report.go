@@ -85,9 +85,16 @@ func reportedOf(s *store.DailySum) reported {
 	return reported{s.ModelGroup, s.Spend, s.TotalTokens(), s.Token}
 }
 
+// dayStart is a day of sums as reports have it, which LiteLLM's database writes as
+// the time at which it begins.
+func dayStart(day string) string { return day + "T00:00:00+00:00" }
+
+// unassignedTeam is what reports call the team of calls that have none.
+const unassignedTeam = "Unassigned Team"
+
 // teamsReport lists days, the first one first, and what their teams have spent.
 func (a *API) teamsReport(c *Call, f store.DailyFilter) (any, *llm.Error) {
-	f.By, f.Named = reportBy, true
+	f.By = reportBy
 	found, e := a.sums(c, f)
 	if e != nil {
 		return nil, e
@@ -100,14 +107,13 @@ func (a *API) teamsReport(c *Call, f store.DailyFilter) (any, *llm.Error) {
 	out := []*teamsDay{}
 	last := ""
 	for i := range found {
-		s := &found[i]
-		if n := len(out); n == 0 || out[n-1].Day != s.Day {
-			out = append(out, &teamsDay{Day: s.Day})
-			last = ""
+		s, start := &found[i], dayStart(found[i].Day)
+		if n := len(out); n == 0 || out[n-1].Day != start {
+			out = append(out, &teamsDay{Day: start})
 		}
 		d := out[len(out)-1]
 		if len(d.Teams) == 0 || last != s.Entity {
-			d.Teams, last = append(d.Teams, &reportedTeam{Name: cmp.Or(aliases[s.Entity], s.Entity)}), s.Entity
+			d.Teams, last = append(d.Teams, &reportedTeam{Name: cmp.Or(aliases[s.Entity], s.Entity, unassignedTeam)}), s.Entity
 		}
 		t := d.Teams[len(d.Teams)-1]
 		t.Total, t.Metadata = t.Total+s.Spend, append(t.Metadata, reportedOf(s))
@@ -122,9 +128,9 @@ func (a *API) customersReport(c *Call, f store.DailyFilter) (any, *llm.Error) {
 	found, e := a.sums(c, f)
 	out := []*customersDay{}
 	for i := range found {
-		s := &found[i]
-		if n := len(out); n == 0 || out[n-1].Day != s.Day {
-			out = append(out, &customersDay{Day: s.Day})
+		s, start := &found[i], dayStart(found[i].Day)
+		if n := len(out); n == 0 || out[n-1].Day != start {
+			out = append(out, &customersDay{Day: start})
 		}
 		d := out[len(out)-1]
 		if n := len(d.Customers); n == 0 || d.Customers[n-1].Name != s.Entity {
