@@ -63,6 +63,7 @@ type Store struct {
 	// part of the pool's connections, that lookups and changes do not use.
 	leases database
 
+	slim slimPass      // of DeleteSpend
 	vain atomic.Bool   // the last lookup found no key
 	saw  atomic.Uint64 // times that SawHost has written
 
