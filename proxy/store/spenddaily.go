@@ -192,9 +192,14 @@ func (f *DailyFilter) writeOwn(b *builder) error {
 	}
 	if f.Scope != nil {
 		b.add(" AND ")
-		return f.Scope.write(b)
+		return f.Scope.short().write(b)
 	}
 	return nil
+}
+
+// short is the scope of the names that sums by day have.
+func (s *SpendScope) short() *SpendScope {
+	return &SpendScope{UserID: short(s.UserID), Teams: shorts(s.Teams), TeamsNobody: shorts(s.TeamsNobody), Organizations: shorts(s.Organizations)}
 }
 
 // writeHistoric reads the sums of another system, which knows each of its rows
@@ -277,12 +282,13 @@ func (f *DailyFilter) conditions(b *builder, entity string) error {
 		}
 	}
 	if f.Model != "" {
+		model := short(f.Model)
 		b.add(" AND (model_group = ")
-		if err := b.bind(f.Model); err != nil {
+		if err := b.bind(model); err != nil {
 			return err
 		}
 		b.add(" OR model = ")
-		if err := b.bind(f.Model); err != nil {
+		if err := b.bind(model); err != nil {
 			return err
 		}
 		b.add(")")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -219,6 +220,32 @@ func TestDailySums(t *testing.T) {
 		f = with(func(f *store.DailyFilter) { f.By, f.MostFirst = []string{store.ByToken}, true })
 		if most, _, err := s.DailySums(t.Context(), f); err != nil || len(most) != 5 || !slices.IsSortedFunc(most, func(a, b store.DailySum) int { return cmp.Compare(b.Spend, a.Spend) }) {
 			t.Errorf("most first: %+v %v", most, err)
+		}
+	})
+}
+
+// TestDailySumsLongNames: sums have long names cut, and are found by the whole
+// ones.
+func TestDailySumsLongNames(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		a := spentRows(1, 1)[0]
+		a.User, a.Team, a.Organization, a.Model = strings.Repeat("u", 300), strings.Repeat("t", 300), strings.Repeat("o", 300), strings.Repeat("m", 300)
+		ship(t, s, &store.Batch{Host: "h", Rows: []*bill.Attempt{a}}, 1)
+		for name, c := range map[string]struct {
+			f    store.DailyFilter
+			want int
+		}{
+			"user":           {store.DailyFilter{IDs: []string{a.User}}, 1},
+			"model":          {store.DailyFilter{Model: a.Model}, 1},
+			"own":            {store.DailyFilter{Scope: &store.SpendScope{UserID: a.User}}, 1},
+			"team's admin":   {store.DailyFilter{Scope: &store.SpendScope{Teams: []string{a.Team}}, Entity: store.EntityTeam}, 1},
+			"organization's": {store.DailyFilter{Scope: &store.SpendScope{Organizations: []string{a.Organization}}}, 1},
+			"another":        {store.DailyFilter{Scope: &store.SpendScope{UserID: a.User[1:], Teams: []string{a.Team + "t"}}}, 0},
+		} {
+			c.f.From, c.f.To, c.f.By = "2026-11-01", "2026-11-30", []string{store.ByDay}
+			if sums, _, err := s.DailySums(t.Context(), c.f); err != nil || len(sums) != c.want {
+				t.Errorf("%s: %d sums, not %d: %v", name, len(sums), c.want, err)
+			}
 		}
 	})
 }
