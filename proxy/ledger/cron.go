@@ -97,7 +97,7 @@ func (c *Cron) Next(t time.Time) time.Time {
 		case !c.on(t):
 			t = time.Date(t.Year(), t.Month(), t.Day()+1, 0, 0, 0, 0, c.zone)
 		case c.hour&(1<<t.Hour()) == 0:
-			t = t.Truncate(time.Hour).Add(time.Hour)
+			t = t.Add(time.Duration(60-t.Minute()) * time.Minute) // hours of a zone need not begin with those of UTC
 		case c.minute&(1<<t.Minute()) == 0:
 			t = t.Add(time.Minute)
 		default:

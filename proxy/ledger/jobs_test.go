@@ -156,3 +156,22 @@ func TestClockJumps(t *testing.T) {
 		mustMatchIn(t, d, tr, time.Now().Add(-year-24*time.Hour), time.Now().Add(year+24*time.Hour))
 	})
 }
+
+// TestCronOfHalfHours: the hours of some zones do not begin with those of UTC.
+func TestCronOfHalfHours(t *testing.T) {
+	for _, name := range []string{"Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe"} {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := ledger.ParseCron("0 3 * * *", zone)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		after, want := time.Date(2026, 11, 21, 12, 10, 0, 0, zone), time.Date(2026, 11, 22, 3, 0, 0, 0, zone)
+		if got := c.Next(after); !got.Equal(want) {
+			t.Errorf("%s: %s, not %s", name, got, want)
+		}
+	}
+}
