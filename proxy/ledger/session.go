@@ -151,6 +151,9 @@ func (s *session) again() {
 // nothing waits for others to be shipped with.
 func (s *session) turn(ctx context.Context, all bool) (more bool, err error) {
 	now := s.l.c.Now()
+	if err := s.lessen(ctx); err != nil {
+		return false, err
+	}
 	if s.sending == nil {
 		if err := s.look(ctx, now, all); err != nil {
 			return false, err
@@ -241,8 +244,21 @@ func (s *session) answered() {
 	}
 }
 
-// failuresMost is how often a batch is sent until less is.
-const failuresMost = 3
+// lessen makes a smaller batch of one that was sent in vain again and again, by a
+// database that answers: perhaps that takes no more in the time that it has.
+func (s *session) lessen(ctx context.Context) error {
+	const often = 3
+	if s.sending == nil || s.failures == 0 || s.failures%often != 0 || len(s.sending.batch.Rows) < 2 {
+		return nil
+	}
+	if _, err := s.l.c.Database.Cursors(ctx, s.l.c.HostID); err != nil {
+		return err
+	}
+	fewer := len(s.sending.batch.Rows) / 2
+	s.again()
+	s.fewer = fewer
+	return nil
+}
 
 // failed notes that the database did not answer, tells it once, and says how
 // long to wait.
@@ -253,12 +269,6 @@ func (s *session) failed(err error) time.Duration {
 	if s.failures++; s.failures == 1 {
 		s.since = c.Now()
 		c.Log.Warn("the journals cannot be shipped now: they grow until they can", slog.Any("error", err))
-	}
-	if s.failures%failuresMost == 0 && s.sending != nil && len(s.sending.batch.Rows) > 1 {
-		// Perhaps that is more than it takes in the time that it has.
-		fewer := len(s.sending.batch.Rows) / 2
-		s.again()
-		s.fewer = fewer
 	}
 	s.report(c.Now())
 	const most = 5 * time.Second
