@@ -1,9 +1,11 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -191,6 +193,25 @@ func (s *Segment) Unshipped() int64 {
 		return 0
 	}
 	return max(s.Committed-s.Shipped, 0)
+}
+
+// Blank says that the file holds nothing but zeros: what a power cut leaves of a
+// segment whose name alone had reached the disk.
+func (s *Segment) Blank() bool {
+	f, err := os.Open(s.Path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for b := make([]byte, readAhead); ; {
+		n, err := f.Read(b)
+		if len(bytes.TrimLeft(b[:n], "\x00")) > 0 {
+			return false
+		}
+		if err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
 }
 
 // MarkShipped tells writers that what stands before upTo is in the database and

@@ -61,6 +61,10 @@ func (s *session) stranger(f *journal.Segment) {
 		return
 	}
 	s.strangers[f.Name] = true
+	if f.Problem != nil && f.Blank() && !f.Written() && s.remove(f) {
+		s.l.c.Log.Info("a segment of the journal in which nothing stands was removed: the power went before it was on the disk", slog.String("segment", f.Path))
+		return
+	}
 	s.l.c.Metrics.strangers.Inc()
 	if f.Problem != nil {
 		s.l.c.Log.Error("a segment of the journal cannot be read and is left alone: it is another version's or damaged",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -220,10 +221,16 @@ func TestStrangers(t *testing.T) {
 		if err := other.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "x.seg"), make([]byte, 10000), 0o600); err != nil {
-			t.Fatal(err)
+		zeros := make([]byte, 10000)
+		for name, text := range map[string][]byte{"x.seg": append(zeros, 1), "zeros.seg": zeros} {
+			if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		flush(t, newLedger(d, dir))
+		if _, err := os.Stat(filepath.Join(dir, "zeros.seg")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("what the power has left of a new segment: %v", err)
+		}
 		mustMatch(t, d, tr)
 		if segments, err := journal.Scan(dir); err != nil || len(segments) != 3 {
 			t.Errorf("%d segments are left, %v", len(segments), err)
