@@ -17,16 +17,14 @@ import (
 const tries = 3
 
 // write appends rec, behind the document of its price where the segment does not
-// hold it. A segment that fails is left for another one. w.mu is held.
+// hold it. A segment that fails is left for another one. w.mu is held, since rec
+// was made: it stands in memory of the writer.
 func (w *Writer) write(rec []byte, version int64, price Price) error {
 	if w.closed {
 		return ErrClosed
 	}
 	if w.queue.add(rec) {
 		return nil
-	}
-	if w.c.Sync != SyncNone {
-		w.awaitRoom()
 	}
 	var err error
 	for range tries {

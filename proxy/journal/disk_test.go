@@ -515,3 +515,44 @@ func TestSyncFailsBesideWriters(t *testing.T) {
 		t.Errorf("%d intents and %d settlements are on the disk, not 2 and 1", len(intents), len(settles))
 	}
 }
+
+// TestWaitsForTheDisk holds writers up while more than a megabyte waits for the
+// disk: what each of them writes is its own all the same.
+func TestWaitsForTheDisk(t *testing.T) {
+	c := config(t)
+	c.Sync = SyncInterval
+	goOn := make(chan struct{})
+	c.syncFile = func(*pages) error { <-goOn; return nil }
+	w := open(t, c)
+	waits := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.tail) > tailMost
+	}
+	n := 0
+	for ; !waits(); n++ {
+		must(t, w.Intent(intent(n), nil))
+	}
+	const clients = 20
+	var all sync.WaitGroup
+	for i := range clients {
+		all.Go(func() {
+			if err := w.Intent(intent(n+i), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	time.Sleep(300 * time.Millisecond) // they have come to wait
+	close(goOn)
+	all.Wait()
+	must(t, w.Close())
+	seen := map[[16]byte]int{}
+	for _, in := range only[*Intent](read(t, c.Dir)) {
+		seen[in.RequestID]++
+	}
+	for i := range n + clients {
+		if seen[id(i)] != 1 {
+			t.Errorf("intent %d of %d is there %d times", i, n+clients, seen[id(i)])
+		}
+	}
+}

@@ -11,7 +11,8 @@ import (
 // tailMost is how many bytes may wait for an fdatasync; writers wait beyond.
 const tailMost = 1 << 20
 
-// awaitRoom waits while too much waits for the disk.
+// awaitRoom waits while too much waits for the disk. Others write meanwhile, so
+// that nothing may stand in the memory in which records are made.
 func (w *Writer) awaitRoom() {
 	for len(w.tail) > tailMost && !w.closed {
 		w.wake(w.urgent)

@@ -177,6 +177,7 @@ func (w *Writer) Intent(in *bill.Intent, price Price) error {
 		w.mu.Unlock()
 		return ErrFull
 	}
+	w.awaitRoom()
 	rec := appendIntent(begin(w.rec, typeIntent), in)
 	if len(rec) > moneyMax {
 		rec = w.shorten(typeIntent, in, nil)
@@ -190,6 +191,7 @@ func (w *Writer) Intent(in *bill.Intent, price Price) error {
 // Progress writes down how many tokens a stream has produced so far.
 func (w *Writer) Progress(id [16]byte, attempt, output int64) error {
 	w.mu.Lock()
+	w.awaitRoom()
 	rec := putText(begin(w.rec, typeProgress), fRequest, id[:])
 	rec = putInt(rec, fAttempt, attempt)
 	rec = putInt(rec, fOutput, output)
@@ -203,6 +205,7 @@ func (w *Writer) Progress(id [16]byte, attempt, output int64) error {
 // is on the disk. ErrLost: it could be written nowhere.
 func (w *Writer) Settle(id [16]byte, attempt int64, s *bill.Settle) error {
 	w.mu.Lock()
+	w.awaitRoom()
 	rec := putText(begin(w.rec, typeSettle), fRequest, id[:])
 	rec = putInt(rec, fAttempt, attempt)
 	head := len(rec)
@@ -228,6 +231,7 @@ func (w *Writer) Reject(in *bill.Intent, s *bill.Settle) error {
 		w.mu.Unlock()
 		return ErrFull
 	}
+	w.awaitRoom()
 	rec := appendSettle(appendIntent(begin(w.rec, typeReject), in), s)
 	if len(rec) > moneyMax {
 		rec = w.shorten(typeReject, in, s)
