@@ -172,6 +172,22 @@ func TestSpendReports(t *testing.T) {
 				t.Errorf("%s: %v, not %v", name, got, want)
 			}
 		}
+		// A customer's calls in one team.
+		got := map[string]money.Nano{}
+		for _, d := range get("master", "/global/spend/report"+period+"&team_id=t1&customer_id=customer").([]any) {
+			e := d.(M)["teams_customers"].([]any)[0].(M)
+			got[d.(M)["group_by_day"].(string)[:10]] = nano(t, e["total_spend"])
+			if e["team_name"] != "t1" || e["customer"] != "customer" || nano(t, e["metadata"].([]any)[0].(M)["spend"]) != nano(t, e["total_spend"]) {
+				t.Error(e)
+			}
+		}
+		tm := func(a *bill.Attempt) bool { return a.Team == "t1" }
+		if want := s.sumBy(tm, func(a *bill.Attempt) string { return time.Unix(0, a.Intent.At).UTC().Format(time.DateOnly) }); !maps.Equal(got, want) {
+			t.Errorf("%v, not %v", got, want)
+		}
+		if none := get("master", "/global/spend/report"+period+"&team_id=t2&customer_id=customer").([]any); len(none) != 0 {
+			t.Error(none)
+		}
 		w.refused(400, `"param":"start_date"`, "master", "GET", "/global/spend/report", nil)
 		w.refused(400, "exclude each other", "master", "GET", "/global/spend/report"+period+"&internal_user_id=x&team_id=y", nil)
 		w.refused(400, `"param":"team_id"`, "iu", "GET", "/team/spend/report"+period, nil)

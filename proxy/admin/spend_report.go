@@ -56,8 +56,10 @@ func (a *API) globalReport(c *Call) (any, *llm.Error) {
 	f.From, f.To = p.days()
 	team, user, customer := c.Arg("team_id"), c.Arg("internal_user_id"), c.Arg("customer_id")
 	switch {
-	case user != "" && (team != "" || customer != ""), team != "" && customer != "":
-		return nil, badRequest("internal_user_id, team_id and customer_id exclude each other: give one of them.", "internal_user_id")
+	case user != "" && (team != "" || customer != ""):
+		return nil, badRequest("internal_user_id and team_id or customer_id exclude each other: give one of them.", "internal_user_id")
+	case team != "" && customer != "":
+		return a.teamCustomerReport(c, f, team, customer)
 	case user != "":
 		f.IDs = []string{user}
 		return a.keysReport(c, f)
@@ -123,7 +125,7 @@ func (a *API) teamsReport(c *Call, f store.DailyFilter) (any, *llm.Error) {
 }
 
 // customersReport is teamsReport for customers.
-func (a *API) customersReport(c *Call, f store.DailyFilter) (any, *llm.Error) {
+func (a *API) customersReport(c *Call, f store.DailyFilter) ([]*customersDay, *llm.Error) {
 	f.By = reportBy
 	found, e := a.sums(c, f)
 	out := []*customersDay{}
@@ -140,6 +142,38 @@ func (a *API) customersReport(c *Call, f store.DailyFilter) (any, *llm.Error) {
 		t.Total, t.Metadata = t.Total+s.Spend, append(t.Metadata, reportedOf(s))
 	}
 	slices.Reverse(out)
+	return out, e
+}
+
+// reportedTeamCustomer is a customer of a team on a day.
+type reportedTeamCustomer struct {
+	Team     string     `json:"team_name"`
+	Customer string     `json:"customer"`
+	Total    money.Nano `json:"total_spend"`
+	Metadata []reported `json:"metadata"`
+}
+
+type teamCustomersDay struct {
+	Day string                  `json:"group_by_day"`
+	Of  []*reportedTeamCustomer `json:"teams_customers"`
+}
+
+// teamCustomerReport is customersReport for the calls of one customer in one team.
+func (a *API) teamCustomerReport(c *Call, f store.DailyFilter, team, customer string) (any, *llm.Error) {
+	f.Entity, f.IDs, f.Scope = store.EntityCustomer, []string{customer}, &store.SpendScope{Teams: []string{team}}
+	days, e := a.customersReport(c, f)
+	if e != nil {
+		return nil, e
+	}
+	aliases, e := a.teamAliases(c, map[string]bool{team: true})
+	out := []teamCustomersDay{}
+	for _, d := range days {
+		day := teamCustomersDay{Day: d.Day}
+		for _, r := range d.Customers {
+			day.Of = append(day.Of, &reportedTeamCustomer{cmp.Or(aliases[team], team), r.Name, r.Total, r.Metadata})
+		}
+		out = append(out, day)
+	}
 	return out, e
 }
 
