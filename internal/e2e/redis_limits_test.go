@@ -38,11 +38,7 @@ func TestRedisLimits(t *testing.T) {
 	}
 	// A host that does not reach Redis in time, as on a machine with more to do than
 	// processors, goes by itself: docs/operations.md says by how much it may be wrong.
-	more := func(int) int { return 0 }
-	if n := redisAway(t, hosts); n > 0 {
-		t.Logf("the hosts took Redis for away %d times", n)
-		more = func(limit int) int { return limit * 2 / 3 }
-	}
+	more := alone(t, hosts)
 	for k, limit := range limits {
 		calls := loads[k].end()
 		passed, refused := len(withStatus(calls, http.StatusOK)), withStatus(calls, http.StatusTooManyRequests)
@@ -50,7 +46,7 @@ func TestRedisLimits(t *testing.T) {
 		least := limit + int(float64(limit)*(time.Since(began).Seconds()-4)/60)
 		t.Logf("limit %d a minute on three hosts, %v, %d workers killed: %d admitted, %d refused, %d lost with workers",
 			limit, time.Since(began).Round(time.Second), kills, passed, len(refused), lost)
-		if worst := aboveLimit(calls, limit, more(limit)); worst != "" {
+		if worst := aboveLimit(calls, limit, min(more, limit*2/3)); worst != "" {
 			t.Errorf("limit %d: %s", limit, worst)
 		}
 		if passed < least*9/10-lost {

@@ -13,6 +13,7 @@ import (
 	"sluice/proxy/config"
 	"sluice/proxy/limit"
 	"sluice/proxy/redis"
+	"sluice/supervisor/fleet"
 )
 
 // sharing is the worker's part in limits over several hosts: Redis.
@@ -43,7 +44,11 @@ func (w *worker) openShare(file *config.File) *sharing {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.done.Go(func() { s.share.Run(ctx) })
-	s.share.Await(250 * time.Millisecond)
+	if w.table.Header().Redis.Load() == uint32(fleet.DependencyConnected) {
+		s.share.Await(time.Second, true)
+	} else {
+		s.share.Await(250*time.Millisecond, false)
+	}
 	return s
 }
 
@@ -61,6 +66,7 @@ func (s *sharing) write(to io.Writer) {
 		{"sluice_redis_calls_total", c.Calls},
 		{"sluice_redis_failed_calls_total", c.Failed},
 		{"sluice_redis_breaker_opened_total", c.Opened},
+		{"sluice_limits_alone_total", s.share.Alone()},
 		{"sluice_workers_using_redis", used}, // they are added up
 	} {
 		_, _ = fmt.Fprintf(to, "%s %d\n", m.name, m.value)

@@ -69,6 +69,7 @@ type RedisShare struct {
 	processes atomic.Int64
 	fewer     int64       // of the goroutine: since when there are fewer hosts or processes than are believed, 0 there are not
 	ready     atomic.Bool // Redis is there, and every host has settled
+	alone     atomic.Uint64
 
 	listMu sync.Mutex
 	list   []*permits // with something to do for the goroutine
@@ -137,11 +138,15 @@ func NewRedisShare(c RedisConfig) *RedisShare {
 // that Redis was there.
 func (r *RedisShare) Hosts() int64 { return max(r.hosts.Load(), 1) }
 
-// Await waits until Redis can be asked, unless it turns out that it cannot be,
-// or for at most d: who begins to admit before knows nothing of what others
-// have used.
-func (r *RedisShare) Await(d time.Duration) {
-	for end := fleet.Now() + int64(d); !r.usable() && !r.client.Tried() && fleet.Now() < end; {
+// Alone counts what was let through without asking, because Redis was away, slow,
+// or not there yet.
+func (r *RedisShare) Alone() uint64 { return r.alone.Load() }
+
+// Await waits until Redis can be asked, for at most d: who begins to admit before
+// knows nothing of what others have used. Unless others can ask it, it waits no
+// longer when it turns out that it cannot.
+func (r *RedisShare) Await(d time.Duration, others bool) {
+	for end := fleet.Now() + int64(d); !r.usable() && (others || !r.client.Tried()) && fleet.Now() < end; {
 		<-time.After(time.Millisecond)
 	}
 }
@@ -334,6 +339,7 @@ func (r *RedisShare) without(e *permits, now, n int64) (g Grant, ok bool) {
 	}
 	e.alone -= float64(n)
 	r.owe(e, now, n)
+	r.alone.Add(1)
 	return Grant{}, false
 }
 
