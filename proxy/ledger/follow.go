@@ -122,8 +122,7 @@ func (s *session) alive(g *generation) bool {
 	if t := s.l.c.Table; t != nil && g.holder == s.l.c.Holder && t.Find(int(g.generation)) >= 0 {
 		return true
 	}
-	left := func(seg *segment) bool { return seg.Left }
-	return !slices.ContainsFunc(g.segments, left) && slices.ContainsFunc(g.segments, func(seg *segment) bool { return seg.Written() })
+	return slices.ContainsFunc(g.segments, func(seg *segment) bool { return !seg.Left && seg.Written() })
 }
 
 // errEnough ends the reading of a segment before its end: memory, or the batch,
