@@ -9,13 +9,27 @@ import (
 	"sluice/proxy/llm"
 )
 
-// answers is how many answers the request asks for at once.
+// answers is how many answers the request asks for at once. Some providers take a
+// text for the number that it spells.
 func (x *Exchange) answers() int64 {
-	if m := x.Request.Find("n"); m != nil && m.Kind == llm.JSONNumber {
-		return max(jsonscan.Count(m.Value.Of(x.Body)), 1)
+	m := x.Request.Find("n")
+	if m == nil {
+		return 1
 	}
-	return 1
+	n := m.Value.Of(x.Body)
+	switch m.Kind {
+	case llm.JSONNumber:
+	case llm.JSONString:
+		n = bytes.TrimSpace(n[1 : len(n)-1])
+	default:
+		return 1
+	}
+	return min(max(jsonscan.Count(n), 1), maxAnswers)
 }
+
+// maxAnswers is more than any provider gives at once, and as much as a request
+// may say by a number.
+const maxAnswers = 10_000
 
 // tier is the class of service that the request asks for.
 func (x *Exchange) tier() llm.Tier {

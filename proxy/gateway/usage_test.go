@@ -19,7 +19,7 @@ func TestReadUsage(t *testing.T) {
 		{`{"prompt_tokens":3,"completion_tokens":4}`, llm.Usage{Input: 3, Output: 4, Total: 7, Reported: true}},
 		{`{"prompt_tokens":-3,"completion_tokens":4,"total_tokens":-9}`, llm.Usage{Output: 4, Total: 4, Reported: true}},
 		{`{"prompt_tokens":3.9,"completion_tokens":4.0}`, llm.Usage{Input: 3, Output: 4, Total: 7, Reported: true}},
-		{`{"prompt_tokens":1e3,"completion_tokens":4}`, llm.Usage{Output: 4, Total: 4, Reported: true}},
+		{`{"prompt_tokens":1e3,"completion_tokens":4}`, llm.Usage{Input: 1000, Output: 4, Total: 1004, Reported: true}},
 		{`{"prompt_tokens":99999999999999999999999,"completion_tokens":9223372036854775807}`, llm.Usage{}},
 		{`{"prompt_tokens":"3","completion_tokens":true,"total_tokens":5}`, llm.Usage{Total: 5}}, // of what, nobody knows
 		{`{"prompt_tokens":3,"prompt_tokens":5,"completion_tokens":null}`, llm.Usage{Input: 5, Total: 5, Reported: true}},

@@ -228,7 +228,7 @@ func FuzzSplice(f *testing.F) {
 }
 
 func TestNumbers(t *testing.T) {
-	for in, want := range map[string]int64{"0": 0, "12": 12, "-5": 0, "1.9": 1, "1e3": 0, "99999999999999999999": 1 << 53} {
+	for in, want := range map[string]int64{"0": 0, "12": 12, "-5": 0, "1.9": 1, "1e3": 1000, "1.25e+1": 12, "5e-1": 0, "-1e3": 0, "1e400": 1 << 53, "1exit": 0, "99999999999999999999": 1 << 53} {
 		if got := Count([]byte(in)); got != want {
 			t.Errorf("Count(%s) = %d, want %d", in, got, want)
 		}

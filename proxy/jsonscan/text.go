@@ -2,6 +2,8 @@ package jsonscan
 
 import (
 	"bytes"
+	"errors"
+	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -85,23 +87,34 @@ func AppendString[T string | []byte](dst []byte, text T) []byte {
 // Count reads a scanned number as a count of tokens. A negative or fractional
 // one, or one beyond 2⁵³, is not believed: it is brought into range.
 func Count(number []byte) int64 {
-	const most = 1 << 53
 	var n int64
 	for i, c := range number {
 		switch {
 		case c-'0' < 10:
-			if n = n*10 + int64(c-'0'); n > most {
-				return most
+			if n = n*10 + int64(c-'0'); n > mostCount {
+				return mostCount
 			}
 		case i == 0: // a minus sign
 			return 0
-		case c == '.':
+		case c == '.' && bytes.IndexAny(number[i:], "eE") < 0:
 			return n
-		default: // an exponent: no provider writes counts so
-			return 0
+		default:
+			return countOf(number)
 		}
 	}
 	return n
+}
+
+const mostCount = 1 << 53
+
+// countOf is Count of a number with an exponent: hardly anybody writes counts so,
+// but who reads them as Python does takes 1e1 for ten.
+func countOf(number []byte) int64 {
+	n, err := strconv.ParseFloat(string(number), 64) // infinite where it is out of range
+	if errors.Is(err, strconv.ErrSyntax) {
+		return 0
+	}
+	return int64(min(max(n, 0), mostCount))
 }
 
 // Seconds reads a scanned number as seconds; what is out of range is 0.
