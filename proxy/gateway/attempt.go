@@ -20,7 +20,8 @@ func (g *Gateway) attempts(x *Exchange) (*Answer, *llm.Error) {
 	if x.Request.Retries >= 0 {
 		retries = min(x.Request.Retries, 10)
 	}
-	passed := 0 // deployments that had no room, in a row
+	passed := 0            // deployments that had no room, in a row
+	var soonest *llm.Error // of what they said
 	for i, tries := 0, 0; ; i++ {
 		d := x.plan.Deployments[i%len(x.plan.Deployments)]
 		x.Deployment = d
@@ -32,12 +33,13 @@ func (g *Gateway) attempts(x *Exchange) (*Answer, *llm.Error) {
 			return nil, gone
 		}
 		if noRoom(err) { // nobody was called: another one may have room
+			soonest = sooner(soonest, err)
 			if passed++; passed >= len(x.plan.Deployments) {
-				return nil, err
+				return nil, soonest
 			}
 			continue
 		}
-		passed = 0
+		passed, soonest = 0, nil
 		_ = x.end(bill.StatusFailure, err) // what cannot be written is counted
 		g.metrics.attemptFailed(x, err)
 		if tries >= retries || final(err) || !retryable(err) && !g.elsewhere(x, i, err) || x.g.now() >= x.deadline || !x.plan.Group.Retry() {
@@ -55,6 +57,15 @@ func (g *Gateway) attempts(x *Exchange) (*Answer, *llm.Error) {
 // budget.
 func noRoom(err *llm.Error) bool {
 	return errors.Is(err.Err, errFull) || errors.Is(err.Err, errElsewhere)
+}
+
+// sooner is which of two refusals of that kind says when to come again, and the
+// earlier one: there is room when the first deployment has some.
+func sooner(a, b *llm.Error) *llm.Error {
+	if a == nil || b.RetryAfter > 0 && (a.RetryAfter <= 0 || b.RetryAfter < a.RetryAfter) {
+		return b
+	}
+	return a
 }
 
 // final says whether an error is about the caller's budget or our own state: no

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -67,10 +68,10 @@ func (g *Gateway) estimates(x *Exchange) {
 // limited is the refusal of a request by one of its caller's limits. What other
 // limits say stands in the headers too.
 func (x *Exchange) limited(r *limit.Refusal) *llm.Error {
-	reset := time.Now().Add(r.Reset)
+	reset := time.Now().Add(r.Reset + time.Second - 1) // told in whole seconds, and not too early
 	e := &llm.Error{
 		Kind: llm.KindRateLimit, Type: "rate_limit_error", RetryAfter: max(r.Reset, time.Second),
-		Message: "Rate limit exceeded for " + r.Rule.Scope.Descriptor() + ": " + r.Rule.ID + ". Limit type: " + r.Type.String() +
+		Message: "Rate limit exceeded for " + r.Rule.Scope.Descriptor() + ": " + clip(r.Rule.ID) + ". Limit type: " + r.Type.String() +
 			". Current limit: " + strconv.FormatInt(r.Limit, 10) + ", Remaining: " + strconv.FormatInt(max(r.Left, 0), 10) +
 			". Limit resets at: " + reset.UTC().Format("2006-01-02 15:04:05") + " UTC",
 	}
@@ -171,9 +172,23 @@ func (x *Exchange) limitHeaders() {
 	}
 }
 
-// counter adds the headers of one limit.
+// counter adds the headers of one limit. Of several of one name, as a caller with
+// some tags has, that is told of which the least is left.
 func (x *Exchange) counter(r *limit.Rule, t limit.Type, top, left int64, _ time.Duration) {
 	h := &scopeHeads[r.Scope]
+	if r.Scope == limit.ScopeTag || r.Scope == limit.ScopeOrganization {
+		for i := range x.Header {
+			if !bytes.Equal(x.Header[i].Name, h.left[t]) {
+				continue
+			}
+			if told, err := strconv.ParseInt(view(x.Header[i].Value), 10, 64); err == nil && told <= left {
+				return
+			}
+			x.drop(h.limit[t])
+			x.drop(h.left[t])
+			break
+		}
+	}
 	x.addInt(h.limit[t], top)
 	x.addInt(h.left[t], left)
 }
@@ -195,9 +210,10 @@ func (x *Exchange) plainCounters(nearest counters) {
 	}
 }
 
-// appendSeconds writes a duration as OpenAI does: 1.5s.
+// appendSeconds writes a duration as OpenAI does: 1.5s. What is finer than a
+// millisecond is rounded up: who waits as long is not too early.
 func appendSeconds(dst []byte, d time.Duration) []byte {
-	ms := max(d.Milliseconds(), 0)
+	ms := max((d + time.Millisecond - 1).Milliseconds(), 0)
 	dst = strconv.AppendInt(dst, ms/1000, 10)
 	if ms %= 1000; ms > 0 {
 		dst = append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
