@@ -3,6 +3,7 @@ package auth
 import (
 	"cmp"
 	"encoding/json"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,7 @@ func (c *capped) prepare(b *object, zone *time.Location, now time.Time) *prepare
 	}
 	top := bound(caps.MaxBudget)
 	if top >= 0 && raised.by > 0 && now.UnixNano() < raised.until {
-		top, p.until = top+raised.by, raised.until
+		top, p.until = top+min(raised.by, math.MaxInt64-top), raised.until
 	}
 	p.rule = newRule(c.scope, c.id, caps.RPMLimit, caps.TPMLimit, caps.MaxParallelRequests)
 	soft, reset := bound(caps.SoftBudget), moment(caps.BudgetResetAt)
@@ -210,16 +211,18 @@ func fill(own identity.Caps, b *identity.Caps) identity.Caps {
 }
 
 // counts reads a map of models to whole numbers: of the settings, else of the
-// metadata, where LiteLLM's clients keep it.
+// metadata, where LiteLLM's clients keep it. One that cannot be read, as an import
+// may bring it, is none, and takes no other away.
 func counts(name string, fields ...identity.Fields) map[string]int64 {
 	for _, f := range fields {
-		var out map[string]*int64
+		var out identity.Fields
 		if len(f[name]) == 0 || json.Unmarshal(f[name], &out) != nil || len(out) == 0 {
 			continue
 		}
 		kept := map[string]int64{}
-		for model, n := range out {
-			if n != nil && *n >= 0 {
+		for model, raw := range out {
+			var n *int64
+			if json.Unmarshal(raw, &n) == nil && n != nil && *n >= 0 {
 				kept[model] = *n
 			}
 		}
@@ -306,6 +309,13 @@ func windows(name string, fields ...identity.Fields) []windowed {
 	return out
 }
 
+// expiries are the forms of the end of an increase, as the management API takes
+// times.
+var expiries = [...]string{
+	time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999",
+	"2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02",
+}
+
 // raiseOf reads temp_budget_increase and its end.
 func raiseOf(fields ...identity.Fields) raise {
 	for _, f := range fields {
@@ -318,7 +328,7 @@ func raiseOf(fields ...identity.Fields) raise {
 		if json.Unmarshal(f["temp_budget_expiry"], &text) != nil {
 			continue
 		}
-		for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999", "2006-01-02"} {
+		for _, layout := range expiries {
 			if t, err := time.Parse(layout, text); err == nil {
 				until = t
 				break

@@ -1,8 +1,11 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -179,6 +182,52 @@ func TestTemporaryIncrease(t *testing.T) {
 	if top() != money.Dollar {
 		t.Errorf("after its end: %s", top())
 	}
+}
+
+// What is raised beyond what an amount can be is the most that one can be: no
+// budget ends by being raised.
+func TestRaisedBeyondAll(t *testing.T) {
+	c := keyCaps(&identity.Key{
+		Token: digest("x"), Caps: identity.Caps{MaxBudget: ref(money.Nano(math.MaxInt64 - 5))},
+		Metadata: identity.Fields{"temp_budget_increase": raw(9e9), "temp_budget_expiry": raw("2026-05-02T00:00:00+00:00")},
+	})
+	p := c.of(nil, nil, func() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) })
+	if top := p.accounts[0].Max; top != math.MaxInt64 {
+		t.Errorf("raised to %d", top)
+	}
+}
+
+// A limit for one model that cannot be read, as an import may bring it, takes
+// none of the others away.
+func TestOddModelLimits(t *testing.T) {
+	c := teamCaps(&identity.Team{ID: "t", Metadata: identity.Fields{"model_rpm_limit": json.RawMessage(`{"gpt":5,"x":"abc","y":null,"z":-1}`)}})
+	p := c.of(nil, nil, time.Now)
+	if len(p.rules) != 1 || p.rules["gpt"].Requests != 5 {
+		t.Errorf("%+v", p.rules)
+	}
+}
+
+// Clients choose the names of customers: long ones are not remembered.
+func TestLongNamesOfCustomers(t *testing.T) {
+	k := New(Config{MasterKey: "sk-1234"})
+	id := bytes.Repeat([]byte("c"), 1<<20)
+	used := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := used()
+	for i := range 64 {
+		id[0] = byte(i)
+		if a := k.Customer(id); len(a.Budgets) != 1 {
+			t.Fatalf("%+v", a)
+		}
+	}
+	if after := used(); after > before+16<<20 {
+		t.Errorf("%d MiB are kept of 64 customers", (after-before)>>20)
+	}
+	runtime.KeepAlive(k)
 }
 
 // Customers and tags have their own budgets, else what the configuration gives

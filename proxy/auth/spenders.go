@@ -231,8 +231,12 @@ const (
 	tagAccount
 )
 
-// maxAccounts bounds what is remembered in a shard of a kind.
-const maxAccounts = 1024
+// maxAccounts bounds what is remembered in a shard of a kind, and longestName of
+// what length in bytes.
+const (
+	maxAccounts = 1024
+	longestName = 1024
+)
 
 // Customer is the account of an end user.
 func (k *Keys) Customer(id []byte) *Account { return k.account(customerAccount, id) }
@@ -263,6 +267,9 @@ func (k *Keys) account(kind int, name []byte) *Account {
 		return a
 	}
 	a = k.prepareAccount(set, kind, string(name))
+	if len(name) > longestName { // clients choose how long
+		return a
+	}
 	s.Lock()
 	if len(s.known[kind]) >= maxAccounts || s.known[kind] == nil {
 		s.known[kind] = map[string]*Account{}
