@@ -382,7 +382,9 @@ func (r *RedisShare) Unspent(tag uint64, t Type, limit, n, taken int64) {
 }
 
 func (r *RedisShare) give(e *permits, limit, n, taken int64) {
-	e.limit = limit
+	if e.kind != Parallel || e.limit == 0 { // a place may be of a limit that was another
+		e.limit = limit
+	}
 	switch {
 	case e.kind == Parallel:
 		e.held = max(0, e.held-n)

@@ -14,6 +14,19 @@ type parallel struct {
 	held    int64
 	quota   int64
 	till    int64 // fleet.Now until which the quota is good
+	over    int64 // places that all processes have beyond the limit, as of the last answer
+}
+
+// bounded notes the limit that holds now. As long as all processes have more
+// places than it allows, because it was lowered or Redis was away, what is left of
+// the quota is not taken without asking: whoever ends gives his place up.
+func (e *permits) bounded(limit, now int64) {
+	if limit < e.limit || e.over > 0 {
+		e.till = min(e.till, now)
+	}
+	if limit != e.limit {
+		e.limit, e.no = limit, 0
+	}
 }
 
 // takes takes n places of the quota.
@@ -45,7 +58,7 @@ func (r *RedisShare) hold(tag uint64, limit, n int64) (g Grant, ok bool) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.limit = limit
+	e.bounded(limit, fleet.Now())
 	if e.takes(n, fleet.Now()) {
 		return Grant{N: n}, true
 	}
@@ -56,6 +69,7 @@ func (r *RedisShare) hold(tag uint64, limit, n int64) (g Grant, ok bool) {
 	e.mu.Lock()
 	e.waiting -= n
 	start := fleet.Now()
+	e.bounded(limit, start)
 	switch {
 	case !r.usable():
 		return Grant{}, false
@@ -70,12 +84,12 @@ func (r *RedisShare) hold(tag uint64, limit, n int64) (g Grant, ok bool) {
 	}
 	need := e.held + n - own
 	e.mu.Unlock()
-	got, err := r.claim(e, limit, own, need, more)
+	got, over, err := r.claim(e, limit, own, need, more)
 	e.mu.Lock()
 	if err != nil {
 		return Grant{}, false
 	}
-	e.quota, e.till = own+got, start+int64(holdLife)
+	e.quota, e.till, e.over = own+got, start+int64(holdLife), over
 	r.enlist(e)
 	if !e.takes(n, fleet.Now()) {
 		e.no, e.noFor = fleet.Now()+int64(briefly), n
@@ -85,16 +99,16 @@ func (r *RedisShare) hold(tag uint64, limit, n int64) (g Grant, ok bool) {
 }
 
 // claim states what this process has and asks for n more places, or for more
-// than that if there are.
-func (r *RedisShare) claim(e *permits, limit, own, n, more int64) (got int64, err error) {
+// than that if there are. over is how many all processes have beyond the limit.
+func (r *RedisShare) claim(e *permits, limit, own, n, more int64) (got, over int64, err error) {
 	answer, err := r.client.Eval(script, e.key, "hold", text(limit), text(holdLife.Microseconds()), r.self, text(own), text(n), text(more))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if len(answer) != 4 {
-		return 0, errAnswer
+		return 0, 0, errAnswer
 	}
-	return answer[0], nil
+	return answer[0], max(0, -answer[2]), nil
 }
 
 // renew tells Redis again what this process has, before it is not believed any
@@ -123,7 +137,7 @@ func (r *RedisShare) renew(e *permits, now int64) {
 	e.quota, e.till = keep, now+int64(holdLife)
 	limit := e.limit
 	e.mu.Unlock()
-	if _, err := r.claim(e, limit, keep, 0, 0); err != nil {
+	if _, _, err := r.claim(e, limit, keep, 0, 0); err != nil {
 		e.mu.Lock()
 		e.till = now
 		e.mu.Unlock()

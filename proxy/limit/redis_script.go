@@ -127,7 +127,7 @@ if op == 'hold' then
   else
     redis.call('HDEL', k, self)
   end
-  return {got, 0, math.max(0, room - got), now}
+  return {got, 0, room - got, now}
 end
 
 local L, W, d, n = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])

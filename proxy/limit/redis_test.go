@@ -265,6 +265,55 @@ func TestPlaces(t *testing.T) {
 	})
 }
 
+// TestFewerPlaces: a limit that is lowered while its places are taken holds over
+// all hosts as requests end, however many come meanwhile; and one that is raised
+// again is there at once.
+func TestFewerPlaces(t *testing.T) {
+	t.Parallel()
+	s := redistest.New(t)
+	hosts := []*host{newHost(t, "a", RedisConfig{}, s.Addr, 500*time.Millisecond), newHost(t, "b", RedisConfig{}, s.Addr, 500*time.Millisecond)}
+	var held [2][]*Hold
+	fill := func(limit int64) (sum int) {
+		for i, h := range hosts {
+			for {
+				hold, refused := reserve(h.Limiter, 0, NewRule(ScopeTeam, "fewer", None, None, limit))
+				if refused != nil {
+					break
+				}
+				held[i] = append(held[i], hold)
+			}
+			sum += len(held[i])
+		}
+		return sum
+	}
+	for i, h := range hosts { // ten each
+		for range 10 {
+			hold, refused := reserve(h.Limiter, 0, NewRule(ScopeTeam, "fewer", None, None, 20))
+			if refused != nil {
+				t.Fatalf("%+v", refused)
+			}
+			held[i] = append(held[i], hold)
+		}
+	}
+	sum := 20
+	for turn := 0; turn < 40 && sum > 10; turn++ { // one ends, and many want its place
+		for i, h := range hosts {
+			if n := len(held[i]); n > 0 {
+				h.Settle(held[i][n-1], 0)
+				held[i] = held[i][:n-1]
+			}
+		}
+		sum = fill(10)
+	}
+	if sum > 10 {
+		t.Fatalf("%d requests at once where 10 are allowed by now", sum)
+	}
+	eventually(t, "all ten places", func() bool { return fill(10) == 10 })
+	if sum := fill(20); sum != 20 {
+		t.Errorf("%d requests at once of 20", sum)
+	}
+}
+
 // TestPlacesAfterAnOutage: places that ran out while Redis was away, and whose
 // requests have ended, are nobody's business any more.
 func TestPlacesAfterAnOutage(t *testing.T) {

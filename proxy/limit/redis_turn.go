@@ -215,7 +215,7 @@ func (k *keeper) leave() {
 		p.mu.Lock()
 		for _, e := range p.entries {
 			if e.kind == Parallel && e.quota > 0 && r.client.Up() {
-				_, _ = r.claim(e, e.limit, 0, 0, 0)
+				_, _, _ = r.claim(e, e.limit, 0, 0, 0)
 			}
 		}
 		p.mu.Unlock()
