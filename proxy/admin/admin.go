@@ -56,6 +56,7 @@ type Config struct {
 	NoPersonalKeys bool            // default_team_disabled: every key belongs to a team
 	ShortKeys      bool            // compat.short_custom_keys: chosen keys may be shorter than 24 characters
 	StoreModels    bool            // store_model_in_db: models, credentials and settings may be kept in the database
+	CustomerBudget string          // max_end_user_budget_id: the budget of customers that have none of their own
 	Models         ModelConfig
 	Providers      map[string]ProviderBudget // provider_budget_config
 	Billers        map[string]Biller         // of /spend/capture_rate, by the names that it takes

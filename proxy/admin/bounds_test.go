@@ -1,11 +1,13 @@
 package admin
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
 	"sluice/proxy/access"
+	"sluice/proxy/identity"
 )
 
 // One call is about so many objects and no more, and what it names in a list is
@@ -75,6 +77,51 @@ func TestOddValues(t *testing.T) {
 			w.Errorf("%d bytes are repeated", len(a.Raw))
 		}
 	}, withModels(t, &catalog{}))
+}
+
+// A limit that cannot be is refused wherever it stands: what cannot be read would
+// be no limit, and nobody would know.
+func TestLimitsThatCannotBe(t *testing.T) {
+	each(t, func(w *world) {
+		w.team("t1", "")
+		w.user("u1", identity.RoleInternalUser)
+		bad := []M{
+			{"model_rpm_limit": M{"gpt": 5, "x": "abc"}}, {"model_tpm_limit": M{"gpt": -1}}, {"model_rpm_limit": []int{5}}, {"model_tpm_limit": 5},
+			{"temp_budget_increase": 1}, {"temp_budget_increase": "much", "temp_budget_expiry": "2030-01-01"},
+			{"temp_budget_increase": 1, "temp_budget_expiry": "soon"}, {"budget_limits": []M{{"max_budget": -1, "budget_duration": "1d"}}},
+		}
+		for _, m := range bad {
+			w.refused(400, "metadata.", "master", "POST", "/key/generate", M{"metadata": m})
+			w.refused(400, "metadata.", "master", "POST", "/user/new", M{"user_id": "u2", "metadata": m})
+			w.refused(400, "metadata.", "master", "POST", "/team/update", M{"team_id": "t1", "metadata": m})
+			w.refused(400, "metadata.", "master", "PATCH", "/team/t1", M{"metadata": m})
+			w.refused(400, "metadata.", "master", "POST", "/organization/new", M{"organization_alias": "o", "metadata": m})
+			w.refused(400, "metadata.", "master", "POST", "/project/new", M{"team_id": "t1", "metadata": m})
+		}
+		good := M{
+			"model_rpm_limit": M{"gpt": 5, "none": nil}, "model_tpm_limit": nil, "temp_budget_increase": 1, "temp_budget_expiry": "2030-01-01",
+			"budget_limits": []M{{"max_budget": 1, "budget_duration": "1d"}},
+		}
+		w.ok("master", "POST", "/key/generate", M{"metadata": good})
+		w.ok("master", "POST", "/team/update", M{"team_id": "t1", "metadata": good})
+		// What an import has brought may be sent back as it is.
+		odd := identity.Fields{"model_rpm_limit": json.RawMessage(`{"x":"abc"}`)}
+		w.insert(&identity.Team{ID: "t2", Metadata: odd})
+		w.ok("master", "POST", "/team/update", M{"team_id": "t2", "metadata": odd})
+		w.ok("master", "PATCH", "/team/t2", M{"metadata": M{"x": 1}})
+		w.key("k", func(k *identity.Key) { k.Metadata = odd })
+		w.ok("master", "POST", "/key/update", M{"key": w.plain("k"), "metadata": M{"model_rpm_limit": M{"x": "abc"}, "y": 1}})
+
+		w.refused(400, "belong together", "master", "POST", "/budget/new", M{"max_budget": 1, "temp_budget_increase": 3})
+		w.refused(400, "belong together", "master", "POST", "/budget/new", M{"max_budget": 1, "temp_budget_expiry": "2030-01-01"})
+		w.refused(400, "belong together", "master", "POST", "/customer/new", M{"user_id": "c1", "max_budget": 1, "temp_budget_increase": 3})
+		w.refused(400, "belong together", "master", "POST", "/tag/new", M{"name": "tg", "max_budget": 1, "temp_budget_expiry": "2030-01-01"})
+		w.ok("master", "POST", "/budget/new", M{"budget_id": "b2", "max_budget": 1, "temp_budget_increase": 3, "temp_budget_expiry": "2030-01-01"})
+		w.ok("master", "POST", "/budget/update", M{"budget_id": "b2", "temp_budget_increase": 4})
+		w.ok("master", "POST", "/budget/update", M{"budget_id": "b2", "temp_budget_increase": nil, "temp_budget_expiry": nil})
+		w.refused(400, "model_max_budget.gpt", "master", "POST", "/key/generate", M{"model_max_budget": M{"gpt": M{"budget_limit": 1, "max_budget": 2}}})
+		w.ok("master", "POST", "/key/generate", M{"model_max_budget": M{"gpt": M{"budget_limit": 2, "max_budget": 2, "time_period": "1d", "budget_duration": "1d"}}})
+	})
 }
 
 // A reference to the environment is one however it is spelled.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
@@ -132,6 +133,11 @@ func (a *API) setLimits(c *Call, b *identity.Budget) *llm.Error {
 		b.AllowedModels = c.Body.Texts("allowed_models")
 	}
 	b.Settings = keep(b.Settings, c.Body, "tpd_limit", "temp_budget_increase", "temp_budget_expiry")
+	if c.Body.Given("temp_budget_increase") || c.Body.Given("temp_budget_expiry") {
+		if (b.Settings["temp_budget_increase"] == nil) != (b.Settings["temp_budget_expiry"] == nil) {
+			return badRequest(raisedTogether, "temp_budget_expiry")
+		}
+	}
 	if duration := c.Body.Text("budget_duration"); c.Body.Has("budget_duration") && duration != b.BudgetDuration {
 		b.BudgetDuration, b.BudgetResetAt = duration, nil
 	}
@@ -152,6 +158,9 @@ func (a *API) setLimits(c *Call, b *identity.Budget) *llm.Error {
 	}
 	return nil
 }
+
+// raisedTogether is said of an increase without an end, which would have no effect.
+const raisedTogether = "temp_budget_increase and temp_budget_expiry belong together: send both, or null for both."
 
 // counts refuses numbers below zero: a limit that can never be met is a mistake,
 // and blocking says better what is meant.
@@ -188,6 +197,9 @@ func checkModelBudgets(f identity.Fields) *llm.Error {
 			if string(v) == "null" {
 				continue
 			}
+			if other := limits[otherSpelling[field]]; len(other) > 0 && string(other) != "null" && !sameJSON(v, other) {
+				return refuse("has " + field + " and " + otherSpelling[field] + ", which are the same, and say different things.")
+			}
 			switch field {
 			case "max_budget", "budget_limit":
 				if json.Unmarshal(v, &amount) != nil || amount < 0 {
@@ -213,6 +225,9 @@ func checkModelBudgets(f identity.Fields) *llm.Error {
 	}
 	return nil
 }
+
+// otherSpelling are LiteLLM's two names for the amount and the window of a model.
+var otherSpelling = map[string]string{"max_budget": "budget_limit", "budget_duration": "time_period"}
 
 // bounds says whether the limits of a model bound anything.
 func bounds(limits identity.Fields) bool {
@@ -378,6 +393,9 @@ func (a *API) deleteBudget(c *Call) (any, *llm.Error) {
 		if users.total() > 0 {
 			return conflict(fmt.Sprintf("Budget %q is used by %s. Give them another budget first.", id, users), "id")
 		}
+		if e := a.givenToThoseToCome(c, tx, b); e != nil {
+			return e
+		}
 		gone = b
 		return a.failed(tx.Delete(b))
 	})
@@ -385,4 +403,21 @@ func (a *API) deleteBudget(c *Call) (any, *llm.Error) {
 		return nil, e
 	}
 	return rowOf(gone), nil
+}
+
+// givenToThoseToCome refuses to delete a budget that new members of a team or
+// customers without one of their own get, though nobody has it yet.
+func (a *API) givenToThoseToCome(c *Call, tx *store.Tx, b *identity.Budget) *llm.Error {
+	if b.ID == a.c.CustomerBudget {
+		return conflict(fmt.Sprintf("Budget %q is that of all customers without one of their own (max_end_user_budget_id of the configuration).", b.ID), "id")
+	}
+	of, made := strings.CutPrefix(text(b.Settings[madeFor]), identity.KindTeam.String()+"/")
+	if !made {
+		return nil
+	}
+	t, e := a.findTeam(c, tx, of)
+	if e != nil || t == nil || teamBudgetID(t) != b.ID {
+		return e
+	}
+	return conflict(fmt.Sprintf("Budget %q is that of each member of team %q (team_member_budget). Change it with /team/update.", b.ID, of), "id")
 }

@@ -141,6 +141,26 @@ func TestBudgets(t *testing.T) {
 	}, onSaturday)
 }
 
+// A budget that somebody who comes is given is used, though nobody has come yet.
+func TestBudgetsOfThoseToCome(t *testing.T) {
+	each(t, func(w *world) {
+		w.ok("master", "POST", "/budget/new", M{"budget_id": "b-all", "max_budget": 1})
+		w.refused(409, "max_end_user_budget_id", "master", "POST", "/budget/delete", M{"id": "b-all"})
+		w.ok("master", "POST", "/team/new", M{"team_id": "t1", "team_member_budget": 5})
+		team, err := store.Get[identity.Team](t.Context(), w.store, "t1")
+		if err != nil {
+			w.Fatal(err)
+		}
+		id := teamBudgetID(team)
+		w.ok("master", "POST", "/team/member_delete", M{"team_id": "t1", "user_id": "default_user_id"}) // who made it
+		w.refused(409, "team_member_budget", "master", "POST", "/budget/delete", M{"id": id})
+		w.ok("master", "POST", "/team/delete", M{"team_ids": []string{"t1"}})
+		if a := w.call("master", "POST", "/budget/delete", M{"id": id}); a.Status != 200 && a.Status != 404 {
+			w.Errorf("without the team: %d %s", a.Status, a.Raw)
+		}
+	}, func(c *Config) { c.CustomerBudget = "b-all" })
+}
+
 func TestBudgetsRefuse(t *testing.T) {
 	each(t, func(w *world) {
 		w.ok("master", "POST", "/budget/new", M{"budget_id": "b1", "max_budget": 1})

@@ -98,6 +98,9 @@ func (a *API) lay(c *Call, k *identity.Key, b Body, merge bool) *llm.Error {
 			put(&k.Settings, name, b[name])
 		}
 	}
+	if e := checkMetadata(b.Fields("metadata"), k.Metadata); e != nil {
+		return e
+	}
 	layMetadata(k, b, merge)
 	setPermission(&k.Settings, b)
 	if b.Given("key_type") {
@@ -209,7 +212,7 @@ func checkKeyBody(b Body) *llm.Error {
 		}
 	}
 	if b.Given("temp_budget_increase") != b.Given("temp_budget_expiry") {
-		return badRequest("temp_budget_increase and temp_budget_expiry belong together: send both, or null for both.", "temp_budget_expiry")
+		return badRequest(raisedTogether, "temp_budget_expiry")
 	}
 	return checkBudgetLimits(b["budget_limits"])
 }

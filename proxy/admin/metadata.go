@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"sluice/proxy/identity"
 	"sluice/proxy/llm"
+	"sluice/proxy/money"
 )
 
 // reserved says of which names in metadata the gateway makes something. Proxy
@@ -37,6 +39,9 @@ func (c *Call) metadata(old identity.Fields, names []string) (identity.Fields, *
 				return nil, forbidden(fmt.Sprintf("Only a proxy admin may set metadata.%s.", name), "metadata")
 			}
 		}
+		if e := checkMetadata(out, old); e != nil {
+			return nil, e
+		}
 		for name, v := range old {
 			own := slices.Contains(names, name) || name == "team_member_budget_id" || !admin && reserved(name)
 			if own && out[name] == nil {
@@ -45,6 +50,48 @@ func (c *Call) metadata(old identity.Fields, names []string) (identity.Fields, *
 		}
 	}
 	return keep(out, c.Body, names...), nil
+}
+
+// checkMetadata refuses limits in metadata that cannot be read: they would be
+// none. What is there already, as an import may have brought it, may be sent back.
+func checkMetadata(given, old identity.Fields) *llm.Error {
+	is := func(name string) bool { v := given[name]; return len(v) > 0 && string(v) != "null" }
+	news := func(name string) bool { return is(name) && !sameJSON(given[name], old[name]) }
+	refuse := func(name, what string) *llm.Error { return badRequest("metadata."+name+" "+what, "metadata") }
+	for _, name := range []string{"model_rpm_limit", "model_tpm_limit"} {
+		var limits map[string]*int64
+		if !news(name) {
+			continue
+		}
+		wrong := json.Unmarshal(given[name], &limits) != nil
+		for model, n := range limits {
+			wrong = wrong || model == "" || n != nil && *n < 0
+		}
+		if wrong {
+			return refuse(name, "must be an object of models, each with a whole number of zero or more.")
+		}
+	}
+	if news("budget_limits") {
+		if e := checkBudgetLimits(given["budget_limits"]); e != nil {
+			return refuse("budget_limits", "cannot be. "+e.Message)
+		}
+	}
+	if !news("temp_budget_increase") && !news("temp_budget_expiry") {
+		return nil
+	}
+	var by money.Nano
+	if is("temp_budget_increase") && (json.Unmarshal(given["temp_budget_increase"], &by) != nil || by < 0) {
+		return refuse("temp_budget_increase", "must be a number of dollars, zero or more.")
+	}
+	if is("temp_budget_expiry") {
+		if _, wrong := checkTime(given["temp_budget_expiry"], nil); wrong != nil {
+			return refuse("temp_budget_expiry", "must be a date or a time, as in 2030-01-31T12:00:00Z.")
+		}
+	}
+	if is("temp_budget_increase") != is("temp_budget_expiry") {
+		return refuse("temp_budget_expiry", "and metadata.temp_budget_increase belong together.")
+	}
+	return nil
 }
 
 // adminFields refuses fields that the route's row leaves to proxy admins.

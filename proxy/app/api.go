@@ -61,7 +61,7 @@ func (w *worker) adminConfig(file *config.File, keys *auth.Keys, costs *prices) 
 		},
 		UpperBounds:    identity.Fields(file.LiteLLM.KeyBounds),
 		NoPersonalKeys: g.DefaultTeamDisabled, ShortKeys: file.Compat.ShortKeys, StoreModels: g.StoreModels,
-		TeamAdminFields: g.TeamAdminFields,
+		TeamAdminFields: g.TeamAdminFields, CustomerBudget: file.LiteLLM.CustomerID,
 		Models: admin.ModelConfig{
 			Catalog: newCatalog(w, file), Keys: w.keysOf(), MayUse: keys.CanUse, TeamBases: g.TeamBases,
 			Prices: costs.book, Adjustments: costs.adjust,
