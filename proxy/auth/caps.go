@@ -86,7 +86,7 @@ func (c *capped) prepare(b *object, zone *time.Location, now time.Time) *prepare
 	caps, raised := c.caps, c.raise
 	if b != nil && b.capped != nil {
 		caps = fill(caps, &b.capped.caps)
-		if raised.by == 0 {
+		if raised.by == 0 || now.UnixNano() >= raised.until {
 			raised = b.capped.raise
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/logtest"
 	"sluice/proxy/bill"
 	"sluice/proxy/budget"
 	"sluice/proxy/identity"
@@ -182,6 +183,12 @@ func TestTemporaryIncrease(t *testing.T) {
 	if top() != money.Dollar {
 		t.Errorf("after its end: %s", top())
 	}
+	shared := &object{capped: budgetCaps(&identity.Budget{
+		ID: "b", Settings: identity.Fields{"temp_budget_increase": raw(4), "temp_budget_expiry": raw("2026-05-03")},
+	})}
+	if got := c.of(shared, nil, func() time.Time { return now }).accounts[0].Max; got != 5*money.Dollar {
+		t.Errorf("an increase that has ended hides that of the budget object: %s", got)
+	}
 }
 
 // What is raised beyond what an amount can be is the most that one can be: no
@@ -281,6 +288,26 @@ func TestSpenders(t *testing.T) {
 	src.mu.Unlock()
 	r.tab.PublishChange(uint8(identity.KindBudget), "b-dear")
 	eventually(t, "a changed budget object holds", func() bool { return of(r.Customer([]byte("c-new"))) == "customer:c-new 8.0/" })
+}
+
+// The budget of all customers may be made when the gateway runs already: until
+// then the log says that there is none, and then it holds.
+func TestBudgetOfAllThatComesLater(t *testing.T) {
+	src, said := newSource(), &logtest.Log{}
+	r := newRig(t, src, func(d *DirectoryConfig, c *Config) { d.Log, c.CustomerBudget = said.Logger(), "b-all" })
+	eventually(t, "the log names the budget that is missing", func() bool { return said.Count("budget_id=b-all") == 1 })
+	of := func() string { return charged(r.Customer([]byte("c")).Budgets) }
+	if got := of(); got != "customer:c -/" {
+		t.Errorf("before there is one: %s", got)
+	}
+	src.mu.Lock()
+	src.spends.Budgets = []*identity.Budget{{ID: "b-all", Caps: identity.Caps{MaxBudget: ref(money.Dollar)}}}
+	src.mu.Unlock()
+	r.tab.PublishChange(uint8(identity.KindBudget), "b-all")
+	eventually(t, "the new budget holds", func() bool { return of() == "customer:c 1.0/" })
+	if n := said.Count("budget_id=b-all"); n != 1 {
+		t.Errorf("the log says %d times that it is missing", n)
+	}
 }
 
 // Customers with budgets are remembered by who is born in an outage.

@@ -35,8 +35,9 @@ type spenders struct {
 	// everybody is the budget object of customers that have none of their own.
 	everybody atomic.Pointer[string]
 
-	told bool   // that there are too many; the looking goroutine's
-	kept string // what the snapshot has; likewise
+	told   bool   // that there are too many; the looking goroutine's
+	missed bool   // the budget of all customers is not there; likewise
+	kept   string // what the snapshot has; likewise
 }
 
 // spenderSet is who has which budget. It is immutable.
@@ -141,6 +142,7 @@ func (d *Directory) readSpenders(ctx context.Context, changed map[uint64]struct{
 		}
 	}
 	next.fill(found)
+	d.expectDefault(next)
 	s.set.Store(next)
 	d.keepSpenders(next, found, whole)
 	if next.more && !s.told {
@@ -149,6 +151,20 @@ func (d *Directory) readSpenders(ctx context.Context, changed map[uint64]struct{
 	}
 	s.told = next.more
 	return nil
+}
+
+// expectDefault has the budget of all customers read when somebody makes it, and
+// says once that there is none yet: until then nothing bounds them.
+func (d *Directory) expectDefault(next *spenderSet) {
+	s, id := &d.spenders, d.spenders.everybody.Load()
+	missing := id != nil && *id != "" && next.budgets[*id] == nil
+	if missing {
+		next.hashes[fleet.HashID(*id)] = true
+	}
+	if missing && !s.missed {
+		d.log.Warn("there is no budget of the id that max_end_user_budget_id names: customers without a budget of their own have none", slog.String("budget_id", *id))
+	}
+	s.missed = missing
 }
 
 func (n *spenderSet) fill(found *identity.Spenders) {
