@@ -92,6 +92,9 @@ func TestTeamAdmin(t *testing.T) {
 		w.ok("ta", "POST", "/team/update", M{"team_id": "free", "max_budget": 9, "team_alias": "F"})
 		w.ok("ta", "POST", "/team/update", M{"team_id": "free", "models": []string{"m"}})
 		w.ok("ta", "PATCH", "/team/free", M{"metadata": M{"note": "x"}})
+		limits := M{"model_rpm_limit": M{"m": 5}, "budget_limits": []M{{"max_budget": 1, "budget_duration": "1d"}}}
+		w.ok("master", "PATCH", "/team/free", M{"metadata": limits})
+		w.ok("ta", "POST", "/team/update", M{"team_id": "free", "metadata": M{"note": "y", "model_rpm_limit": limits["model_rpm_limit"], "budget_limits": limits["budget_limits"]}})
 		w.unwritten(func() {
 			w.refused(403, "max_budget", "ta", "POST", "/team/update", M{"team_id": "free", "max_budget": 10})
 			w.refused(403, "max_budget", "ta", "POST", "/team/update", M{"team_id": "free", "max_budget": nil})
@@ -100,6 +103,10 @@ func TestTeamAdmin(t *testing.T) {
 			w.refused(403, "tpm_limit", "ta", "POST", "/team/update", M{"team_id": "free", "tpm_limit": 1})
 			w.refused(403, "router_settings", "ta", "POST", "/team/update", M{"team_id": "free", "router_settings": M{}})
 			w.refused(403, "metadata.guardrails", "ta", "POST", "/team/update", M{"team_id": "free", "metadata": M{"guardrails": []string{}}})
+			w.refused(403, "model_rpm_limit", "ta", "POST", "/team/update", M{"team_id": "free", "metadata": M{"model_rpm_limit": M{"m": 50}, "budget_limits": limits["budget_limits"]}})
+			w.refused(403, "model_tpm_limit", "ta", "PATCH", "/team/free", M{"metadata": M{"model_tpm_limit": M{"m": 50}}})
+			w.refused(403, "model_rpm_limit", "ta", "PATCH", "/team/free", M{"metadata": M{"model_rpm_limit": nil}})
+			w.refused(403, "budget_limits", "ta", "POST", "/team/update", M{"team_id": "free", "metadata": M{}})
 			w.refused(401, "", "ta", "POST", "/team/update", M{"team_id": "free", "organization_id": "o"})
 			// Members within the team, users by invitation alone.
 			w.refused(404, "nobody", "ta", "POST", "/team/member_add", M{"team_id": "free", "member": M{"role": "user", "user_id": "nobody"}})

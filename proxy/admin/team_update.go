@@ -168,6 +168,11 @@ func (a *API) narrower(c *Call, tx *store.Tx, t, was *identity.Team) *llm.Error 
 			field = name // whether it is more or less cannot be told
 		}
 	}
+	for _, name := range []string{"budget_limits", "model_rpm_limit", "model_tpm_limit"} {
+		if field == "" && !sameJSON(t.Metadata[name], was.Metadata[name]) {
+			field = "metadata." + name
+		}
+	}
 	if field == "" {
 		return nil
 	}
