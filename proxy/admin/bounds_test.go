@@ -86,9 +86,14 @@ func TestLimitsThatCannotBe(t *testing.T) {
 		w.team("t1", "")
 		w.user("u1", identity.RoleInternalUser)
 		bad := []M{
-			{"model_rpm_limit": M{"gpt": 5, "x": "abc"}}, {"model_tpm_limit": M{"gpt": -1}}, {"model_rpm_limit": []int{5}}, {"model_tpm_limit": 5},
-			{"temp_budget_increase": 1}, {"temp_budget_increase": "much", "temp_budget_expiry": "2030-01-01"},
-			{"temp_budget_increase": 1, "temp_budget_expiry": "soon"}, {"budget_limits": []M{{"max_budget": -1, "budget_duration": "1d"}}},
+			{"model_rpm_limit": M{"gpt": 5, "x": "abc"}},
+			{"model_tpm_limit": M{"gpt": -1}},
+			{"model_rpm_limit": []int{5}},
+			{"model_tpm_limit": 5},
+			{"temp_budget_increase": 1},
+			{"temp_budget_increase": "much", "temp_budget_expiry": "2030-01-01"},
+			{"temp_budget_increase": 1, "temp_budget_expiry": "soon"},
+			{"budget_limits": []M{{"max_budget": -1, "budget_duration": "1d"}}},
 		}
 		for _, m := range bad {
 			w.refused(400, "metadata.", "master", "POST", "/key/generate", M{"metadata": m})

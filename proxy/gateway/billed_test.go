@@ -65,55 +65,68 @@ func TestBilled(t *testing.T) {
 	}{
 		"cut, of a class of service": {
 			stream(word(`,"service_tier":"priority"`), word(`,"service_tier":"priority"`)), "",
-			llm.Usage{Input: 8, Output: 2, Total: 10, Tier: llm.TierPriority, Estimated: true}, 12,
+			llm.Usage{Input: 8, Output: 2, Total: 10, Tier: llm.TierPriority, Estimated: true},
+			12,
 		},
 		"cut, after usage of the prompt": {
 			stream(word(`,"usage":{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}`), word(""), word(""), word("")), "",
-			llm.Usage{Input: 9, Output: 4, Total: 13, Estimated: true}, 13,
+			llm.Usage{Input: 9, Output: 4, Total: 13, Estimated: true},
+			13,
 		},
 		"cut, after usage of a part": {
 			stream(word(""), word(""), word(`,"usage":{"prompt_tokens":9,"completion_tokens":40,"total_tokens":49}`), word("")), "",
-			llm.Usage{Input: 9, Output: 41, Total: 50, Estimated: true}, 50,
+			llm.Usage{Input: 9, Output: 41, Total: 50, Estimated: true},
+			50,
 		},
 		"cut, usage with each event": {
 			stream(word(`,"usage":{"completion_tokens":1,"prompt_tokens":9,"total_tokens":103}`), word(`,"usage":{"completion_tokens":2,"prompt_tokens":9,"total_tokens":104}`)), "",
-			llm.Usage{Input: 9, Output: 95, Total: 104, Reasoning: 93, Reported: true}, 104,
+			llm.Usage{Input: 9, Output: 95, Total: 104, Reasoning: 93, Reported: true},
+			104,
 		},
 		"usage of the prompt alone": {
 			stream(word(`,"usage":{"prompt_tokens":9,"total_tokens":9}`), word(""), "[DONE]"), "",
-			llm.Usage{Input: 9, Output: 2, Total: 11, Estimated: true}, 11,
+			llm.Usage{Input: 9, Output: 2, Total: 11, Estimated: true},
+			11,
 		},
 		"no usage behind the usage": {
 			stream(word(""), `"choices":[],`+plain, `"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}`, "[DONE]"), "",
-			llm.Usage{Input: 10, Output: 5, Total: 15, Reported: true}, 15,
+			llm.Usage{Input: 10, Output: 5, Total: 15, Reported: true},
+			15,
 		},
 		"a whole answer without tokens": {
 			`{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hello"}}],"usage":{"prompt_tokens":9,"completion_tokens":null}}`, "",
-			llm.Usage{Input: 9, Output: 1, Total: 10, Estimated: true}, 10,
+			llm.Usage{Input: 9, Output: 1, Total: 10, Estimated: true},
+			10,
 		},
 		"an empty answer": {
 			`{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":""}}],"usage":{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}}`, "",
-			llm.Usage{Input: 9, Total: 9, Reported: true}, 9,
+			llm.Usage{Input: 9, Total: 9, Reported: true},
+			9,
 		},
 		"a search that was asked for, without usage": {
 			stream(word(""), "[DONE]"), `,"web_search_options":{"search_context_size":"high"}`,
-			llm.Usage{Input: 8, Output: 1, Total: 9, Searches: 1, SearchSize: llm.SearchHigh, Estimated: true}, 509,
+			llm.Usage{Input: 8, Output: 1, Total: 9, Searches: 1, SearchSize: llm.SearchHigh, Estimated: true},
+			509,
 		},
 		"a search that the model made": {
 			stream(word(""), citation, word(""), citation, `"choices":[],`+plain, "[DONE]"), "",
-			llm.Usage{Input: 10, Output: 5, Total: 15, Searches: 1, Reported: true}, 265,
+			llm.Usage{Input: 10, Output: 5, Total: 15, Searches: 1, Reported: true},
+			265,
 		},
 		"one that is counted": {
 			stream(citation, `"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"num_search_queries":3}`, "[DONE]"), "",
-			llm.Usage{Input: 10, Output: 5, Total: 15, Searches: 3, Reported: true}, 765,
+			llm.Usage{Input: 10, Output: 5, Total: 15, Searches: 3, Reported: true},
+			765,
 		},
 		"one in a whole answer": {
 			`{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"\"url_citation\"","annotations":[{"type":"url_citation"}]}}],` + plain + `}`, "",
-			llm.Usage{Input: 10, Output: 5, Total: 15, Searches: 1, Reported: true}, 265,
+			llm.Usage{Input: 10, Output: 5, Total: 15, Searches: 1, Reported: true},
+			265,
 		},
 		"an answer that speaks of searches": {
 			`{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"\"url_citation\""}}],` + plain + `}`, "",
-			llm.Usage{Input: 10, Output: 5, Total: 15, Reported: true}, 15,
+			llm.Usage{Input: 10, Output: 5, Total: 15, Reported: true},
+			15,
 		},
 	} {
 		b := newBench(t, says(t, c.answer), "m=ok")

@@ -96,7 +96,7 @@ func Count(number []byte) int64 {
 			}
 		case i == 0: // a minus sign
 			return 0
-		case c == '.' && bytes.IndexAny(number[i:], "eE") < 0:
+		case c == '.' && !bytes.ContainsAny(number[i:], "eE"):
 			return n
 		default:
 			return countOf(number)

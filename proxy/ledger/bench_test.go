@@ -26,9 +26,10 @@ func (n *nowhere) Ship(_ context.Context, b *store.Batch) (store.Shipped, error)
 }
 
 func (n *nowhere) Cursors(context.Context, string) (map[string]int64, error) { return n.cursors, nil }
-func (n *nowhere) RowsFrom(context.Context) (time.Time, error)               { return time.Time{}, nil }
-func (n *nowhere) DropCursors(context.Context, []string) error               { return nil }
-func (n *nowhere) Holders(context.Context, string) ([]bill.Holder, error)    { return nil, nil }
+
+func (n *nowhere) RowsFrom(context.Context) (time.Time, error)            { return time.Time{}, nil }
+func (n *nowhere) DropCursors(context.Context, []string) error            { return nil }
+func (n *nowhere) Holders(context.Context, string) ([]bill.Holder, error) { return nil, nil }
 
 // BenchmarkFollow reads and joins 20,000 attempts: the ledger's part of a row,
 // without the database's.

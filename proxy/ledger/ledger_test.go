@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -222,7 +223,7 @@ func TestStrangers(t *testing.T) {
 			t.Fatal(err)
 		}
 		zeros := make([]byte, 10000)
-		for name, text := range map[string][]byte{"x.seg": append(zeros, 1), "zeros.seg": zeros} {
+		for name, text := range map[string][]byte{"x.seg": slices.Concat(zeros, []byte{1}), "zeros.seg": zeros} {
 			if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -67,7 +67,8 @@ func TestCost(t *testing.T) {
 		},
 		"beyond it": {
 			`{"input_cost_per_token":1e-06,"input_cost_per_token_above_2500_tokens":2e-06,"input_cost_per_token_above_2500_tokens_flex":1e-07}`,
-			llm.Usage{Input: 2501}, 5_002_000, true,
+			llm.Usage{Input: 2501},
+			5_002_000, true,
 		},
 		"beyond one of two": {
 			`{"input_cost_per_token":1e-06,"input_cost_per_token_above_128k_tokens":2e-06,"input_cost_per_token_above_512k_tokens":9e-06}`,

@@ -138,10 +138,11 @@ func (c *compiler) offPeak(raw json.RawMessage) error {
 func peakHours(fields map[string]json.RawMessage) (rules []rule, o *offPeak, err error) {
 	o = &offPeak{zone: time.UTC}
 	if raw := fields["hours_utc"]; len(raw) > 0 && string(raw) != "null" {
-		rules = make([]rule, 1)
-		if json.Unmarshal(raw, &rules[0].Hours) != nil {
+		var daily rule
+		if json.Unmarshal(raw, &daily.Hours) != nil {
 			return nil, nil, errHours
 		}
+		rules = append(rules, daily)
 	}
 	flat := len(rules)
 	if raw := fields["windows"]; len(raw) > 0 {

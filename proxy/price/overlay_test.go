@@ -32,27 +32,35 @@ func TestOverlay(t *testing.T) {
 	}{
 		"larger prompts alone": {
 			`{"input_cost_per_token":1e-06,"cache_read_input_token_cost":1e-07}`, `{"input_cost_per_token_above_200k_tokens":2e-06}`,
-			llm.Usage{Input: 1000, CachedIn: 100}, 910_000,
+			llm.Usage{Input: 1000, CachedIn: 100},
+			910_000,
 		},
 		"larger prompts alone, a larger one": {
 			`{"input_cost_per_token":1e-06,"output_cost_per_token":1e-06}`, `{"input_cost_per_token_above_200k_tokens":2e-06}`,
-			llm.Usage{Input: 300_000, Output: 1}, 600_001_000,
+			llm.Usage{Input: 300_000, Output: 1},
+			600_001_000,
 		},
 		"a tier alone": {
 			`{"input_cost_per_token":1e-06,"output_cost_per_token":4e-06}`, `{"input_cost_per_token_flex":5e-07,"output_cost_per_token_flex":2e-06}`,
-			llm.Usage{Input: 1000, Output: 1000}, 5_000_000,
+			llm.Usage{Input: 1000, Output: 1000},
+			5_000_000,
 		},
 		"the answer alone, of a model with ranges": {
 			`{"tiered_pricing":[{"range":[0,100],"input_cost_per_token":1e-06,"output_cost_per_token":2e-06},{"range":[100,900],"input_cost_per_token":3e-06,"output_cost_per_token":4e-06}]}`,
-			`{"output_cost_per_token":5e-06}`, llm.Usage{Input: 200, Output: 10}, 650_000,
+			`{"output_cost_per_token":5e-06}`,
+			llm.Usage{Input: 200, Output: 10},
+			650_000,
 		},
 		"the answer alone, of a model with cheap hours": {
 			`{"input_cost_per_token":2e-06,"output_cost_per_token":4e-06,"off_peak_pricing":{"input_cost_per_token":1e-06,"output_cost_per_token":2e-06,"windows":[{"hours_utc":"00:00-00:00"}]}}`,
-			`{"output_cost_per_token":5e-06}`, llm.Usage{Input: 100, Output: 10, Tier: llm.TierOffPeak}, 150_000,
+			`{"output_cost_per_token":5e-06}`,
+			llm.Usage{Input: 100, Output: 10, Tier: llm.TierOffPeak},
+			150_000,
 		},
 		"ranges of the prompt alone": {
 			`{"input_cost_per_token":1e-06,"output_cost_per_token":4e-06}`, `{"tiered_pricing":[{"range":[0,100],"input_cost_per_token":2e-06}]}`,
-			llm.Usage{Input: 50, Output: 10}, 140_000,
+			llm.Usage{Input: 50, Output: 10},
+			140_000,
 		},
 	} {
 		p, err := Compile(Overlay(fieldsOf(t, c.table), fieldsOf(t, c.own)), "test")
