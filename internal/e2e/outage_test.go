@@ -283,9 +283,11 @@ func TestOutage(t *testing.T) {
 			o.phase.Store(dbComing)
 			c.back(t, db)
 			since := time.Now()
-			took := o.normal(since, 2*time.Second)
+			// 0.2 to 0.8 s where nothing else runs: a neighbour of a small machine adds to it.
+			most := length(5*time.Second, 2*time.Second)
+			took := o.normal(since, most)
 			t.Logf("show 2: %s: normal %v after the database accepts", c.name, took)
-			if took > 2*time.Second {
+			if took > most {
 				t.Errorf("normal only %v after the database accepts", took)
 			}
 			o.verify(c.name)
