@@ -478,4 +478,9 @@ func TestRedisAway(t *testing.T) {
 	if n > 6 {
 		t.Errorf("then the other one admits %d more", n)
 	}
+	for i, h := range hosts {
+		if h.share.Alone() == 0 {
+			t.Errorf("host %d let nothing through alone while Redis was away", i)
+		}
+	}
 }
